@@ -1,0 +1,65 @@
+/** The seam to arithmetic: where machines are loaded and stepped. */
+import type { FrameHeader } from '../frame.js'
+
+/** A step for a loaded machine: encoded frames in, an encoded frame out. */
+export interface ApplyRequest {
+  readonly step: number
+  readonly evaluation: number
+  /** Encoded frames (frame.ts), one per input edge; read-only, may be shared memory. */
+  readonly inputs: readonly Uint8Array[]
+  /** Header for the output's frame; its labels and batch digest are taken from the first input. */
+  readonly header: FrameHeader
+}
+
+export interface ApplyResult {
+  /** The encoded output frame, in a buffer (shared memory where the host has threads) that nobody writes again. */
+  readonly frame: Uint8Array
+  readonly metrics: { readonly [name: string]: number }
+}
+
+/** Why a `Compute` lost its worker. */
+export interface ComputeLoss {
+  /** Name of the worker, as in the log. */
+  readonly worker: string
+  readonly reason: string
+  /** Ids of the machines that went with it. */
+  readonly machines: readonly string[]
+}
+
+/**
+ * The compute of one PNode: one worker at a time, replaced from a warm spare when it is lost.
+ *
+ * Implementers guarantee:
+ * - requests for one machine are executed in the order made; `snapshot` sees the state exactly between its neighbours;
+ * - the same definition, blob and inputs give the same bytes (within the compute class's rule);
+ * - after a machine threw in `apply` its state is not touched again: later requests get `compute.not-loaded` until it is loaded anew;
+ * - a worker that ends or does not answer within its deadline is named in the error (`compute.lost`, `compute.hung`, both
+ *   retryable) and in `onLoss`, is terminated and replaced; all its machines are gone and must be loaded again;
+ * - nothing leaks: after `unload` the tensor count is what it was before `load`.
+ */
+export interface Compute {
+  /** Resolves when the first worker is warm. */
+  start(signal?: AbortSignal): Promise<{ readonly computeClass: string; readonly gflops: number }>
+  /** @throws `checkpoint.damaged`, `checkpoint.version`, `compute.failed` (the definition is bad), `compute.lost`, `compute.hung` */
+  load(
+    id: string,
+    definition: unknown,
+    blob: Uint8Array | undefined,
+    options?: { signal?: AbortSignal; deadlineMs?: number },
+  ): Promise<void>
+  /** @throws `compute.failed` (terminal), `run.diverged`, `compute.lost`, `compute.hung`, `compute.not-loaded` */
+  apply(id: string, request: ApplyRequest, options?: { signal?: AbortSignal; deadlineMs?: number }): Promise<ApplyResult>
+  /** The state after the requests made so far: a blob that the caller owns (not yet hashed). */
+  snapshot(id: string): Promise<Uint8Array>
+  /** Resolves also if there is no such machine. */
+  unload(id: string): Promise<void>
+  memory(): Promise<{ readonly tensors: number; readonly bytes: number }>
+  /** Called for each lost worker, after the requests under way have been rejected. Returns the function that unsubscribes. */
+  onLoss(listener: (loss: ComputeLoss) => void): () => void
+  /** Ends the worker at once, as a crash would: for chaos. */
+  kill(reason: string): void
+  close(): Promise<void>
+}
+
+/** A step may take this long before its worker counts as hung, in ms, unless the caller says otherwise. */
+export const DEFAULT_STEP_DEADLINE_MS = 60_000

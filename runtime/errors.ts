@@ -1,0 +1,131 @@
+/**
+ * Every code that crosses a folder boundary, with the area before the dot.
+ * Callers match on the code, never on the message.
+ */
+export type ErrorCode =
+  | 'usage' // a flag, an option or an argument that makes no sense
+  | 'definition.invalid' // a module, a YAML file or an object that does not define what it should
+  | 'definition.threw' // the user's module threw while it was loaded
+  | 'definition.version' // a definition written by a newer swarmgrad
+  | 'graph.cycle'
+  | 'graph.dangling'
+  | 'graph.shape'
+  | 'graph.unknown' // an unknown layer, rule, optimizer, data set or option
+  | 'dataset.missing'
+  | 'dataset.damaged'
+  | 'dataset.invalid'
+  | 'store.not-found'
+  | 'store.conflict'
+  | 'store.damaged' // bytes that do not have the hash they are named by
+  | 'store.full'
+  | 'store.read-only'
+  | 'store.unavailable'
+  | 'store.invalid-key'
+  | 'store.too-large'
+  | 'frame.damaged'
+  | 'frame.version'
+  | 'checkpoint.damaged'
+  | 'checkpoint.version'
+  | 'checkpoint.class' // written under another compute class
+  | 'manifest.version'
+  | 'head.version'
+  | 'grant.version'
+  | 'grant.refused' // wrong signature or wrong run
+  | 'bus.closed'
+  | 'bus.too-large'
+  | 'actor.not-found' // no such actor type or no such handler
+  | 'actor.busy' // the mailbox is full
+  | 'actor.timeout'
+  | 'actor.failed' // a handler threw something that is not a SwarmError
+  | 'actor.closed'
+  | 'actor.too-large'
+  | 'compute.lost' // the worker ended
+  | 'compute.hung' // the worker did not answer within its deadline
+  | 'compute.failed' // the machine threw: the same input would throw again
+  | 'compute.not-loaded'
+  | 'compute.closed'
+  | 'run.not-found'
+  | 'run.ambiguous'
+  | 'run.busy' // another process is at work on the run
+  | 'run.changed' // a resume with other hyper-parameters
+  | 'run.diverged' // non-finite loss
+  | 'run.failed'
+  | 'run.hash' // --expect-hash did not match
+  | 'run.writer' // a newer writer owns the run
+  | 'placement.no-pnode'
+  | 'internal' // a broken invariant: a bug in swarmgrad
+  | 'aborted'
+
+/** The parts of one clear sentence: what, where, expected, got, and what to do. */
+export interface ErrorParts {
+  /** What went wrong, as the start of a sentence without its full stop. */
+  readonly what: string
+  /** Where: a layer's name, a file with its line, a key. */
+  readonly where?: string
+  readonly expected?: string | number
+  readonly got?: string | number
+  /** What the reader can do about it: an imperative sentence without its full stop. */
+  readonly fix?: string
+  /** Whether the very same call may succeed later. Default false (terminal). */
+  readonly retryable?: boolean
+  readonly cause?: unknown
+}
+
+/** A SwarmError as it travels in messages and in `--json` output. */
+export interface ErrorRecord {
+  readonly code: ErrorCode
+  readonly message: string
+  readonly retryable: boolean
+}
+
+/** The one error type of swarmgrad. The message is one line; match on `code`. */
+export class SwarmError extends Error {
+  readonly code: ErrorCode
+  readonly retryable: boolean
+
+  constructor(code: ErrorCode, parts: ErrorParts | string) {
+    const { cause, retryable = false } = typeof parts === 'string' ? {} : (parts as ErrorParts)
+    super(typeof parts === 'string' ? parts : sentence(parts), cause === undefined ? {} : { cause })
+    this.name = 'SwarmError'
+    this.code = code
+    this.retryable = retryable
+  }
+
+  /** The record form, which survives JSON and `structuredClone`. */
+  toJSON(): ErrorRecord {
+    return { code: this.code, message: this.message, retryable: this.retryable }
+  }
+
+  /** The error that `toJSON` described. */
+  static from(record: ErrorRecord): SwarmError {
+    return new SwarmError(record.code, { what: record.message, retryable: record.retryable })
+  }
+}
+
+/** True if `error` is a SwarmError, with one of `codes` if any are given. */
+export function isSwarmError(error: unknown, ...codes: ErrorCode[]): error is SwarmError {
+  return error instanceof SwarmError && (codes.length === 0 || codes.includes(error.code))
+}
+
+/** `error` itself if it is a SwarmError, else a terminal one with `code` that has it as its cause. */
+export function toSwarmError(error: unknown, code: ErrorCode, what?: string): SwarmError {
+  if (error instanceof SwarmError) return error
+  const detail = error instanceof Error ? error.message : String(error)
+  return new SwarmError(code, { what: what ? `${what}: ${detail}` : detail, cause: error })
+}
+
+/**
+ * Asserts an invariant, in production too: a failed one stops its VNode, never corrupts it.
+ * @throws SwarmError `internal`
+ */
+export function invariant(condition: boolean, what: () => string): asserts condition {
+  if (!condition) throw new SwarmError('internal', { what: `invariant broken: ${what()}` })
+}
+
+function sentence({ what, where, expected, got, fix }: ErrorParts): string {
+  const place = where ? ` (${where})` : ''
+  const wanted = expected === undefined ? '' : `: expected ${expected}`
+  const had = got === undefined ? '' : `${expected === undefined ? ':' : ','} got ${got}`
+  const mend = fix ? `. ${fix}` : ''
+  return `${what}${place}${wanted}${had}${mend}`.replaceAll('\n', ' ')
+}

@@ -1,0 +1,200 @@
+/**
+ * Frames: what travels between VNodes. A fixed 64-byte header, msgpack metadata, then raw little-endian tensors, each
+ * aligned to 64 bytes. The format is versioned; golden bytes are in test/runtime/frame.test.ts.
+ *
+ * | offset | field | | offset | field |
+ * |---|---|---|---|---|
+ * | 0 | magic `SGFR` | | 24 | position, u64 |
+ * | 4 | major, u8 | | 32 | evaluation, u32 |
+ * | 5 | minor, u8 | | 36 | metadata bytes, u32 |
+ * | 6 | kind, u8 | | 40 | payload offset, u32 |
+ * | 7 | marks, u8 | | 44 | payload bytes, u32 |
+ * | 8 | generation, u32 | | 48 | crc32 of everything after the header, u32 |
+ * | 12 | term, u32 | | 52 | crc32 of the first 52 bytes, u32 |
+ * | 16 | step, u64 | | 56 | zero |
+ */
+import { crc32 } from 'node:zlib'
+import { Packr } from 'msgpackr'
+import { SwarmError } from './errors.js'
+
+export const FRAME_MAJOR = 1
+export const FRAME_MINOR = 0
+export const FRAME_HEADER_BYTES = 64
+const ALIGNMENT = 64
+const MAGIC = 0x52464753 // 'SGFR', little-endian
+
+/** What happens after a step (PROTOCOL.md rule 6), as bits. */
+export const MARK = { cut: 1, evaluate: 2, pause: 4, decision: 8, end: 16 } as const
+
+export type Dtype = 'float32' | 'int32'
+
+/** Where a frame stands in the log of its run, and who may have sent it. */
+export interface FrameHeader {
+  readonly kind: 'output'
+  /** Bits of MARK. */
+  readonly marks: number
+  readonly generation: number
+  /** Fencing number of the sender's placement. */
+  readonly term: number
+  /** Number of the batch, from 1. */
+  readonly step: number
+  /** Place in the run's log, from 1: training and evaluation batches are numbered together. */
+  readonly position: number
+  /** 0: training. From 1: number of the evaluation batch after `step`. */
+  readonly evaluation: number
+  readonly run: string
+  /** Id of the VNode that made the frame. */
+  readonly vnode: string
+}
+
+/** A tensor as bytes: row-major, little-endian. */
+export interface TensorBytes {
+  readonly dtype: Dtype
+  readonly shape: readonly number[]
+  readonly bytes: Uint8Array
+}
+
+export interface Frame {
+  readonly header: FrameHeader
+  /** float32 (or int32) of shape [batch, …]. */
+  readonly output: TensorBytes
+  /** int32 [batch] for categorical targets, float32 [batch, n] for continuous ones. */
+  readonly labels: TensorBytes
+  /** SHA-256, in hex, of the batch's inputs and labels as the source made them: joins require it to be equal. */
+  readonly batch: string
+}
+
+interface Metadata {
+  run: string
+  vnode: string
+  batch: string
+  tensors: [name: string, dtype: Dtype, shape: number[], offset: number, bytes: number][]
+}
+
+const packr = new Packr({ useRecords: false })
+const KINDS = ['', 'output'] as const
+const BYTES_PER_ELEMENT = 4
+
+/** Encodes a frame into one buffer; shared memory where `shared` is true, so that threads can read it without a copy. */
+export function encodeFrame(frame: Frame, shared = false): Uint8Array {
+  const { header, output, labels, batch } = frame
+  const sizes = [output.bytes.byteLength, labels.bytes.byteLength]
+  const offsets = [0, align(sizes[0])]
+  const payloadBytes = align(offsets[1] + sizes[1])
+  const metadata = packr.pack({
+    run: header.run,
+    vnode: header.vnode,
+    batch,
+    tensors: [
+      ['output', output.dtype, [...output.shape], offsets[0], sizes[0]],
+      ['labels', labels.dtype, [...labels.shape], offsets[1], sizes[1]],
+    ],
+  } satisfies Metadata)
+  const payloadOffset = align(FRAME_HEADER_BYTES + metadata.byteLength)
+  const total = payloadOffset + payloadBytes
+  const bytes = new Uint8Array(shared ? new SharedArrayBuffer(total) : new ArrayBuffer(total))
+  bytes.set(metadata, FRAME_HEADER_BYTES)
+  bytes.set(output.bytes, payloadOffset + offsets[0])
+  bytes.set(labels.bytes, payloadOffset + offsets[1])
+  const view = new DataView(bytes.buffer)
+  view.setUint32(0, MAGIC, true)
+  view.setUint8(4, FRAME_MAJOR)
+  view.setUint8(5, FRAME_MINOR)
+  view.setUint8(6, KINDS.indexOf(header.kind))
+  view.setUint8(7, header.marks)
+  view.setUint32(8, header.generation, true)
+  view.setUint32(12, header.term, true)
+  view.setBigUint64(16, BigInt(header.step), true)
+  view.setBigUint64(24, BigInt(header.position), true)
+  view.setUint32(32, header.evaluation, true)
+  view.setUint32(36, metadata.byteLength, true)
+  view.setUint32(40, payloadOffset, true)
+  view.setUint32(44, payloadBytes, true)
+  view.setUint32(48, crc32(bytes.subarray(FRAME_HEADER_BYTES)), true)
+  view.setUint32(52, crc32(bytes.subarray(0, 52)), true)
+  return bytes
+}
+
+/**
+ * Decodes and checks a frame; the tensors are views into `bytes`.
+ * @throws `frame.damaged` wrong magic, checksum, sizes or metadata
+ * @throws `frame.version` another major version; a newer minor one is accepted
+ */
+export function decodeFrame(bytes: Uint8Array): Frame {
+  const header = decodeHeader(bytes)
+  if (crc32(bytes.subarray(FRAME_HEADER_BYTES)) !== header.bodyCrc) throw damaged('checksum of the body')
+  const metadata = unpack(bytes.subarray(FRAME_HEADER_BYTES, FRAME_HEADER_BYTES + header.metadataBytes))
+  const tensor = (wanted: string): TensorBytes => {
+    const entry = metadata.tensors.find(([name]) => name === wanted)
+    if (!entry) throw damaged(`no tensor '${wanted}'`)
+    const [, dtype, shape, offset, size] = entry
+    const elements = shape.reduce((a, b) => a * b, 1)
+    if (elements * BYTES_PER_ELEMENT !== size || offset + size > header.payloadBytes) throw damaged(`size of tensor '${wanted}'`)
+    const start = header.payloadOffset + offset
+    return { dtype, shape, bytes: bytes.subarray(start, start + size) }
+  }
+  const { run, vnode, batch } = metadata
+  return { header: { ...header.fields, run, vnode }, output: tensor('output'), labels: tensor('labels'), batch }
+}
+
+function decodeHeader(bytes: Uint8Array) {
+  if (bytes.byteLength < FRAME_HEADER_BYTES) throw damaged(`${bytes.byteLength} bytes`)
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  if (view.getUint32(0, true) !== MAGIC) throw damaged('magic')
+  const major = view.getUint8(4)
+  if (major !== FRAME_MAJOR) {
+    throw new SwarmError('frame.version', {
+      what: 'frame of an unknown version',
+      expected: FRAME_MAJOR,
+      got: major,
+      fix: 'Use the same major version of swarmgrad on all hosts',
+    })
+  }
+  if (crc32(bytes.subarray(0, 52)) !== view.getUint32(52, true)) throw damaged('checksum of the header')
+  const metadataBytes = view.getUint32(36, true)
+  const payloadOffset = view.getUint32(40, true)
+  const payloadBytes = view.getUint32(44, true)
+  if (payloadOffset + payloadBytes !== bytes.byteLength || FRAME_HEADER_BYTES + metadataBytes > payloadOffset) throw damaged('sizes')
+  const kind = KINDS[view.getUint8(6)]
+  if (!kind) throw damaged('kind')
+  const fields = {
+    kind,
+    marks: view.getUint8(7),
+    generation: view.getUint32(8, true),
+    term: view.getUint32(12, true),
+    step: Number(view.getBigUint64(16, true)),
+    position: Number(view.getBigUint64(24, true)),
+    evaluation: view.getUint32(32, true),
+  }
+  return { fields, metadataBytes, payloadOffset, payloadBytes, bodyCrc: view.getUint32(48, true) }
+}
+
+function unpack(bytes: Uint8Array): Metadata {
+  let value: unknown
+  try {
+    value = packr.unpack(Uint8Array.from(bytes))
+  } catch (cause) {
+    throw new SwarmError('frame.damaged', { what: 'frame with unreadable metadata', cause })
+  }
+  const metadata = value as Metadata
+  const isValid =
+    typeof metadata?.run === 'string' &&
+    typeof metadata.vnode === 'string' &&
+    typeof metadata.batch === 'string' &&
+    Array.isArray(metadata.tensors) &&
+    metadata.tensors.every(
+      (entry) =>
+        Array.isArray(entry) &&
+        (entry[1] === 'float32' || entry[1] === 'int32') &&
+        Array.isArray(entry[2]) &&
+        entry[2].every(isSize) &&
+        isSize(entry[3]) &&
+        isSize(entry[4]),
+    )
+  if (!isValid) throw damaged('metadata')
+  return metadata
+}
+
+const isSize = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
+const align = (size: number): number => Math.ceil(size / ALIGNMENT) * ALIGNMENT
+const damaged = (what: string): SwarmError => new SwarmError('frame.damaged', { what: `damaged frame: ${what}`, retryable: true })
