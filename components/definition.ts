@@ -1,0 +1,77 @@
+/**
+ * The compiled network: plain JSON, stored with the run. VNode ids, seeds and grouping come from here and never from the
+ * placement (PROTOCOL.md rule 5).
+ */
+import type { Options, Shape, Target } from './define.js'
+
+export const DEFINITION_VERSION = 1
+
+/** A definition to be found in a worker: built in, or an export of a bundle named by the SHA-256 of its bytes. */
+export interface DefinitionRef {
+  readonly name: string
+  readonly bundle?: string
+  readonly options: Options
+}
+
+/** One layer of a VNode's program. */
+export interface LayerDefinition {
+  /** The layer's name in errors and in the state: unique in the network, e.g. `dense-2`. */
+  readonly id: string
+  readonly layer: DefinitionRef
+  /** Where its inputs come from: ≥ 0 an earlier layer of this program by index; −1−k the VNode's input number k. */
+  readonly inputs: readonly number[]
+  readonly inputShapes: readonly Shape[]
+  readonly outputShape: Shape
+}
+
+/** One VNode: a short straight program of layers, with a head of the learning rule or without. */
+export interface VNodeDefinition {
+  readonly id: string
+  /** Producers in order: ids of VNodes, or SOURCE. */
+  readonly inputs: readonly string[]
+  readonly inputShapes: readonly Shape[]
+  readonly outputShape: Shape
+  readonly layers: readonly LayerDefinition[]
+  /** Whether it has a head and learns. VNodes without trainable parameters have none, unless they are the output. */
+  readonly hasHead: boolean
+  /** Trainable parameters of the layers (without the head's), in elements. */
+  readonly parameters: number
+  /** Multiply-adds of one forward pass of one sample. */
+  readonly cost: number
+}
+
+export interface NetworkDefinition {
+  readonly v: typeof DEFINITION_VERSION
+  readonly input: Shape
+  readonly target: Target
+  /** In graph order: every VNode after those that it reads. */
+  readonly vnodes: readonly VNodeDefinition[]
+  /** The VNode whose head answers. */
+  readonly output: string
+}
+
+/** Everything besides the network that decides the hash. */
+export interface TrainingDefinition {
+  readonly rule: DefinitionRef
+  readonly optimizer: DefinitionRef
+  readonly batchSize: number
+  readonly epochs: number
+  readonly seed: number
+  readonly totalSteps: number
+  /** Learning rate of the first step; multiplied by `decay` once each milestone (a fraction of totalSteps) is passed. */
+  readonly learningRate: number
+  readonly decay: number
+  readonly milestones: readonly number[]
+}
+
+/** What a compute worker needs to load one VNode. Bundles are `path`s of files whose SHA-256 is the key. */
+export interface VNodeMachineDefinition {
+  readonly v: typeof DEFINITION_VERSION
+  readonly vnode: VNodeDefinition
+  readonly target: Target
+  readonly training: TrainingDefinition
+  readonly bundles: { readonly [sha256: string]: string }
+}
+
+/** The producer that is not a VNode: numbered batches. */
+export const SOURCE = 'source'
