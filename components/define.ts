@@ -115,12 +115,38 @@ export interface Call<Kind extends string = string> {
   readonly options: Options
 }
 
-const DEFINITION = Symbol.for('swarmgrad.definition')
-
-/** A definition as its module exports it: a function that makes calls of it. */
-export type Defined<Kind extends string, Spec, O extends Options> = ((options?: O) => Call<Kind>) & {
-  readonly [DEFINITION]: { readonly kind: Kind; readonly spec: Spec }
+/** A symbolic tensor while a network function is traced; it knows the graph that it belongs to. */
+export interface Value {
+  /** Adds a layer that reads `inputs` (of which this is the first) to the graph. */
+  apply(layer: Layer, inputs: readonly Value[]): Value
 }
+
+/** A layer as people use it: a member of a list, or a function of symbolic tensors. */
+export interface Layer {
+  (x: Value, ...more: readonly Value[]): Value
+  /** One call; or the several of a `block(…)`, applied one after another. */
+  readonly calls: readonly Call<'block'>[]
+  /** True: a VNode of its own (`block(…)`, `vnode(…)`). */
+  readonly isVNode: boolean
+}
+
+/** Makes a layer of calls. */
+export function layerOf(calls: readonly Call<'block'>[], isVNode = false): Layer {
+  const layer = (x: Value, ...more: readonly Value[]): Value => x.apply(layer, [x, ...more])
+  layer.calls = calls
+  layer.isVNode = isVNode
+  return layer
+}
+
+/** A call of a layer that swarmgrad brings along: `dense`, `flatten` … */
+export function builtInLayer(name: string, options: Options = {}): Layer {
+  return layerOf([{ kind: 'block', name, options }])
+}
+
+/** A spec that swarmgrad brings along: found by name instead of by module. */
+export type BuiltIn<Spec> = Omit<Spec, 'module'>
+
+const DEFINITION = Symbol.for('swarmgrad.definition')
 
 /** The spec behind an export of a module, if it is a definition of that kind. */
 export function specOf(value: unknown, kind: 'block' | 'rule' | 'dataset'): Located | undefined {
@@ -128,16 +154,16 @@ export function specOf(value: unknown, kind: 'block' | 'rule' | 'dataset'): Loca
   return definition?.kind === kind ? definition.spec : undefined
 }
 
-/** Wraps a spec into the function that its module exports. */
-export function defined<Kind extends string, Spec extends { readonly name: string; readonly module?: string }, O extends Options>(
-  kind: Kind,
-  spec: Spec,
-): Defined<Kind, Spec, O> {
-  const call = (options?: O): Call<Kind> => ({
-    kind,
-    name: spec.name,
-    ...(spec.module === undefined ? {} : { module: spec.module }),
-    options: options ?? {},
-  })
-  return Object.assign(call, { [DEFINITION]: { kind, spec } }) as Defined<Kind, Spec, O>
+/** Defines a block of one's own; export the result from `module`. @throws `definition.invalid` */
+export function defineBlock<O extends Options = Options>(spec: BlockSpec<O>): (options?: O) => Layer {
+  return mark('block', spec, (options?: O) => layerOf([{ kind: 'block', name: spec.name, module: spec.module, options: options ?? {} }]))
+}
+
+/** Defines a learning rule of one's own; export the result from `module`. @throws `definition.invalid` */
+export function defineRule<O extends Options = Options>(spec: RuleSpec<O>): (options?: O) => Call<'rule'> {
+  return mark('rule', spec, (options?: O) => ({ kind: 'rule' as const, name: spec.name, module: spec.module, options: options ?? {} }))
+}
+
+function mark<Made extends (options?: never) => unknown>(kind: 'block' | 'rule' | 'dataset', spec: Located, made: Made): Made {
+  return Object.assign(made, { [DEFINITION]: { kind, spec } })
 }
