@@ -5,6 +5,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core'
 import type { Json } from '../runtime/actor-system/actor-system.js'
 import type { RandomStream } from '../runtime/random.js'
+import { SwarmError } from '../runtime/errors.js'
 
 /** A shape without the batch dimension: `[28, 28, 1]`. */
 export type Shape = readonly number[]
@@ -46,15 +47,23 @@ export interface ForwardContext {
 }
 
 /** Where a definition of a user's module is: file URL, and how it was exported. */
-interface Located {
+export interface Located {
   /** `import.meta.url` of the module that exports the definition: how workers and hosts find it. */
   readonly module: string
-  /** Name of the definition, unique within its module. */
+  /** Name of the definition, unique within its module: `[A-Za-z0-9_-]{1,48}`. */
   readonly name: string
+  /** The option that YAML's short form sets: `units` for `dense: 256`. Default: there is no short form. */
+  readonly positional?: string
+}
+
+/** How a definition reads its options. */
+interface Configured<O extends Options> {
+  /** Fills in the defaults, checks ranges: `forward`, `logits` and `loss` get what it returns. Default: as they are. @throws `definition.invalid` */
+  options?(raw: Options): O
 }
 
 /** A layer with parameters and gradients by the tape. `D` receives one input unless `merges` says otherwise. */
-export interface BlockSpec<O extends Options> extends Located {
+export interface BlockSpec<O extends Options> extends Located, Configured<O> {
   /** Shape of the output. @throws any error, which is reported with the layer's name */
   shape(input: Shape, options: O, inputs: readonly Shape[]): Shape
   /** Trainable parameters. Default: none. */
@@ -83,7 +92,7 @@ export interface RuleLoss {
 }
 
 /** A local learning rule: its own parameters (a head), and a loss that only this VNode sees. */
-export interface RuleSpec<O extends Options> extends Located {
+export interface RuleSpec<O extends Options> extends Located, Configured<O> {
   /** Parameters of the rule for a block whose output has the given shape. */
   init(output: Shape, target: Target & { readonly classes: number }, random: Initializers, options: O): Tensors
   /** The VNode's own answer: float32 [batch, classes] or [batch, size]. Also used in evaluation and prediction. */
@@ -95,7 +104,7 @@ export interface RuleSpec<O extends Options> extends Located {
 }
 
 /** Samples by number; runs where the source runs. */
-export interface DatasetSpec<O extends Options> extends Located {
+export interface DatasetSpec<O extends Options> extends Located, Configured<O> {
   /** How many samples there are in each split. `test` may be absent. */
   size(options: O): Promise<{ train: number; test?: number }> | { train: number; test?: number }
   /** Sample `index` of a split: x has the network's input shape, row-major; label a class index or `size` numbers. Pure: the same index, the same sample. */
@@ -147,6 +156,10 @@ export function builtInLayer(name: string, options: Options = {}): Layer {
 export type BuiltIn<Spec> = Omit<Spec, 'module'>
 
 const DEFINITION = Symbol.for('swarmgrad.definition')
+const NAME = /^[A-Za-z0-9_-]{1,48}$/
+
+/** The specs behind calls of users' definitions, so that a network can be compiled where it was written. */
+const specs = new WeakMap<object, Located>()
 
 /** The spec behind an export of a module, if it is a definition of that kind. */
 export function specOf(value: unknown, kind: 'block' | 'rule' | 'dataset'): Located | undefined {
@@ -154,16 +167,83 @@ export function specOf(value: unknown, kind: 'block' | 'rule' | 'dataset'): Loca
   return definition?.kind === kind ? definition.spec : undefined
 }
 
+/** The spec that a call of a user's definition was made from, in this thread; undefined for a copy or what swarmgrad brings along. */
+export function specOfCall(call: Call): Located | undefined {
+  return specs.get(call)
+}
+
+/** What makes calls of a definition: its options may be left out only if none is required. */
+export type Maker<O extends Options, Made> = (...options: Partial<O> extends O ? [options?: O] : [options: O]) => Made
+
 /** Defines a block of one's own; export the result from `module`. @throws `definition.invalid` */
-export function defineBlock<O extends Options = Options>(spec: BlockSpec<O>): (options?: O) => Layer {
-  return mark('block', spec, (options?: O) => layerOf([{ kind: 'block', name: spec.name, module: spec.module, options: options ?? {} }]))
+export function defineBlock<O extends Options = Options>(spec: BlockSpec<O>): Maker<O, Layer> {
+  return mark('block', spec, ['shape', 'forward'], (call) => layerOf([call]))
 }
 
 /** Defines a learning rule of one's own; export the result from `module`. @throws `definition.invalid` */
-export function defineRule<O extends Options = Options>(spec: RuleSpec<O>): (options?: O) => Call<'rule'> {
-  return mark('rule', spec, (options?: O) => ({ kind: 'rule' as const, name: spec.name, module: spec.module, options: options ?? {} }))
+export function defineRule<O extends Options = Options>(spec: RuleSpec<O>): Maker<O, Call<'rule'>> {
+  return mark('rule', spec, ['init', 'logits', 'loss'], (call) => call)
 }
 
-function mark<Made extends (options?: never) => unknown>(kind: 'block' | 'rule' | 'dataset', spec: Located, made: Made): Made {
-  return Object.assign(made, { [DEFINITION]: { kind, spec } })
+/** How a data set is named where it is defined: by `id`, or `name` as everything else. */
+type Identified = { readonly id: string; readonly name?: string } | { readonly name: string; readonly id?: string }
+
+/**
+ * Defines a data set of one's own; export the result from `module`. The result is the call without options, and a function
+ * that makes calls with options. @throws `definition.invalid`
+ */
+export function defineDataset<O extends Options = Options>(
+  spec: Omit<DatasetSpec<O>, 'name'> & Identified,
+): Maker<O, Call<'dataset'>> & Call<'dataset'> {
+  const named = { ...spec, name: (spec?.name ?? spec?.id) as string }
+  const maker = mark<O, 'dataset', Call<'dataset'>>('dataset', named, ['size', 'at'], (call) => call)
+  const fields = { kind: 'dataset' as const, name: named.name, module: named.module, options: {} }
+  for (const [key, value] of Object.entries(fields)) Object.defineProperty(maker, key, { value, enumerable: true })
+  specs.set(maker, named)
+  return maker as unknown as Maker<O, Call<'dataset'>> & Call<'dataset'>
+}
+
+function mark<O extends Options, Kind extends 'block' | 'rule' | 'dataset', Made>(
+  kind: Kind,
+  spec: Located,
+  functions: readonly string[],
+  made: (call: Call<Kind>) => Made,
+): Maker<O, Made> {
+  validate(kind, spec, functions)
+  const maker = (options?: O): Made => {
+    const call = { kind, name: spec.name, module: spec.module, options: options ?? {} }
+    specs.set(call, spec)
+    return made(call)
+  }
+  return Object.assign(maker as Maker<O, Made>, { [DEFINITION]: { kind, spec } })
+}
+
+function validate(kind: string, spec: Located, functions: readonly string[]): void {
+  const define = `define${kind[0].toUpperCase()}${kind.slice(1)}`
+  const refuse = (what: string, expected: string, got: unknown) =>
+    new SwarmError('definition.invalid', { what: `${define}: ${what}`, expected, got: describe(got) })
+  if (typeof spec !== 'object' || spec === null) throw refuse('no definition', 'an object', spec)
+  if (typeof spec.name !== 'string' || !NAME.test(spec.name)) {
+    throw refuse(kind === 'dataset' ? "'id'" : "'name'", '1 to 48 letters, digits, - or _', spec.name)
+  }
+  if (typeof spec.module !== 'string' || !spec.module.startsWith('file:')) {
+    throw refuse(`'module' of '${spec.name}'`, 'import.meta.url of the file that exports it', spec.module)
+  }
+  for (const name of functions) {
+    const value = (spec as unknown as Record<string, unknown>)[name]
+    if (typeof value !== 'function') throw refuse(`'${name}' of '${spec.name}'`, 'a function', value)
+  }
+}
+
+/** A value in a few words, for the `got` of errors. */
+export function describe(value: unknown): string {
+  if (typeof value === 'string') return value.length > 60 ? `'${value.slice(0, 57)}…'` : `'${value}'`
+  if (typeof value === 'function') return 'a function'
+  if (value === null || typeof value !== 'object') return value === undefined ? 'nothing' : `${value as number | boolean | null}`
+  if (Array.isArray(value)) {
+    return value.length <= 8 && value.every((item) => typeof item !== 'object') ? `[${value.join(', ')}]` : `a list of ${value.length}`
+  }
+  if (value instanceof Promise) return 'a Promise'
+  const keys = Object.keys(value)
+  return keys.length === 0 ? 'an empty object' : `an object with ${keys.slice(0, 5).join(', ')}${keys.length > 5 ? ' …' : ''}`
 }

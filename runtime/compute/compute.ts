@@ -35,10 +35,17 @@ export interface ComputeLoss {
  * - after a machine threw in `apply` its state is not touched again: later requests get `compute.not-loaded` until it is loaded anew;
  * - a worker that ends or does not answer within its deadline is named in the error (`compute.lost`, `compute.hung`, both
  *   retryable) and in `onLoss`, is terminated and replaced; all its machines are gone and must be loaded again;
- * - nothing leaks: after `unload` the tensor count is what it was before `load`.
+ * - nothing leaks: after `unload` the tensor count is what it was before `load`;
+ * - a step that was refused before the machine saw it (a damaged frame, unequal batches) leaves the machine loaded and unchanged;
+ * - an aborted request rejects with `aborted`. One under way is executed all the same and its result is dropped (an aborted load
+ *   is followed by an unload): whoever aborts a training step must load the machine anew;
+ * - inputs and blobs stay the caller's: they are neither written nor transferred. After `close` all calls reject with `compute.closed`.
  */
 export interface Compute {
-  /** Resolves when the first worker is warm. */
+  /**
+   * Resolves when the first worker is warm and measured. Other requests may be made before.
+   * @throws `compute.failed` (the machine module is bad), `compute.lost`, `compute.hung`
+   */
   start(signal?: AbortSignal): Promise<{ readonly computeClass: string; readonly gflops: number }>
   /** @throws `checkpoint.damaged`, `checkpoint.version`, `compute.failed` (the definition is bad), `compute.lost`, `compute.hung` */
   load(
@@ -58,6 +65,14 @@ export interface Compute {
   onLoss(listener: (loss: ComputeLoss) => void): () => void
   /** Ends the worker at once, as a crash would: for chaos. */
   kill(reason: string): void
+  close(): Promise<void>
+}
+
+/** The computes of one process: one for each PNode in it. */
+export interface ComputePool {
+  /** The compute of that name, made on the first call and again after it was closed. */
+  compute(name: string): Compute
+  /** Closes every compute and ends every worker. */
   close(): Promise<void>
 }
 

@@ -1,0 +1,112 @@
+/** Manifests, step digests and blobs of a run in the object store. */
+import { isSwarmError, SwarmError } from '../runtime/errors.js'
+import { decodeManifest, encodeRecord, type Head, keys, MANIFEST_VERSION, type Manifest, type ManifestRef } from '../runtime/head.js'
+import type { ObjectStore } from '../runtime/object-store/object-store.js'
+import type { Commit } from './vnode-driver.js'
+
+export const TRACE_VERSION = 1
+
+/** CRC-32 of what every VNode put out, step by step, between two checkpoints: how a difference is dated. */
+export interface Trace {
+  readonly v: typeof TRACE_VERSION
+  readonly generation: number
+  /** Steps firstStep … lastStep of each VNode, base64 of little-endian u32. */
+  readonly lastStep: number
+  readonly vnodes: readonly { readonly vnode: string; readonly firstStep: number; readonly digests: string }[]
+}
+
+const traceKey = (run: string, generation: number, step: number): string =>
+  `runs/${run}/trace/${String(step).padStart(10, '0')}-${generation}`
+
+/** Writes the manifest of a complete cut (commits in graph order). It counts only once the head points to it. */
+export async function writeManifest(
+  store: ObjectStore,
+  run: string,
+  generation: number,
+  commits: readonly Commit[],
+): Promise<{ manifest: Manifest; ref: ManifestRef }> {
+  const { step, position, computeClass } = commits[0]
+  const trace: Trace = {
+    v: TRACE_VERSION,
+    generation,
+    lastStep: step,
+    vnodes: commits.map(({ vnode, firstStep, digests }) => ({ vnode, firstStep, digests })),
+  }
+  const key = keys.manifest(run, generation, step)
+  const vnodes = commits.map(({ vnode, hash, sizeBytes }) => ({ vnode, hash, sizeBytes }))
+  const manifest: Manifest = {
+    v: MANIFEST_VERSION,
+    run,
+    generation,
+    step,
+    position,
+    computeClass,
+    vnodes,
+    trace: traceKey(run, generation, step),
+  }
+  await Promise.all([store.put(manifest.trace!, new TextEncoder().encode(JSON.stringify(trace))), store.put(key, encodeRecord(manifest))])
+  return { manifest, ref: { key, generation, step, position } }
+}
+
+/** @throws `store.damaged`, `store.not-found`, `manifest.version` */
+export async function readManifest(store: ObjectStore, ref: ManifestRef): Promise<Manifest> {
+  const manifest = decodeManifest((await store.get(ref.key)).bytes, ref.key)
+  if (manifest.step !== ref.step || manifest.generation !== ref.generation) {
+    throw new SwarmError('store.damaged', { what: 'manifest of another step', where: ref.key, expected: ref.step, got: manifest.step })
+  }
+  return manifest
+}
+
+/** The step digests of a run, by VNode: element s−1 belongs to step s; undefined where they are missing. */
+export async function readTrace(store: ObjectStore, run: string, upTo = Infinity): Promise<Map<string, (number | undefined)[]>> {
+  const all = new Map<string, (number | undefined)[]>()
+  for await (const { key } of store.list(`runs/${run}/trace/`)) {
+    const trace = JSON.parse(new TextDecoder().decode((await store.get(key)).bytes)) as Trace
+    if (trace.v !== TRACE_VERSION)
+      throw new SwarmError('manifest.version', {
+        what: 'trace of another version',
+        where: key,
+        expected: TRACE_VERSION,
+        got: String(trace.v),
+      })
+    if (trace.lastStep > upTo) continue
+    for (const { vnode, firstStep, digests } of trace.vnodes) {
+      const steps = all.get(vnode) ?? []
+      all.set(vnode, steps)
+      const bytes = Buffer.from(digests, 'base64')
+      for (let i = 0; i * 4 < bytes.length; i++) steps[firstStep - 1 + i] = bytes.readUInt32LE(4 * i)
+    }
+  }
+  return all
+}
+
+/**
+ * Deletes every checkpoint and blob that the head does not name: what a crash or a rollback left behind. Only for the writer,
+ * and only while no VNode runs: the steps that are replayed next store the same blobs under the same names.
+ */
+export async function sweepAll(store: ObjectStore, head: Head): Promise<void> {
+  const kept = new Set([...head.manifests.map(({ key }) => key), ...(await blobsOf(store, head.run, head.manifests))])
+  for (const folder of ['checkpoints', 'blobs']) {
+    for await (const { key } of store.list(`runs/${head.run}/${folder}/`)) if (!kept.has(key)) await store.delete(key)
+  }
+}
+
+/** Deletes the checkpoints that an advance of the head let go, and their blobs where no kept one shares them. */
+export async function evict(store: ObjectStore, head: Head, before: Head): Promise<void> {
+  const gone = before.manifests.filter((old) => !head.manifests.some(({ key }) => key === old.key))
+  if (gone.length === 0) return
+  const kept = await blobsOf(store, head.run, head.manifests)
+  for (const key of await blobsOf(store, head.run, gone)) if (!kept.has(key)) await store.delete(key)
+  for (const { key } of gone) await store.delete(key)
+}
+
+async function blobsOf(store: ObjectStore, run: string, refs: readonly ManifestRef[]): Promise<Set<string>> {
+  const manifests = await Promise.all(refs.map((ref) => readManifest(store, ref).catch(ignoreDamage)))
+  return new Set(manifests.flatMap((manifest) => manifest?.vnodes.map(({ hash }) => keys.blob(run, hash)) ?? []))
+}
+
+/** What cannot be read cannot name anything to keep or to delete. */
+function ignoreDamage(error: unknown): undefined {
+  if (!isSwarmError(error, 'store.damaged', 'store.not-found', 'manifest.version')) throw error
+  return undefined
+}

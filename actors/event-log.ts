@@ -1,0 +1,70 @@
+/** A run's events on disk: what `status`, `events` and `explain` read, in this process or another. */
+import type { Clock } from '../runtime/clock.js'
+import type { ObjectStore } from '../runtime/object-store/object-store.js'
+import type { RunEvent } from './events.js'
+
+const prefix = (run: string): string => `runs/${run}/events/`
+/** Events are written together, this often, in ms: what a crash loses are lines for people, never a step. */
+const FLUSH_MS = 500
+
+/** Appends events in chunks: objects cannot grow, so each flush is an object of its own, named by time and number. */
+export class EventLog {
+  readonly #store: ObjectStore
+  readonly #run: string
+  readonly #clock: Clock
+  readonly #opened: string
+  #pending: RunEvent[] = []
+  #chunks = 0
+  #cancel: (() => void) | undefined
+  #writing: Promise<void> = Promise.resolve()
+
+  constructor(store: ObjectStore, run: string, clock: Clock) {
+    this.#store = store
+    this.#run = run
+    this.#clock = clock
+    this.#opened = String(Math.round(clock.now())).padStart(15, '0')
+  }
+
+  append(event: RunEvent): void {
+    // Of progress only the newest matters to those who come later.
+    const last = this.#pending.at(-1)
+    if (event.type === 'progress' && last?.type === 'progress') this.#pending.pop()
+    this.#pending.push(event)
+    this.#cancel ??= this.#clock.after(FLUSH_MS, () => this.#flush())
+  }
+
+  async close(): Promise<void> {
+    this.#flush()
+    await this.#writing
+  }
+
+  #flush(): void {
+    this.#cancel?.()
+    this.#cancel = undefined
+    if (this.#pending.length === 0) return
+    const lines = this.#pending.map((event) => `${JSON.stringify(event)}\n`).join('')
+    this.#pending = []
+    const key = `${prefix(this.#run)}${this.#opened}-${String(this.#chunks++).padStart(6, '0')}`
+    // Events are for people: a store that refuses them stops the run by its checkpoints, with a better message.
+    this.#writing = this.#writing.then(() => this.#store.put(key, new TextEncoder().encode(lines))).then(ignore, ignore)
+  }
+}
+
+function ignore(): void {}
+
+/** The events of a run so far, oldest first. @param after the key of the last chunk that was read */
+export async function* readEvents(
+  store: ObjectStore,
+  run: string,
+  after = '',
+): AsyncGenerator<{ readonly chunk: string; readonly events: RunEvent[] }> {
+  for await (const { key } of store.list(prefix(run))) {
+    if (key <= after) continue
+    const text = new TextDecoder().decode((await store.get(key)).bytes)
+    const events = text
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line) as RunEvent)
+    yield { chunk: key, events }
+  }
+}

@@ -1,0 +1,115 @@
+/** What a run tells about itself: a versioned union, the same in `run.events()`, in `swarmgrad events` and in `--json`. */
+import type { ErrorRecord } from '../runtime/errors.js'
+import type { RunStatus } from '../runtime/head.js'
+
+export const EVENT_VERSION = 1
+
+/** Numbers by name: `loss`, `accuracy`, `count` … */
+export type Metrics = { readonly [name: string]: number }
+
+/** One VNode as people see it. */
+export interface VNodeView {
+  readonly vnode: string
+  readonly pnode: string
+  readonly term: number
+  /** The last step applied. */
+  readonly step: number
+  /** Exponential average of the local training loss; absent without a head. */
+  readonly loss?: number
+  /** Exponential average of the head's training accuracy, 0 to 1; absent without a head or for continuous targets. */
+  readonly accuracy?: number
+  readonly state: 'restoring' | 'running'
+}
+
+/** One PNode as people see it. */
+export interface PNodeView {
+  readonly pnode: string
+  readonly state: 'ready' | 'suspect' | 'lost'
+  /** VNodes that it hosts. */
+  readonly vnodes: readonly string[]
+  /** Speed of its matrix products as measured when it joined. */
+  readonly gflops: number
+  /** Share of the last second in which its compute was busy, 0 to 1. */
+  readonly load: number
+}
+
+/** A candidate for a VNode and why it was chosen or not. */
+export interface Candidate {
+  readonly pnode: string
+  /** Expected time of a step on it relative to the best; lower is better. Absent if it was not eligible. */
+  readonly score?: number
+  readonly reason: string
+}
+
+export type RunEvent = { readonly v: typeof EVENT_VERSION; readonly run: string; readonly atMs: number } & RunEventBody
+
+export type RunEventBody =
+  | {
+      readonly type: 'snapshot'
+      readonly status: RunStatus
+      readonly step: number
+      readonly totalSteps: number
+      readonly vnodes: readonly VNodeView[]
+      readonly pnodes: readonly PNodeView[]
+    }
+  | {
+      readonly type: 'started'
+      readonly generation: number
+      readonly step: number
+      readonly totalSteps: number
+      readonly epochs: number
+      readonly batchSize: number
+      readonly samples: number
+    }
+  | {
+      readonly type: 'placed'
+      readonly vnode: string
+      readonly pnode: string
+      readonly term: number
+      readonly reason: string
+      readonly candidates: readonly Candidate[]
+    }
+  | {
+      readonly type: 'progress'
+      readonly step: number
+      readonly totalSteps: number
+      readonly epoch: number
+      readonly epochs: number
+      readonly samplesPerSecond: number
+      readonly secondsLeft: number
+      readonly vnodes: readonly VNodeView[]
+      readonly pnodes: readonly PNodeView[]
+    }
+  | { readonly type: 'checkpoint'; readonly step: number; readonly generation: number; readonly key: string }
+  | {
+      readonly type: 'evaluated'
+      readonly step: number
+      readonly epoch: number
+      readonly split: 'validation' | 'test'
+      readonly metrics: Metrics
+      readonly vnodes: readonly { readonly vnode: string; readonly metrics: Metrics }[]
+    }
+  | { readonly type: 'joined'; readonly pnode: string; readonly gflops: number }
+  | {
+      readonly type: 'lost'
+      readonly pnode: string
+      readonly what: 'pnode' | 'worker'
+      readonly reason: string
+      readonly vnodes: readonly string[]
+    }
+  | {
+      readonly type: 'relocated'
+      readonly vnode: string
+      readonly from: string
+      readonly to: string
+      readonly term: number
+      readonly fromStep: number
+      readonly stepsReplayed: number
+      readonly firstStepMs: number
+      readonly caughtUpMs: number
+    }
+  | { readonly type: 'rolledBack'; readonly generation: number; readonly step: number; readonly reason: string }
+  | { readonly type: 'paused'; readonly step: number }
+  | { readonly type: 'failed'; readonly error: ErrorRecord }
+  | { readonly type: 'done'; readonly steps: number; readonly hash: string; readonly metrics: Metrics }
+  | { readonly type: 'dropped'; readonly count: number }

@@ -1,0 +1,37 @@
+/** One row per evaluation, kept with the run: what `run.history()` and `swarmgrad metrics` show. */
+import { SwarmError } from '../runtime/errors.js'
+import type { ObjectStore } from '../runtime/object-store/object-store.js'
+import type { Metrics } from './events.js'
+
+export interface HistoryRow {
+  /** The step after which it was measured. */
+  readonly step: number
+  readonly epoch: number
+  readonly split: 'validation' | 'test'
+  /** Of the network's answer. */
+  readonly metrics: Metrics
+  /** Of every VNode's own head. */
+  readonly vnodes: readonly { readonly vnode: string; readonly metrics: Metrics }[]
+}
+
+const HISTORY_VERSION = 1
+const prefix = (run: string): string => `runs/${run}/history/`
+
+export async function writeHistory(store: ObjectStore, run: string, row: HistoryRow): Promise<void> {
+  const key = `${prefix(run)}${String(row.step).padStart(10, '0')}`
+  await store.put(key, new TextEncoder().encode(JSON.stringify({ v: HISTORY_VERSION, ...row })))
+}
+
+/** In the order of steps. @throws `store.damaged` */
+export async function readHistory(store: ObjectStore, run: string): Promise<HistoryRow[]> {
+  const rows: HistoryRow[] = []
+  for await (const { key } of store.list(prefix(run))) {
+    try {
+      const { v, ...row } = JSON.parse(new TextDecoder().decode((await store.get(key)).bytes)) as HistoryRow & { v: number }
+      if (v === HISTORY_VERSION) rows.push(row)
+    } catch (cause) {
+      throw new SwarmError('store.damaged', { what: 'unreadable evaluation', where: key, cause })
+    }
+  }
+  return rows
+}

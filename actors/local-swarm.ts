@@ -1,0 +1,177 @@
+/** A swarm in this process: the control actors and the source on this thread, each PNode with a compute worker of its own (DESIGN.md §6). */
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Dataset } from '../components/datasets/index.js'
+import { localActors } from '../runtime/actor-system/local-actors.js'
+import type { ActorSystem } from '../runtime/actor-system/actor-system.js'
+import type { Clock } from '../runtime/clock.js'
+import type { ComputePool } from '../runtime/compute/compute.js'
+import type { SwarmError } from '../runtime/errors.js'
+import { type ControlKey, createControlKey } from '../runtime/grant.js'
+import type { ObjectStore } from '../runtime/object-store/object-store.js'
+import { memoryBroker } from '../runtime/tensor-bus/memory-bus.js'
+import type { BusConnect } from '../runtime/tensor-bus/tensor-bus.js'
+import { actor, call, type Membership } from './calls.js'
+import { DEFAULT_MEMBERSHIP, type MembershipOptions, placementActor } from './placement.js'
+import { PNodeHost } from './pnode.js'
+import { relocationActor } from './relocation.js'
+import { runActor } from './run.js'
+import { type RunDefinition, SOURCE_HOST } from './run-definition.js'
+import { RunMonitor } from './run-monitor.js'
+import { type CutPolicy, sourceActor } from './source.js'
+import type { Observation } from './vnode-driver.js'
+
+export interface LocalSwarmOptions {
+  readonly run: string
+  readonly definition: RunDefinition
+  readonly dataset: Dataset
+  readonly store: ObjectStore
+  readonly clock: Clock
+  readonly pool: ComputePool
+  /** Names of the PNodes. */
+  readonly pnodes: readonly string[]
+  readonly window: number
+  readonly cuts: CutPolicy
+  readonly membership?: Partial<Omit<MembershipOptions, 'onMember'>>
+  /** Other than the one in memory: for tests that shuffle, double and delay. */
+  readonly connect?: BusConnect
+  /** What each PNode lends to VNodes, in bytes. Default: no limit worth the name. */
+  readonly memoryBytes?: number
+  /** A killed PNode comes back after this long, in ms, as a volunteer's machine does; Infinity: never. */
+  readonly returnMs?: number
+  readonly onError?: (error: SwarmError) => void
+  /** Sees every observation, for benchmarks and tests. */
+  readonly onObservation?: (observation: Observation) => void
+}
+
+/** Long enough to be seen in a terminal, short enough that chaos never runs out of PNodes. */
+export const DEFAULT_RETURN_MS = 1_500
+const PLENTY_BYTES = 64e9
+
+export class LocalSwarm {
+  readonly monitor: RunMonitor
+  readonly #options: LocalSwarmOptions
+  readonly #system: ActorSystem
+  readonly #connect: BusConnect
+  readonly #controlKey: ControlKey = createControlKey()
+  readonly #hosts = new Map<string, PNodeHost>()
+  readonly #members = new Map<string, Membership>()
+  readonly #returns = new Set<() => void>()
+  #isClosed = false
+
+  constructor(options: LocalSwarmOptions) {
+    const { run, definition, clock, store } = options
+    this.#options = options
+    this.#connect = options.connect ?? memoryBroker().connect
+    this.#system = localActors({ store, clock, prefix: `runs/${run}/`, onError: this.#onError })
+    this.monitor = new RunMonitor(run, definition, clock, () => [...this.#members.values()])
+  }
+
+  /** Starts the control actors and the PNodes, and begins or continues the run. */
+  async start(): Promise<void> {
+    const { run, store, clock, definition, dataset, window, cuts, membership, pnodes } = this.#options
+    const bus = await this.#connect(SOURCE_HOST)
+    const fail = (error: unknown) => this.#onError(error as SwarmError)
+    this.#system.register(
+      placementActor({ ...DEFAULT_MEMBERSHIP, ...membership, onMember: (member, reason) => this.#onMember(member, reason) }),
+    )
+    this.#system.register(relocationActor())
+    this.#system.register(runActor({ store, controlKey: this.#controlKey, monitor: () => this.monitor, onError: this.#onError }))
+    this.#system.register(
+      sourceActor(async () => ({
+        bus,
+        clock,
+        controlKey: this.#controlKey.publicKey,
+        window,
+        definition,
+        dataset,
+        cuts,
+        onFailure: (failure) => void call<'Run', 'failed'>(this.#system, actor.run(run), 'failed', failure).catch(fail),
+      })),
+    )
+    await this.#system.start()
+    await Promise.all(pnodes.map((pnode) => this.#join(pnode)))
+    await this.#system.call(actor.run(run), 'start', null, { deadlineMs: 60_000 })
+  }
+
+  /** At the next step boundary. */
+  async pause(): Promise<void> {
+    await call<'Run', 'pause'>(this.#system, actor.run(this.#options.run), 'pause', null)
+  }
+
+  /** PNodes that are up, in the order of their names. */
+  get pnodes(): string[] {
+    return [...this.#hosts.keys()].toSorted()
+  }
+
+  /** PNodes that host a VNode now. */
+  get busyPNodes(): string[] {
+    return this.pnodes.filter((pnode) => this.#hosts.get(pnode)!.vnodes.length > 0)
+  }
+
+  /** Ends a PNode as a power cut would; its silence is told at once, as a broker tells of a broken connection. It returns later. */
+  async killPNode(pnode: string, reason = 'killed'): Promise<void> {
+    const host = this.#hosts.get(pnode)
+    if (!host) return
+    this.#hosts.delete(pnode)
+    host.crash()
+    const returnMs = this.#options.returnMs ?? DEFAULT_RETURN_MS
+    if (returnMs !== Infinity) {
+      const cancel = this.#options.clock.after(returnMs, () => {
+        this.#returns.delete(cancel)
+        this.#join(pnode).catch((error: unknown) => this.#onError(error as SwarmError))
+      })
+      this.#returns.add(cancel)
+    }
+    await call<'Placement', 'leave'>(this.#system, actor.placement, 'leave', { pnode, reason })
+  }
+
+  /** Ends the compute worker of a PNode; the PNode lives on with the spare. */
+  killWorker(pnode: string, reason = 'killed'): void {
+    this.#hosts.get(pnode)?.killWorker(reason)
+  }
+
+  /** Stops everything. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    for (const cancel of this.#returns) cancel()
+    for (const host of this.#hosts.values()) host.crash()
+    await this.#system.close()
+    this.monitor.feed.close()
+  }
+
+  async #join(pnode: string): Promise<void> {
+    if (this.#isClosed) return
+    const { store, clock, pool, window, membership, memoryBytes } = this.#options
+    const host = new PNodeHost({
+      pnode,
+      system: this.#system,
+      bus: await this.#connect(pnode),
+      compute: pool.compute(pnode),
+      store,
+      clock,
+      controlKey: this.#controlKey.publicKey,
+      memoryBytes: memoryBytes ?? PLENTY_BYTES,
+      heartbeatMs: membership?.heartbeatMs ?? DEFAULT_MEMBERSHIP.heartbeatMs,
+      window,
+      cacheFolder: join(tmpdir(), `swarmgrad-bundles-${process.getuid?.() ?? 'user'}`),
+      observe: (observation) => {
+        this.monitor.observe(observation)
+        this.#options.onObservation?.(observation)
+      },
+      onError: this.#onError,
+    })
+    this.#hosts.set(pnode, host)
+    await host.join()
+  }
+
+  #onMember(member: Membership, reason: string): void {
+    this.#members.set(member.pnode, member)
+    if (reason === 'joined') this.monitor.emit({ type: 'joined', pnode: member.pnode, gflops: member.gflops })
+  }
+
+  readonly #onError = (error: SwarmError): void => {
+    if (!this.#isClosed) this.#options.onError?.(error)
+  }
+}

@@ -1,0 +1,156 @@
+/** The Placement actor: who is there, and what runs where, with the reason (M10 to M12). */
+import type { ActorContext, ActorDefinition } from '../runtime/actor-system/actor-system.js'
+import { SwarmError } from '../runtime/errors.js'
+import { actor, call, type Calls, type Decision, type Demand, type Membership, type Profile } from './calls.js'
+import type { Candidate } from './events.js'
+
+/** Deadlines of the membership, in ms. */
+export interface MembershipOptions {
+  readonly heartbeatMs: number
+  /** Silence after which a PNode gets no new VNodes. */
+  readonly suspectMs: number
+  /** Silence after which its VNodes are placed elsewhere. */
+  readonly lostMs: number
+  /** Told of every heartbeat and every change, for people. */
+  readonly onMember?: (member: Membership, reason: string) => void
+}
+
+export const DEFAULT_MEMBERSHIP: MembershipOptions = { heartbeatMs: 1_000, suspectMs: 3_000, lostMs: 5_000 }
+
+interface Member extends Profile {
+  state: Membership['state']
+  busyShare: number
+  heardAtMs: number
+}
+
+interface Memory {
+  readonly members: Map<string, Member>
+}
+
+type Argument<M extends keyof Calls['Placement']> = Calls['Placement'][M][0]
+
+export function placementActor(options: MembershipOptions): ActorDefinition<Memory> {
+  const change = (member: Member, state: Member['state'], reason: string) => {
+    if (member.state === state) return
+    member.state = state
+    options.onMember?.(view(member), reason)
+  }
+  const lose = (context: ActorContext, member: Member, reason: string) => {
+    if (member.state === 'lost') return
+    change(member, 'lost', reason)
+    const argument = { pnode: member.pnode, what: 'pnode', reason } as const
+    // Not awaited: Relocation asks this very actor where to go.
+    call<'Relocation', 'relocate'>(context, actor.relocation, 'relocate', argument).catch(() => {
+      // The next sweep tells it again.
+      member.state = 'suspect'
+    })
+  }
+  return {
+    type: 'Placement',
+    activate: (context) => {
+      context.setTimer('sweep', 'sweep', { afterMs: options.heartbeatMs, everyMs: options.heartbeatMs })
+      return { members: new Map() }
+    },
+    handlers: {
+      join: (context, { members }, profile: Argument<'join'>) => {
+        const member: Member = { ...profile, state: 'suspect', busyShare: 0, heardAtMs: context.clock.now() }
+        members.set(profile.pnode, member)
+        change(member, 'ready', 'joined')
+        call<'Relocation', 'retry'>(context, actor.relocation, 'retry', null).catch(() => undefined)
+      },
+      heartbeat: ({ clock }, { members }, { pnode, busyShare }: Argument<'heartbeat'>) => {
+        const member = members.get(pnode)
+        if (!member || member.state === 'lost') return
+        member.heardAtMs = clock.now()
+        member.busyShare = busyShare
+        options.onMember?.(view(member), 'heartbeat')
+        change(member, 'ready', 'heard again')
+      },
+      leave: (context, { members }, { pnode, reason }: Argument<'leave'>) => {
+        const member = members.get(pnode)
+        if (member) lose(context, member, reason)
+      },
+      place: (_context, { members }, request: Argument<'place'>) => place([...members.values()], request) as never,
+      list: (_context, { members }) => [...members.values()].map(view) as never,
+      sweep: (context, { members }) => {
+        for (const member of members.values()) {
+          const silentMs = context.clock.now() - member.heardAtMs
+          if (silentMs >= options.lostMs) lose(context, member, `silent for ${(silentMs / 1000).toFixed(1)} s`)
+          else if (silentMs >= options.suspectMs && member.state === 'ready') change(member, 'suspect', 'silent')
+        }
+      },
+    },
+  }
+}
+
+const view = ({ pnode, computeClass, gflops, memoryBytes, state, busyShare }: Member): Membership => ({
+  pnode,
+  computeClass,
+  gflops,
+  memoryBytes,
+  state,
+  busyShare,
+})
+
+/**
+ * Places the most expensive VNode first, each on the PNode on which the longest stage grows least (longest processing time first,
+ * Graham 1969). Ties go to the name, so that equal circumstances give equal placements.
+ * @throws `placement.no-pnode` (retryable: somebody may join)
+ */
+export function place(members: readonly Member[], { demands, staying, avoid, computeClass }: Argument<'place'>): Decision[] {
+  const costOf = new Map(demands.map(({ vnode, cost }) => [vnode, cost]))
+  const load = new Map<string, { cost: number; memoryBytes: number }>()
+  const add = (pnode: string, cost: number, memoryBytes: number) => {
+    const before = load.get(pnode) ?? { cost: 0, memoryBytes: 0 }
+    load.set(pnode, { cost: before.cost + cost, memoryBytes: before.memoryBytes + memoryBytes })
+  }
+  const moving = new Map(demands.map((demand) => [demand.vnode, demand]))
+  for (const [vnode, pnode] of Object.entries(staying)) {
+    const demand = moving.get(vnode)
+    moving.delete(vnode)
+    if (demand) add(pnode, demand.cost, demand.memoryBytes)
+  }
+  const eligible = members.toSorted((a, b) => (a.pnode < b.pnode ? -1 : 1))
+  const inOrder = [...moving.values()].toSorted((a, b) => b.cost - a.cost || (a.vnode < b.vnode ? -1 : 1))
+  return inOrder.map((demand) => {
+    const candidates = eligible.map((member) => judge(member, demand, load.get(member.pnode), { avoid, computeClass }))
+    const best = candidates.filter(({ score }) => score !== undefined).toSorted((a, b) => a.score! - b.score!)[0]
+    if (!best) throw noPNode(demand, candidates)
+    add(best.pnode, costOf.get(demand.vnode)!, demand.memoryBytes)
+    return { vnode: demand.vnode, pnode: best.pnode, candidates }
+  })
+}
+
+function judge(
+  member: Member,
+  demand: Demand,
+  load: { cost: number; memoryBytes: number } | undefined,
+  wanted: { avoid: readonly string[]; computeClass?: string },
+): Candidate {
+  const { pnode } = member
+  const used = load?.memoryBytes ?? 0
+  if (member.state !== 'ready') return { pnode, reason: `it is ${member.state}` }
+  if (wanted.avoid.includes(pnode)) return { pnode, reason: 'it has just been lost' }
+  if (wanted.computeClass !== undefined && member.computeClass !== wanted.computeClass)
+    return { pnode, reason: `its compute class is ${member.computeClass}` }
+  if (used + demand.memoryBytes > member.memoryBytes)
+    return { pnode, reason: `${toMB(demand.memoryBytes)} MB more than its ${toMB(member.memoryBytes)} MB allow` }
+  // Milliseconds per step, if it does two flops per multiply-add for the forward and two passes for the gradients.
+  const total = (load?.cost ?? 0) + demand.cost
+  const score = (total * 6) / (Math.max(member.gflops, 1e-3) * 1e6)
+  return {
+    pnode,
+    score,
+    reason: `${score.toFixed(2)} ms a step with ${member.gflops.toFixed(0)} GFLOP/s and ${toMB(used + demand.memoryBytes)} MB`,
+  }
+}
+
+function noPNode(demand: Demand, candidates: readonly Candidate[]): SwarmError {
+  return new SwarmError('placement.no-pnode', {
+    what: `no PNode for ${demand.vnode}`,
+    got: candidates.length === 0 ? 'no PNodes' : candidates.map(({ pnode, reason }) => `${pnode}: ${reason}`).join('; '),
+    retryable: true,
+  })
+}
+
+const toMB = (bytes: number): string => (bytes / 1e6).toFixed(1)

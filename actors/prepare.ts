@@ -1,0 +1,173 @@
+/** From what a researcher writes to the record that decides a run's hash: compiled, bundled, with its data in the store. */
+import { bundleModules, type Bundle } from '../components/bundle.js'
+import { compile, modulesOf } from '../components/compile.js'
+import { batchesPerEpoch, type Dataset, openDataset, splitValidation, storeDataset } from '../components/datasets/index.js'
+import { type BuiltIn, type Call, type DatasetSpec, type Options, type RuleSpec, type Tensors, specOfCall } from '../components/define.js'
+import type { TrainingDefinition } from '../components/definition.js'
+import { builtInLayers } from '../components/layers/index.js'
+import type { Network } from '../components/network.js'
+import { adam, builtInOptimizers } from '../components/optimizers/index.js'
+import { builtInRules, predsim } from '../components/rules/index.js'
+import { resolve } from '../components/resolve.js'
+import { DEFAULT_DECAY, DEFAULT_MILESTONES, defaultLearningRate } from '../components/schedule.js'
+import { SwarmError, isSwarmError } from '../runtime/errors.js'
+import { keys } from '../runtime/head.js'
+import { readHead } from '../runtime/head-store.js'
+import type { ObjectStore } from '../runtime/object-store/object-store.js'
+import { readManifest } from './checkpoints.js'
+import { RUN_DEFINITION_VERSION, type RunDefinition, bundleKey, evaluationSplit, readDefinition } from './run-definition.js'
+
+/** What decides the hash. */
+export interface TrainingOptions {
+  readonly data: Call<'dataset'> | Dataset
+  /** Default `predsim()`. */
+  readonly rule?: Call<'rule'>
+  /** Default `adam()`. */
+  readonly optimizer?: Call<'optimizer'>
+  /** Samples of one step. Default 128. */
+  readonly batchSize?: number
+  /** Passes over the training samples. Default 5. */
+  readonly epochs?: number
+  /** Of weights, order and dropout: a safe integer ≥ 0. Default 1. */
+  readonly seed?: number
+  /** Of the first step. Default: the optimizer's, else 2e-3 for up to 10 epochs and 5e-4 for more (LEARNING.md). */
+  readonly learningRate?: number
+  /** Fraction of the training samples set apart for the evaluation after each epoch. Default 0, or 0.1 for data without a test set. */
+  readonly validation?: number
+  /** Id of a run whose newest weights are the first ones; optimizer state starts anew. */
+  readonly from?: string
+}
+
+export const DEFAULT_TRAINING = { batchSize: 128, epochs: 5, seed: 1 } as const
+
+/** A run as it can be started. */
+export interface Prepared {
+  readonly definition: RunDefinition
+  readonly dataset: Dataset
+}
+
+export interface PrepareOptions {
+  readonly signal?: AbortSignal
+  /** Bytes of a download, or samples made. */
+  readonly onProgress?: (done: number, total: number) => void
+}
+
+/** The compiled network and the users' modules that it needs. */
+export async function compileNetwork(network: Network, rule: Call<'rule'>, others: readonly Call[] = []) {
+  const modules = [...new Set([...modulesOf(network), ...[rule, ...others].flatMap(({ module }) => module ?? [])])].toSorted()
+  const bundles = await bundleModules(modules)
+  const hashes = Object.fromEntries(Object.entries(bundles).map(([url, { sha256 }]) => [url, sha256]))
+  const { spec, ref } = resolve<BuiltIn<RuleSpec<any>>>(rule, builtInRules, hashes, 'rule')
+  const options = { layers: builtInLayers, bundles: hashes, endToEnd: spec.endToEnd === true }
+  if (modules.length === 0) return { network: compile(network, options), rule: ref, bundles, hashes }
+  // A user's `init` may compute with what it draws, so it is given real tensors.
+  const { tf, startBackend } = await import('../components/tf.js')
+  await startBackend()
+  return {
+    network: tf.tidy(() => ({ value: compile(network, { ...options, zeros: (shape) => tf.zeros([...shape]) }) }) as unknown as Tensors)
+      .value as never,
+    rule: ref,
+    bundles,
+    hashes,
+  }
+}
+
+/**
+ * Compiles and checks everything, and puts data and code into the store.
+ * @throws the codes of `compile`, `openDataset` and `bundleModule`; `usage` for numbers out of range
+ */
+export async function prepare(
+  network: Network,
+  options: TrainingOptions,
+  store: ObjectStore,
+  { signal, onProgress }: PrepareOptions = {},
+): Promise<Prepared> {
+  const { batchSize, epochs, seed } = checkNumbers(options)
+  const rule = options.rule ?? predsim()
+  const optimizer = options.optimizer ?? adam()
+  const reference = 'splits' in options.data ? undefined : options.data
+  const compiled = await compileNetwork(network, rule, reference ? [reference] : [])
+  const { ref: optimizerRef } = resolve(optimizer, builtInOptimizers, compiled.hashes, 'optimizer')
+  const spec = reference?.module === undefined ? undefined : (specOfCall(reference) as DatasetSpec<Options> | undefined)
+  const opened = await openDataset(options.data, { task: { input: network.input, target: network.target }, spec, signal, onProgress })
+  const validation = options.validation ?? (opened.splits.test || opened.splits.validation ? 0 : 0.1)
+  const dataset = validation > 0 ? splitValidation(opened, validation, seed) : opened
+  const data = await storeDataset(store, dataset, { signal })
+  await storeBundles(store, Object.values(compiled.bundles))
+  const batches = (size: number) => batchesPerEpoch(size, batchSize)
+  const stepsPerEpoch = batches(dataset.splits.train.size)
+  const learningRate = options.learningRate ?? (optimizerRef.options.learningRate as number | undefined) ?? defaultLearningRate(epochs)
+  const training: TrainingDefinition = {
+    rule: compiled.rule,
+    optimizer: optimizerRef,
+    batchSize,
+    epochs,
+    seed,
+    totalSteps: epochs * stepsPerEpoch,
+    learningRate,
+    decay: DEFAULT_DECAY,
+    milestones: DEFAULT_MILESTONES,
+  }
+  const definition: RunDefinition = {
+    v: RUN_DEFINITION_VERSION,
+    network: compiled.network,
+    training,
+    data,
+    timetable: {
+      epochs,
+      stepsPerEpoch,
+      evaluationBatches: batches(evaluationSplit(dataset, false).size),
+      finalBatches: batches(evaluationSplit(dataset, true).size),
+    },
+    validation,
+    bundles: Object.values(compiled.bundles)
+      .map(({ sha256 }) => sha256)
+      .toSorted(),
+    ...(options.from !== undefined && { initial: await weightsOf(store, options.from, compiled.network) }),
+  }
+  return { definition, dataset }
+}
+
+/** The newest weights of another run, which must have the same VNodes. @throws `run.not-found`, `run.changed` */
+async function weightsOf(store: ObjectStore, from: string, network: RunDefinition['network']): Promise<{ [vnode: string]: string }> {
+  const [{ head }, other] = await Promise.all([readHead(store, from), readDefinition(store, from)])
+  const shape = (definition: RunDefinition['network']) => JSON.stringify(definition.vnodes)
+  if (shape(other.network) !== shape(network)) {
+    throw new SwarmError('run.changed', { what: `run ${from} has another network`, fix: 'Start from a run of the same network and rule' })
+  }
+  const [newest] = head.manifests
+  if (!newest)
+    throw new SwarmError('run.changed', {
+      what: `run ${from} has no checkpoint yet`,
+      fix: 'Wait for its first checkpoint, or start without --from',
+    })
+  const manifest = await readManifest(store, newest)
+  return Object.fromEntries(manifest.vnodes.map(({ vnode, hash }) => [vnode, keys.blob(from, hash)]))
+}
+
+async function storeBundles(store: ObjectStore, bundles: readonly Bundle[]): Promise<void> {
+  for (const { sha256, code } of bundles) {
+    await store.put(bundleKey(sha256), code, { ifNoneMatch: '*' }).catch((error: unknown) => {
+      // Stored before; whoever loads it checks its hash.
+      if (!isSwarmError(error, 'store.conflict')) throw error
+    })
+  }
+}
+
+function checkNumbers(options: TrainingOptions) {
+  const { batchSize, epochs, seed } = { ...DEFAULT_TRAINING, ...withoutUndefined(options) }
+  const check = (name: string, isValid: boolean, expected: string, got: unknown) => {
+    if (!isValid) throw new SwarmError('usage', { what: `${name} out of range`, expected, got: String(got) })
+  }
+  check('batchSize', Number.isSafeInteger(batchSize) && batchSize >= 1 && batchSize <= 65_536, 'an integer from 1 to 65,536', batchSize)
+  check('epochs', Number.isSafeInteger(epochs) && epochs >= 1 && epochs <= 1_000_000, 'an integer from 1 to 1,000,000', epochs)
+  check('seed', Number.isSafeInteger(seed) && seed >= 0, 'an integer ≥ 0', seed)
+  const { learningRate, validation } = options
+  check('learningRate', learningRate === undefined || (Number.isFinite(learningRate) && learningRate > 0), 'a number above 0', learningRate)
+  check('validation', validation === undefined || (validation >= 0 && validation < 1), 'a fraction from 0 to below 1', validation)
+  return { batchSize, epochs, seed }
+}
+
+function withoutUndefined<T extends object>(options: T): Partial<T> {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Partial<T>
+}

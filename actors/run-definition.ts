@@ -1,0 +1,111 @@
+/** The record of what decides a run's hash: `runs/<run>/definition`, written once before the run starts. */
+import { createHash } from 'node:crypto'
+import { mkdir, rename, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { DataManifest, Dataset, Split } from '../components/datasets/index.js'
+import {
+  DEFINITION_VERSION,
+  type NetworkDefinition,
+  type TrainingDefinition,
+  type VNodeMachineDefinition,
+} from '../components/definition.js'
+import { canonicalJson } from '../runtime/canonical-json.js'
+import { SwarmError, isSwarmError } from '../runtime/errors.js'
+import { keys } from '../runtime/head.js'
+import type { ObjectStore } from '../runtime/object-store/object-store.js'
+import type { TimetableOptions } from '../runtime/timetable.js'
+
+export const RUN_DEFINITION_VERSION = 1
+
+/** Everything that decides the hash. */
+export interface RunDefinition {
+  readonly v: typeof RUN_DEFINITION_VERSION
+  readonly network: NetworkDefinition
+  readonly training: TrainingDefinition
+  readonly data: DataManifest
+  readonly timetable: TimetableOptions
+  /** Part of the training samples held out for the evaluation after each epoch; 0: the test set is used. */
+  readonly validation: number
+  /** Hash of the weights that the run started from, if not from its seed. */
+  readonly initial?: { readonly [vnode: string]: string }
+  /** SHA-256 of users' modules, which are kept under `bundleKey`. */
+  readonly bundles: readonly string[]
+}
+
+/** Key of a user's module in the object store. */
+export const bundleKey = (sha256: string): string => `bundles/${sha256}.mjs`
+
+/** SHA-256 of a run's definition: equal for runs that must end with the same hash. */
+export function hashDefinition(definition: RunDefinition): string {
+  return createHash('sha256').update(canonicalJson(definition)).digest('hex')
+}
+
+export async function writeDefinition(store: ObjectStore, run: string, definition: RunDefinition): Promise<void> {
+  await store.put(keys.definition(run), new TextEncoder().encode(canonicalJson(definition)), { ifNoneMatch: '*' })
+}
+
+/** @throws `run.not-found`, `definition.version`, `store.damaged` */
+export async function readDefinition(store: ObjectStore, run: string): Promise<RunDefinition> {
+  const key = keys.definition(run)
+  const { bytes } = await store.get(key).catch((error: unknown) => {
+    if (!isSwarmError(error, 'store.not-found')) throw error
+    throw new SwarmError('run.not-found', { what: `no run '${run}'`, fix: 'List the runs with: swarmgrad runs', cause: error })
+  })
+  let definition: RunDefinition
+  try {
+    definition = JSON.parse(new TextDecoder().decode(bytes))
+  } catch (cause) {
+    throw new SwarmError('store.damaged', { what: 'unreadable definition', where: key, cause })
+  }
+  if (definition.v !== RUN_DEFINITION_VERSION || definition.network.v !== DEFINITION_VERSION) {
+    throw new SwarmError('definition.version', {
+      what: 'definition of another version',
+      where: key,
+      expected: RUN_DEFINITION_VERSION,
+      got: String(definition.v),
+    })
+  }
+  return definition
+}
+
+/** What a worker needs for one VNode; users' modules are brought from the store into the host's cache folder. */
+export async function machineDefinition(
+  { store, cacheFolder }: { readonly store: ObjectStore; readonly cacheFolder: string },
+  { network, training, bundles }: RunDefinition,
+  vnodeId: string,
+): Promise<VNodeMachineDefinition> {
+  const vnode = network.vnodes.find(({ id }) => id === vnodeId)
+  if (!vnode) throw new SwarmError('internal', `no VNode '${vnodeId}' in the definition`)
+  const paths = await Promise.all(bundles.map(async (sha256) => [sha256, await fetchBundle(store, cacheFolder, sha256)] as const))
+  return { v: DEFINITION_VERSION, vnode, target: network.target, training, bundles: Object.fromEntries(paths) }
+}
+
+/** Whoever loads the file checks its hash: a damaged one in the cache is as good as a damaged one in the store. */
+async function fetchBundle(store: ObjectStore, folder: string, sha256: string): Promise<string> {
+  const { bytes } = await store.get(bundleKey(sha256))
+  const path = join(folder, `${sha256}.mjs`)
+  await mkdir(folder, { recursive: true })
+  const temporary = `${path}.${process.pid}.${crypto.randomUUID()}`
+  await writeFile(temporary, bytes)
+  await rename(temporary, path)
+  return path
+}
+
+/** Consumers of each producer, in graph order; SOURCE included. */
+export function consumersOf(network: NetworkDefinition, producer: string): string[] {
+  return network.vnodes.filter(({ inputs }) => inputs.includes(producer)).map(({ id }) => id)
+}
+
+/** Distinct producers of a VNode, in the order of its inputs. */
+export function producersOf(network: NetworkDefinition, vnode: string): string[] {
+  return [...new Set(network.vnodes.find(({ id }) => id === vnode)?.inputs)]
+}
+
+/** Where the source is said to be: it speaks for itself under this host's name. */
+export const SOURCE_HOST = 'control'
+
+/** Which samples the evaluation after an epoch uses: the validation split if there is one, the test set after the last epoch. */
+export function evaluationSplit({ splits }: Pick<Dataset, 'splits'>, isFinal: boolean): Split {
+  const { test, validation, train } = splits
+  return (isFinal ? (test ?? validation) : (validation ?? test)) ?? train
+}

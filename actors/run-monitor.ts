@@ -1,0 +1,217 @@
+/** What can be seen of a run from outside: turns observations into views and events. Nothing here touches a VNode's state. */
+import { SOURCE } from '../components/definition.js'
+import type { Clock } from '../runtime/clock.js'
+import type { RunStatus } from '../runtime/head.js'
+import { Feed } from '../runtime/telemetry.js'
+import { Timetable } from '../runtime/timetable.js'
+import type { Membership } from './calls.js'
+import { EVENT_VERSION, type PNodeView, type RunEvent, type RunEventBody, type VNodeView } from './events.js'
+import type { RunDefinition } from './run-definition.js'
+import type { Observation } from './vnode-driver.js'
+
+/** Weight of the newest step in the running averages of loss and accuracy. */
+const SMOOTHING = 0.05
+/** Progress is told this often, in ms; a terminal shows no more. */
+const PROGRESS_MS = 250
+/** Over how long the rate is averaged, in ms. */
+const RATE_WINDOW_MS = 5_000
+
+interface Tracked {
+  pnode: string
+  term: number
+  /** Last step applied under this term. */
+  step: number
+  /** Highest step ever applied: steps up to here are replays. */
+  frontier: number
+  loss?: number
+  accuracy?: number
+  state: VNodeView['state']
+  move?: { from: string; lostAtMs: number; fromStep: number; firstStepMs?: number; replayed: number }
+}
+
+/** Exact counts over this process's part of the run. */
+export interface RunCounters {
+  readonly moves: number
+  /** Steps applied again after a move, with the same result. */
+  readonly stepsReplayed: number
+  /** Steps that a VNode skipped: always 0. */
+  readonly stepsLost: number
+  /** Steps that a VNode applied twice under one term: always 0. */
+  readonly stepsDoubled: number
+}
+
+export class RunMonitor {
+  readonly run: string
+  readonly feed: Feed<RunEvent>
+  readonly #definition: RunDefinition
+  readonly #timetable: Timetable
+  readonly #clock: Clock
+  readonly #vnodes = new Map<string, Tracked>()
+  readonly #rate: { atMs: number; step: number }[] = []
+  readonly #dropped = new Map<string, number>()
+  readonly #members: () => readonly Membership[]
+  #counters = { moves: 0, stepsReplayed: 0, stepsLost: 0, stepsDoubled: 0 }
+  #toldAtMs = 0
+  #status: RunStatus = 'running'
+
+  constructor(run: string, definition: RunDefinition, clock: Clock, members: () => readonly Membership[]) {
+    this.run = run
+    this.#definition = definition
+    this.#timetable = new Timetable(definition.timetable)
+    this.#clock = clock
+    this.#members = members
+    this.feed = new Feed<RunEvent>({
+      snapshot: () => this.#event(this.snapshot()),
+      coalesce: ({ type }) => (type === 'progress' ? type : undefined),
+      dropped: (count) => this.#event({ type: 'dropped', count }),
+    })
+  }
+
+  get counters(): RunCounters {
+    return this.#counters
+  }
+
+  /** Messages that were dropped, by reason. */
+  get dropped(): ReadonlyMap<string, number> {
+    return this.#dropped
+  }
+
+  emit(body: RunEventBody): void {
+    if (body.type === 'paused' || body.type === 'failed' || body.type === 'done') {
+      this.#status = body.type
+      this.#tellProgress()
+    }
+    this.feed.emit(this.#event(body))
+  }
+
+  /** A VNode is given to a PNode; `move` if it was somewhere else before and was lost there. */
+  placed(vnode: string, pnode: string, term: number, step: number, move?: { readonly from: string; readonly lostAtMs: number }): void {
+    if (vnode === SOURCE) return
+    const before = this.#vnodes.get(vnode)
+    const frontier = Math.max(before?.frontier ?? 0, step)
+    this.#vnodes.set(vnode, {
+      ...before,
+      pnode,
+      term,
+      step,
+      frontier,
+      state: 'restoring',
+      move: move && { ...move, fromStep: step, replayed: 0 },
+    })
+    if (move) this.#counters.moves++
+  }
+
+  observe(observation: Observation): void {
+    if (observation.type === 'dropped') {
+      this.#dropped.set(observation.reason, (this.#dropped.get(observation.reason) ?? 0) + 1)
+      return
+    }
+    const tracked = this.#vnodes.get(observation.vnode)
+    if (!tracked || tracked.term !== observation.term) return
+    if (observation.type === 'restored') tracked.state = 'running'
+    else if (observation.entry.evaluation === 0) this.#applied(observation.vnode, tracked, observation.entry.step, observation.metrics)
+    this.#maybeTellProgress()
+  }
+
+  snapshot(): RunEventBody & { type: 'snapshot' } {
+    return {
+      type: 'snapshot',
+      status: this.#status,
+      step: this.step,
+      totalSteps: this.#timetable.totalSteps,
+      vnodes: this.vnodes(),
+      pnodes: this.#pnodes(),
+    }
+  }
+
+  /** The last step that every VNode has applied. */
+  get step(): number {
+    const steps = this.#definition.network.vnodes.map(({ id }) => this.#vnodes.get(id)?.frontier ?? 0)
+    return Math.min(...steps)
+  }
+
+  vnodes(): VNodeView[] {
+    return this.#definition.network.vnodes.flatMap(({ id }) => {
+      const tracked = this.#vnodes.get(id)
+      if (!tracked) return []
+      const { pnode, term, step, loss, accuracy, state } = tracked
+      return [{ vnode: id, pnode, term, step, state, ...(loss !== undefined && { loss }), ...(accuracy !== undefined && { accuracy }) }]
+    })
+  }
+
+  #pnodes(): PNodeView[] {
+    return this.#members().map(({ pnode, state, gflops, busyShare }) => ({
+      pnode,
+      state,
+      gflops,
+      load: busyShare,
+      vnodes: state === 'lost' ? [] : [...this.#vnodes].filter(([, tracked]) => tracked.pnode === pnode).map(([vnode]) => vnode),
+    }))
+  }
+
+  #applied(vnode: string, tracked: Tracked, step: number, metrics: { readonly [name: string]: number }): void {
+    if (step <= tracked.step) this.#counters.stepsDoubled++
+    else this.#counters.stepsLost += step - tracked.step - 1
+    tracked.step = step
+    tracked.state = 'running'
+    average(tracked, 'loss', metrics.loss)
+    if (metrics.correct !== undefined && metrics.count) average(tracked, 'accuracy', metrics.correct / metrics.count)
+    const { move } = tracked
+    const now = this.#clock.now()
+    if (move) move.firstStepMs ??= now - move.lostAtMs
+    if (step <= tracked.frontier) {
+      this.#counters.stepsReplayed++
+      if (move) move.replayed++
+      return
+    }
+    tracked.frontier = step
+    if (move) {
+      const { from, lostAtMs, fromStep, firstStepMs, replayed } = move
+      tracked.move = undefined
+      const times = { firstStepMs: firstStepMs!, caughtUpMs: now - lostAtMs }
+      this.emit({ type: 'relocated', vnode, from, to: tracked.pnode, term: tracked.term, fromStep, stepsReplayed: replayed, ...times })
+    }
+    if (vnode === this.#definition.network.output) {
+      this.#rate.push({ atMs: now, step })
+      while (this.#rate.length > 2 && this.#rate[0].atMs < now - RATE_WINDOW_MS) this.#rate.shift()
+    }
+  }
+
+  #maybeTellProgress(): void {
+    const now = this.#clock.now()
+    if (now - this.#toldAtMs < PROGRESS_MS) return
+    this.#toldAtMs = now
+    this.#tellProgress()
+  }
+
+  #tellProgress(): void {
+    const { totalSteps } = this.#timetable
+    const { step } = this
+    const [first] = this.#rate
+    const last = this.#rate.at(-1)
+    const stepsPerSecond = first && last && last.atMs > first.atMs ? ((last.step - first.step) * 1000) / (last.atMs - first.atMs) : 0
+    this.feed.emit(
+      this.#event({
+        type: 'progress',
+        step,
+        totalSteps,
+        epoch: this.#timetable.epochOf(Math.max(1, step)),
+        epochs: this.#definition.training.epochs,
+        samplesPerSecond: stepsPerSecond * this.#definition.training.batchSize,
+        secondsLeft: stepsPerSecond > 0 ? (totalSteps - step) / stepsPerSecond : 0,
+        vnodes: this.vnodes(),
+        pnodes: this.#pnodes(),
+      }),
+    )
+  }
+
+  #event(body: RunEventBody): RunEvent {
+    return { v: EVENT_VERSION, run: this.run, atMs: Math.round(this.#clock.now()), ...body }
+  }
+}
+
+function average(tracked: Tracked, name: 'loss' | 'accuracy', value: number | undefined): void {
+  if (value === undefined) return
+  const before = tracked[name]
+  tracked[name] = before === undefined ? value : before + SMOOTHING * (value - before)
+}

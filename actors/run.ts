@@ -1,0 +1,393 @@
+/**
+ * The Run actor: owner of `head`. It places VNodes, completes cuts, answers losses (recovery one) and damage (recovery two),
+ * and says when the run is done. Its turns are short; what goes out to hosts is delivered in the background, and is an idempotent
+ * echo of what is durable in `head` already.
+ */
+import { type NetworkDefinition, SOURCE } from '../components/definition.js'
+import type { ActorContext, ActorDefinition } from '../runtime/actor-system/actor-system.js'
+import { type ErrorRecord, SwarmError, isSwarmError, toSwarmError } from '../runtime/errors.js'
+import { MARK } from '../runtime/frame.js'
+import { type ControlKey, GRANT_VERSION, type Grant, type Placed, signGrant } from '../runtime/grant.js'
+import { advanced, firstHead, type Head, type Manifest, placed, rolledBack } from '../runtime/head.js'
+import { HeadWriter } from '../runtime/head-store.js'
+import type { ObjectStore } from '../runtime/object-store/object-store.js'
+import { hashRun } from '../runtime/state.js'
+import { Timetable } from '../runtime/timetable.js'
+import { actor, call, type Calls, type Decision, type Demand, untilHeard } from './calls.js'
+import { evict, readManifest, sweepAll, writeManifest } from './checkpoints.js'
+import { type HistoryRow, readHistory, writeHistory } from './history.js'
+import { consumersOf, producersOf, readDefinition, type RunDefinition, SOURCE_HOST } from './run-definition.js'
+import type { RunMonitor } from './run-monitor.js'
+import type { Commit, Evaluated, Failure } from './vnode-driver.js'
+
+export interface RunActorOptions {
+  readonly store: ObjectStore
+  readonly controlKey: ControlKey
+  readonly monitor: (run: string) => RunMonitor
+  /** Told of errors that no caller can be told of. */
+  readonly onError: (error: SwarmError) => void
+}
+
+type Loss = Calls['Run']['hostLost'][0]
+
+/** One activation of a run's owner. */
+class RunOwner {
+  readonly #options: RunActorOptions
+  readonly #context: ActorContext
+  readonly #writer: HeadWriter
+  readonly #definition: RunDefinition
+  readonly #timetable: Timetable
+  readonly #network: NetworkDefinition
+  readonly #monitor: RunMonitor
+  readonly #run: string
+  /** The newest manifest. */
+  #manifest: Manifest | undefined
+  /** Commits of the open cut, by VNode. */
+  #commits = new Map<string, Commit>()
+  readonly #evaluations = new Map<number, Map<string, Evaluated['sums']>>()
+  #history: HistoryRow[]
+
+  private constructor(
+    options: RunActorOptions,
+    context: ActorContext,
+    writer: HeadWriter,
+    definition: RunDefinition,
+    history: HistoryRow[],
+  ) {
+    this.#options = options
+    this.#context = context
+    this.#writer = writer
+    this.#definition = definition
+    this.#timetable = new Timetable(definition.timetable)
+    this.#network = definition.network
+    this.#run = writer.head.run
+    this.#monitor = options.monitor(this.#run)
+    this.#history = history
+  }
+
+  /** Takes the run over: raises `writer`, so that an older owner is refused. */
+  static async activate(options: RunActorOptions, context: ActorContext): Promise<RunOwner> {
+    const run = context.ref.id
+    const definition = await readDefinition(options.store, run)
+    const writer = await HeadWriter.claim(options.store, run).catch((error: unknown) => {
+      if (!isSwarmError(error, 'run.not-found')) throw error
+      return HeadWriter.create(options.store, firstHead(run))
+    })
+    return new RunOwner(options, context, writer, definition, await readHistory(options.store, run))
+  }
+
+  /** Begins, or goes on from the newest manifest under a new generation. */
+  async start(): Promise<void> {
+    const { head } = this.#writer
+    if (head.status === 'done')
+      throw new SwarmError('run.changed', {
+        what: `run ${head.run} is done`,
+        fix: 'Start a new one from its weights with: swarmgrad train --from',
+      })
+    const isNew = Object.keys(head.directory).length === 0
+    await call<'Relocation', 'watch'>(this.#context, actor.relocation, 'watch', { run: this.#run })
+    await this.#begin((before) => (isNew ? before : rolledBack(before)))
+    const { epochs, batchSize } = this.#definition.training
+    const samples = this.#definition.data.splits.train?.reduce((sum, shard) => sum + shard.samples, 0) ?? 0
+    this.#monitor.emit({
+      type: 'started',
+      generation: this.head.generation,
+      step: this.#manifest?.step ?? 0,
+      totalSteps: this.#timetable.totalSteps,
+      epochs,
+      batchSize,
+      samples,
+    })
+  }
+
+  /** A VNode's state after a cut is in the store. */
+  async committed(commit: Commit): Promise<void> {
+    if (!this.#isCurrent(commit) || commit.step <= (this.#manifest?.step ?? 0)) return
+    for (const [vnode, other] of this.#commits) if (other.step < commit.step) this.#commits.delete(vnode)
+    this.#commits.set(commit.vnode, commit)
+    const all = this.#network.vnodes.map(({ id }) => this.#commits.get(id))
+    if (!all.every((one) => one?.step === commit.step)) return
+    await this.#complete(all as Commit[])
+  }
+
+  async #complete(commits: readonly Commit[]): Promise<void> {
+    const { step, position, marks } = commits[0]
+    const { store } = this.#options
+    const { manifest, ref } = await writeManifest(store, this.#run, this.head.generation, commits)
+    const isUnevaluated = this.#timetable.evaluationsAfter(step) > 0 && !this.#history.some((row) => row.step === step)
+    const isPaused = (marks & MARK.pause) !== 0
+    const before = this.head
+    await this.#writer.update((head) => ({
+      ...advanced(head, ref),
+      ...(isPaused && { status: 'paused' as const, counters: this.#totals(head) }),
+    }))
+    this.#manifest = manifest
+    this.#commits.clear()
+    this.#monitor.emit({ type: 'checkpoint', step, generation: ref.generation, key: ref.key })
+    for (const { vnode } of manifest.vnodes) this.#deliver(vnode, (signal) => this.#callVNode(vnode, 'manifest', { position }, signal))
+    this.#deliver(SOURCE, (signal) => call<'Source', 'manifest'>(this.#context, actor.source(this.#run), 'manifest', { position }, signal))
+    evict(store, this.head, before).catch(this.#report)
+    if (isPaused) {
+      this.#monitor.emit({ type: 'paused', step })
+      await this.#stopAll()
+    } else if (step === this.#timetable.totalSteps && !isUnevaluated) await this.#finish()
+  }
+
+  /** A VNode has answered all evaluation batches after a step. */
+  async evaluated({ vnode, step, sums, generation, term }: Evaluated): Promise<void> {
+    if (!this.#isCurrent({ vnode, generation, term }) || this.#history.some((row) => row.step === step)) return
+    const results = this.#evaluations.get(step) ?? new Map<string, Evaluated['sums']>()
+    this.#evaluations.set(step, results)
+    results.set(vnode, sums)
+    const heads = this.#network.vnodes.filter(({ hasHead }) => hasHead)
+    if (!heads.every(({ id }) => results.has(id))) return
+    const isFinal = step === this.#timetable.totalSteps
+    const hasTest = this.#definition.data.splits.test !== undefined
+    const split = (isFinal && hasTest) || this.#definition.validation === 0 ? 'test' : 'validation'
+    const vnodes = heads.map(({ id }) => ({ vnode: id, metrics: means(results.get(id)!) }))
+    const metrics = vnodes.find((row) => row.vnode === this.#network.output)!.metrics
+    const row: HistoryRow = { step, epoch: this.#timetable.epochOf(step), split, metrics, vnodes }
+    await writeHistory(this.#options.store, this.#run, row)
+    this.#history = [...this.#history, row]
+    this.#evaluations.delete(step)
+    this.#monitor.emit({ type: 'evaluated', ...row })
+    if (isFinal && this.#manifest?.step === step) await this.#finish()
+  }
+
+  /** A VNode stopped by itself. */
+  async failed(failure: Failure): Promise<void> {
+    if (!this.#isCurrent(failure)) return
+    const { vnode, error } = failure
+    if (error.code === 'checkpoint.damaged' || error.code === 'store.damaged') return this.#rollBack(error.message)
+    if (error.retryable)
+      return this.hostLost({
+        pnode: this.head.directory[vnode].pnode,
+        what: 'worker',
+        reason: error.message,
+        vnodes: [`${this.#run}/${vnode}`],
+      })
+    await this.#fail(error)
+  }
+
+  /** Recovery one: the VNodes of a lost PNode, or of its lost worker, are placed anew and restore from the newest manifest. */
+  async hostLost({ pnode, what, reason, vnodes }: Loss): Promise<void> {
+    if (this.head.status !== 'running') return
+    const lostAtMs = this.#context.clock.now()
+    const lost = this.#network.vnodes.filter(
+      ({ id }) => this.head.directory[id]?.pnode === pnode && (!vnodes || vnodes.includes(`${this.#run}/${id}`)),
+    )
+    if (lost.length === 0) return
+    this.#monitor.emit({ type: 'lost', pnode, what, reason, vnodes: lost.map(({ id }) => id) })
+    const decisions = await this.#place(
+      lost.map(({ id }) => id),
+      what === 'pnode' ? [pnode] : [],
+    )
+    await this.#writer.update((head) => placed(head, decisions))
+    for (const { vnode } of decisions) this.#commits.delete(vnode)
+    for (const decision of decisions)
+      this.#placed(decision, what === 'pnode' ? `${pnode} was lost` : `the worker of ${pnode} was lost`, { from: pnode, lostAtMs })
+    void this.#publish(decisions.map(({ vnode }) => vnode))
+  }
+
+  /** At the next step boundary, with a checkpoint. */
+  pause(): void {
+    if (this.head.status === 'running')
+      this.#deliver(SOURCE, (signal) => call<'Source', 'pause'>(this.#context, actor.source(this.#run), 'pause', null, signal))
+  }
+
+  get head(): Head {
+    return this.#writer.head
+  }
+
+  readonly #report = (error: unknown): void => {
+    if (!this.#context.signal.aborted) this.#options.onError(toSwarmError(error, 'internal', `run ${this.#run}`))
+  }
+
+  /** Recovery two: everything goes back to the manifest before the damaged one, or to the seed. */
+  async #rollBack(reason: string): Promise<void> {
+    const damaged = this.head.manifests[0]
+    await this.#stopAll()
+    await this.#begin((head) => rolledBack(head, ({ key }) => key !== damaged?.key))
+    this.#monitor.emit({ type: 'rolledBack', generation: this.head.generation, step: this.#manifest?.step ?? 0, reason })
+  }
+
+  /** Places every VNode from one manifest: one durable write, then the grants. */
+  async #begin(change: (head: Head) => Head): Promise<void> {
+    this.#commits.clear()
+    this.#evaluations.clear()
+    let next = change(this.head)
+    let unusable: string | undefined
+    this.#manifest = undefined
+    for (const ref of next.manifests) {
+      try {
+        this.#manifest = await readManifest(this.#options.store, ref)
+        break
+      } catch (error) {
+        if (!isSwarmError(error, 'store.damaged', 'store.not-found')) throw error
+        unusable = error.message
+        next = { ...next, manifests: next.manifests.filter(({ key }) => key !== ref.key) }
+      }
+    }
+    if (unusable) this.#monitor.emit({ type: 'rolledBack', generation: next.generation, step: this.#manifest?.step ?? 0, reason: unusable })
+    // What was evaluated after the step that the run goes back to is evaluated again, with the same result.
+    this.#history = this.#history.filter(({ step }) => step <= (this.#manifest?.step ?? 0))
+    await sweepAll(this.#options.store, next)
+    const ids = this.#network.vnodes.map(({ id }) => id)
+    const decisions = await this.#place(ids, [], true)
+    const source: Decision = { vnode: SOURCE, pnode: SOURCE_HOST, candidates: [] }
+    await this.#writer.update((head) =>
+      placed({ ...next, writer: head.writer, status: 'running', error: undefined }, [source, ...decisions]),
+    )
+    for (const decision of decisions) this.#placed(decision, 'start of a generation')
+    void this.#publish([...ids, SOURCE])
+  }
+
+  async #place(ids: readonly string[], avoid: readonly string[], isAll = false): Promise<readonly Decision[]> {
+    const staying = isAll
+      ? {}
+      : Object.fromEntries(this.#network.vnodes.filter(({ id }) => !ids.includes(id)).map(({ id }) => [id, this.head.directory[id].pnode]))
+    const demands = this.#network.vnodes.map((vnode) => demandOf(vnode, this.#definition))
+    const computeClass = this.#manifest?.computeClass
+    const request = { run: this.#run, demands, staying, avoid, ...(computeClass && { computeClass }) }
+    return call<'Placement', 'place'>(this.#context, actor.placement, 'place', request)
+  }
+
+  #placed({ vnode, pnode, candidates }: Decision, reason: string, move?: { from: string; lostAtMs: number }): void {
+    const { term } = this.head.directory[vnode]
+    this.#monitor.placed(vnode, pnode, term, this.#manifest?.step ?? 0, move)
+    this.#monitor.emit({ type: 'placed', vnode, pnode, term, reason, candidates })
+  }
+
+  /** Tells the neighbours first, so that they know the new owner's term before it speaks; then the new owners. */
+  async #publish(granted: readonly string[]): Promise<void> {
+    const tasks: Promise<void>[] = []
+    for (const vnode of granted) {
+      const neighbours = [...producersOf(this.#network, vnode), ...consumersOf(this.#network, vnode)]
+      for (const other of new Set(neighbours)) {
+        if (granted.includes(other)) continue
+        tasks.push(this.#deliver(other, (signal) => this.#tellNeighbour(other, this.#whereIs(vnode), signal)))
+      }
+    }
+    // A neighbour that cannot be reached is itself lost or slow: nobody waits long for it, and ticks repeat what it missed.
+    await Promise.race([Promise.all(tasks), this.#context.clock.sleep(NEIGHBOUR_WAIT_MS)])
+    for (const vnode of granted) void this.#deliver(vnode, (signal) => this.#grant(vnode, signal))
+  }
+
+  #tellNeighbour(vnode: string, peer: Placed, signal: AbortSignal): Promise<unknown> {
+    if (vnode === SOURCE) return call<'Source', 'neighbour'>(this.#context, actor.source(this.#run), 'neighbour', peer, signal)
+    return this.#callVNode(vnode, 'neighbour', peer, signal)
+  }
+
+  #grant(vnode: string, signal: AbortSignal): Promise<unknown> {
+    const { pnode, term } = this.head.directory[vnode]
+    const entry = this.#manifest?.vnodes.find((one) => one.vnode === vnode)
+    const { step, position } = this.#manifest ?? { step: 0, position: 0 }
+    const grant: Grant = {
+      v: GRANT_VERSION,
+      run: this.#run,
+      generation: this.head.generation,
+      vnode,
+      term,
+      pnode,
+      ...(this.#manifest && { checkpoint: { step, position, blob: entry?.hash ?? '' } }),
+      inputs: producersOf(this.#network, vnode).map((id) => this.#whereIs(id)),
+      outputs: consumersOf(this.#network, vnode).map((id) => this.#whereIs(id)),
+    }
+    const signed = signGrant(grant, this.#options.controlKey)
+    if (vnode === SOURCE) return call<'Source', 'grant'>(this.#context, actor.source(this.#run), 'grant', signed, signal)
+    return this.#callVNode(vnode, 'grant', signed, signal)
+  }
+
+  #callVNode<M extends keyof Calls['VNode']>(
+    vnode: string,
+    method: M,
+    argument: Calls['VNode'][M][0],
+    signal: AbortSignal,
+  ): Promise<unknown> {
+    const { pnode } = this.head.directory[vnode]
+    return call<'VNode', M>(this.#context, actor.vnode(pnode, this.#run, vnode), method, argument as never, signal)
+  }
+
+  #whereIs(vnode: string): Placed {
+    return { vnode, ...this.head.directory[vnode] }
+  }
+
+  /** Tries until it is heard, or until the VNode has another owner: then somebody else is told. */
+  async #deliver(vnode: string, attempt: (signal: AbortSignal) => Promise<unknown>): Promise<void> {
+    const { term } = this.head.directory[vnode] ?? {}
+    const { signal, clock } = this.#context
+    try {
+      await untilHeard(clock, signal, async () => {
+        if (this.head.directory[vnode]?.term === term) await attempt(signal)
+      })
+    } catch (error) {
+      // No such actor: its host is gone, which its loss will say.
+      if (!isSwarmError(error, 'actor.not-found', 'actor.closed', 'aborted')) this.#report(error)
+    }
+  }
+
+  /** From the current owner, in the current generation? Anything else is dropped. */
+  #isCurrent({ vnode, generation, term }: { readonly vnode: string; readonly generation: number; readonly term: number }): boolean {
+    return this.head.status === 'running' && generation === this.head.generation && this.head.directory[vnode]?.term === term
+  }
+
+  #totals({ counters }: Head): Head['counters'] {
+    const { moves, stepsReplayed } = this.#monitor.counters
+    return { moves: counters.moves + moves, stepsReplayed: counters.stepsReplayed + stepsReplayed }
+  }
+
+  async #finish(): Promise<void> {
+    const hash = hashRun(this.#manifest!.vnodes.map((vnode) => vnode.hash))
+    const metrics = this.#history.find(({ step }) => step === this.#timetable.totalSteps)?.metrics ?? {}
+    await this.#writer.update((head) => ({ ...head, status: 'done' as const, result: { hash, metrics }, counters: this.#totals(head) }))
+    await this.#stopAll()
+    this.#monitor.emit({ type: 'done', steps: this.#timetable.totalSteps, hash, metrics })
+  }
+
+  async #fail(error: ErrorRecord): Promise<void> {
+    await this.#writer.update((head) => ({ ...head, status: 'failed' as const, error, counters: this.#totals(head) }))
+    await this.#stopAll()
+    this.#monitor.emit({ type: 'failed', error })
+  }
+
+  /** Stops what can be reached; what cannot is fenced by its term. */
+  async #stopAll(): Promise<void> {
+    const { signal } = this.#context
+    const stops = Object.entries(this.head.directory).map(([vnode, { term }]) =>
+      vnode === SOURCE
+        ? call<'Source', 'stop'>(this.#context, actor.source(this.#run), 'stop', null, signal)
+        : this.#callVNode(vnode, 'stop', { term }, signal),
+    )
+    await Promise.allSettled(stops)
+  }
+}
+
+/** How long a relocation waits for the neighbours to know, in ms. */
+const NEIGHBOUR_WAIT_MS = 200
+
+export function runActor(options: RunActorOptions): ActorDefinition<RunOwner> {
+  return {
+    type: 'Run',
+    activate: (context) => RunOwner.activate(options, context),
+    handlers: {
+      start: (_context, owner) => owner.start(),
+      committed: (_context, owner, commit: Commit) => owner.committed(commit),
+      evaluated: (_context, owner, result: Evaluated) => owner.evaluated(result),
+      failed: (_context, owner, failure: Failure) => owner.failed(failure),
+      hostLost: (_context, owner, loss: Loss) => owner.hostLost(loss),
+      pause: (_context, owner) => owner.pause(),
+    },
+  }
+}
+
+/** What a VNode needs: its work per step, and its state with the optimizer's two moments, twice at a cut. */
+export function demandOf({ id, cost, parameters, outputShape }: NetworkDefinition['vnodes'][number], { training }: RunDefinition): Demand {
+  const outputBytes = 4 * training.batchSize * outputShape.reduce((a, b) => a * b, 1)
+  return { vnode: id, cost: cost * training.batchSize, memoryBytes: parameters * 4 * 3 * 2 + outputBytes * 8 }
+}
+
+/** Sums over samples to means; `accuracy` where answers can be right. */
+function means({ count = 0, correct, ...sums }: Evaluated['sums']): { readonly [name: string]: number } {
+  const entries = Object.entries(sums).map(([name, sum]) => [name, sum / count] as const)
+  return { ...Object.fromEntries(entries), ...(correct !== undefined && { accuracy: correct / count }), count }
+}

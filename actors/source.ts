@@ -1,0 +1,296 @@
+/** The source: numbered batches from (data set, seed, step), and the marks on steps (PROTOCOL.md rules 6 and 8). */
+import { createHash } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
+import { type Dataset, type Split, batch, batchIndices, epochOrder } from '../components/datasets/index.js'
+import type { ActorDefinition } from '../runtime/actor-system/actor-system.js'
+import type { Clock } from '../runtime/clock.js'
+import { isSwarmError, toSwarmError } from '../runtime/errors.js'
+import { MARK, encodeFrame } from '../runtime/frame.js'
+import { type Grant, type Placed, type SignedGrant, verifyGrant } from '../runtime/grant.js'
+import { decodeSignal, encodeSignal, subjects } from '../runtime/signal.js'
+import { type Entry, StepLog, type StepCommand, type StepEvent } from '../runtime/step-log.js'
+import type { TensorBus } from '../runtime/tensor-bus/tensor-bus.js'
+import { Timetable } from '../runtime/timetable.js'
+import type { Failure } from './vnode-driver.js'
+import { type RunDefinition, SOURCE_HOST, evaluationSplit } from './run-definition.js'
+import { SOURCE } from '../components/definition.js'
+
+/** When the source asks for a checkpoint. None of it changes a bit of the result. */
+export interface CutPolicy {
+  /** Steps from one checkpoint to the next, at most. */
+  readonly everySteps: number
+  /** Time from one checkpoint to the next, at most, in ms. */
+  readonly everyMs: number
+  /** How far the source may be ahead of the newest manifest, in positions: what retention has room for. */
+  readonly maxAhead: number
+  /** Steps after which a checkpoint is wanted in any case (a replay that must match recorded ones). */
+  readonly atSteps?: ReadonlySet<number>
+}
+
+export interface SourceOptions {
+  readonly bus: TensorBus
+  readonly clock: Clock
+  readonly controlKey: KeyObject
+  readonly window: number
+  readonly definition: RunDefinition
+  readonly dataset: Dataset
+  readonly cuts: CutPolicy
+  readonly onFailure: (failure: Failure) => void
+}
+
+const TICK_MS = 250
+const INBOX_CAPACITY = 4_096
+
+/** Emits the batches of one generation. */
+export class SourceDriver {
+  readonly grant: Grant
+  readonly #options: SourceOptions
+  readonly #timetable: Timetable
+  readonly #log: StepLog<undefined>
+  readonly #peers = new Map<string, Placed>()
+  readonly #abort = new AbortController()
+  /** Frames made lately: every consumer gets the same one. */
+  readonly #made = new Map<number, Uint8Array>()
+  #order: { epoch: number; indices: Uint32Array } | undefined
+  #manifest: number
+  /** Position of the newest cut, complete or not. */
+  #cut: number
+  #cutStep: number
+  #isCutDue = false
+  #isPausing = false
+  #isEnded = false
+
+  constructor(options: SourceOptions, grant: Grant) {
+    this.#options = options
+    this.grant = grant
+    this.#timetable = new Timetable(options.definition.timetable)
+    const from = grant.checkpoint?.position ?? 0
+    this.#manifest = from
+    this.#cut = from
+    this.#cutStep = grant.checkpoint?.step ?? 0
+    for (const peer of grant.outputs) this.#peers.set(peer.vnode, peer)
+    this.#log = new StepLog({
+      vnode: SOURCE,
+      generation: grant.generation,
+      from,
+      inputs: [],
+      outputs: grant.outputs,
+      window: options.window,
+    })
+  }
+
+  start(): void {
+    void this.#listen()
+    this.#execute(this.#log.start())
+    this.#tick()
+    this.#armCutTimer()
+    this.#pump()
+  }
+
+  neighbour(peer: Placed): void {
+    if ((this.#peers.get(peer.vnode)?.term ?? -1) >= peer.term) return
+    this.#peers.set(peer.vnode, peer)
+    this.#handle({ type: 'granted', peer })
+  }
+
+  manifest(position: number): void {
+    if (position <= this.#manifest) return
+    this.#manifest = position
+    this.#handle({ type: 'manifest', position })
+    this.#pump()
+  }
+
+  /** Puts the pause mark, with a cut, on the next step. */
+  pause(): void {
+    this.#isPausing = true
+    this.#pump()
+  }
+
+  stop(): void {
+    this.#abort.abort()
+  }
+
+  async #listen(): Promise<void> {
+    const { bus } = this.#options
+    const inbox = subjects.inbox(this.grant.run, SOURCE_HOST, SOURCE, 'signal')
+    try {
+      for await (const delivery of bus.subscribe(inbox, { capacity: INBOX_CAPACITY, signal: this.#abort.signal })) {
+        if (delivery.type === 'lost' || this.#abort.signal.aborted) continue
+        this.#onSignal(delivery.bytes, delivery.from)
+        this.#pump()
+      }
+    } catch (error) {
+      this.#fail(error)
+    }
+  }
+
+  #onSignal(bytes: Uint8Array, from: string): void {
+    try {
+      const signal = decodeSignal(bytes)
+      const peer = this.#peers.get(signal.vnode)
+      if (peer && (peer.term !== signal.term || peer.pnode === from)) this.#handle({ ...signal, from: signal.vnode })
+    } catch (error) {
+      // Unreadable: dropped; credits are repeated.
+      if (!isSwarmError(error, 'frame.damaged', 'frame.version')) throw error
+    }
+  }
+
+  #handle(event: StepEvent<undefined>): void {
+    if (this.#abort.signal.aborted) return
+    try {
+      this.#execute(this.#log.handle(event))
+    } catch (error) {
+      this.#fail(error)
+    }
+  }
+
+  /** Emits as long as consumers and retention leave room. */
+  #pump(): void {
+    try {
+      while (!this.#abort.signal.aborted && !this.#isEnded && this.#log.canOffer()) {
+        const position = this.#log.applied + 1
+        if (position > this.#timetable.totalPositions || position > this.#manifest + this.#options.cuts.maxAhead) return
+        const entry = this.#marked(this.#timetable.at(position))
+        this.#execute(this.#log.offer(entry) ?? [])
+        if (entry.marks & MARK.pause) this.#isEnded = true
+      }
+    } catch (error) {
+      this.#fail(error)
+    }
+  }
+
+  /** Adds the marks that circumstances ask for. They never change the result, so they need not be the same in every run. */
+  #marked(entry: Entry): Entry {
+    if (entry.evaluation > 0) return entry
+    const { everySteps, maxAhead, atSteps } = this.#options.cuts
+    let { marks } = entry
+    const isOpen = this.#cut > this.#manifest
+    const isDue =
+      this.#isCutDue ||
+      entry.step - this.#cutStep >= everySteps ||
+      entry.position - this.#cut >= Math.ceil(maxAhead / 2) ||
+      atSteps?.has(entry.step)
+    if (this.#isPausing && !(marks & MARK.end)) marks |= MARK.pause | MARK.cut
+    else if (isDue && !isOpen) marks |= MARK.cut
+    if (marks & MARK.cut) {
+      this.#cut = entry.position
+      this.#cutStep = entry.step
+      this.#isCutDue = false
+      this.#armCutTimer()
+    }
+    return { ...entry, marks }
+  }
+
+  #execute(commands: readonly StepCommand<undefined>[]): void {
+    for (const command of commands) {
+      if (command.type === 'apply') {
+        // Making the batch is the source's whole step; the frame is made when it is first sent.
+        this.#execute(this.#log.handle({ type: 'applied', position: command.entry.position, ref: undefined }))
+      } else if (command.type === 'send') {
+        this.#publish(command.to, 'frame', this.#frame(command.entry))
+      } else if (command.type === 'hello') {
+        const { generation, term } = this.grant
+        this.#publish(command.to, 'signal', encodeSignal({ type: 'hello', vnode: SOURCE, generation, term }))
+      }
+    }
+  }
+
+  #publish(to: string, kind: 'frame' | 'signal', bytes: Uint8Array): void {
+    const peer = this.#peers.get(to)
+    if (peer) this.#options.bus.publish(subjects.of(this.grant.run, peer.pnode, to, kind, SOURCE_HOST), bytes)
+  }
+
+  /** The frame of an entry: the same bytes whenever it is made. */
+  #frame(entry: Entry): Uint8Array {
+    const known = this.#made.get(entry.position)
+    if (known) return known
+    const { definition, dataset } = this.#options
+    const { split, indices } = this.#indices(entry)
+    const { inputs, labels } = batch(split, indices)
+    const bytes = {
+      inputs: new Uint8Array(inputs.buffer, 0, inputs.byteLength),
+      labels: new Uint8Array(labels.buffer, labels.byteOffset, labels.byteLength),
+    }
+    const { run, generation, term } = this.grant
+    const { target } = definition.network
+    const frame = encodeFrame(
+      {
+        header: { kind: 'output', ...entry, run, vnode: SOURCE, generation, term },
+        output: { dtype: 'float32', shape: [indices.length, ...dataset.input], bytes: bytes.inputs },
+        labels: {
+          dtype: target.kind === 'categorical' ? 'int32' : 'float32',
+          shape: target.kind === 'categorical' ? [indices.length] : [indices.length, target.size],
+          bytes: bytes.labels,
+        },
+        batch: createHash('sha256').update(bytes.inputs).update(bytes.labels).digest('hex'),
+      },
+      true,
+    )
+    this.#made.set(entry.position, frame)
+    this.#made.delete(entry.position - 2 * this.#options.window)
+    return frame
+  }
+
+  #indices(entry: Entry): { split: Split; indices: Uint32Array } {
+    const { definition, dataset } = this.#options
+    const { batchSize, seed } = definition.training
+    const { stepsPerEpoch } = definition.timetable
+    if (entry.evaluation > 0) {
+      const split = evaluationSplit(dataset, entry.step === this.#timetable.totalSteps)
+      const first = (entry.evaluation - 1) * batchSize
+      return { split, indices: Uint32Array.from({ length: Math.min(batchSize, split.size - first) }, (_, i) => first + i) }
+    }
+    const split = dataset.splits.train
+    const epoch = Math.floor((entry.step - 1) / stepsPerEpoch)
+    if (this.#order?.epoch !== epoch) this.#order = { epoch, indices: epochOrder(seed, epoch, split.size) }
+    return { split, indices: batchIndices(this.#order.indices, (entry.step - 1) % stepsPerEpoch, batchSize) }
+  }
+
+  #tick(): void {
+    if (this.#abort.signal.aborted) return
+    this.#handle({ type: 'tick' })
+    this.#pump()
+    this.#options.clock.after(TICK_MS, () => this.#tick())
+  }
+
+  #armCutTimer(): void {
+    const cut = this.#cut
+    this.#options.clock.after(this.#options.cuts.everyMs, () => {
+      if (this.#cut === cut) this.#isCutDue = true
+    })
+  }
+
+  #fail(error: unknown): void {
+    if (this.#abort.signal.aborted) return
+    const { generation, term } = this.grant
+    this.#options.onFailure({ vnode: SOURCE, term, generation, error: toSwarmError(error, 'internal', SOURCE).toJSON() })
+    this.#abort.abort()
+  }
+}
+
+/** The Source actor: one per run, on a control host. */
+export function sourceActor(
+  open: (run: string) => Promise<SourceOptions>,
+): ActorDefinition<{ driver?: SourceDriver; options: SourceOptions }> {
+  return {
+    type: 'Source',
+    activate: async ({ ref }) => ({ options: await open(ref.id) }),
+    deactivate: (_context, { driver }) => driver?.stop(),
+    handlers: {
+      grant: (_context, memory, signed: SignedGrant) => {
+        const grant = verifyGrant(signed, memory.options.controlKey)
+        if (memory.driver && memory.driver.grant.term >= grant.term) return
+        memory.driver?.stop()
+        memory.driver = new SourceDriver(memory.options, grant)
+        memory.driver.start()
+      },
+      neighbour: (_context, { driver }, peer: Placed) => driver?.neighbour(peer),
+      manifest: (_context, { driver }, { position }: { position: number }) => driver?.manifest(position),
+      pause: (_context, { driver }) => driver?.pause(),
+      stop: (context, { driver }) => {
+        driver?.stop()
+        context.deactivate()
+      },
+    },
+  }
+}

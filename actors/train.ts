@@ -1,0 +1,340 @@
+/** The library's front door on one machine: start a run, go on with one, look at one. Never prints, traps no signals, never exits. */
+import { resolve as resolvePath } from 'node:path'
+import { type Dataset, datasetFromShards, shardKey } from '../components/datasets/index.js'
+import type { Network } from '../components/network.js'
+import { type Clock, systemClock } from '../runtime/clock.js'
+import type { ComputePool } from '../runtime/compute/compute.js'
+import { SwarmError, isSwarmError, toSwarmError } from '../runtime/errors.js'
+import { type FileLock, tryLock } from '../runtime/object-store/file-lock.js'
+import { fileStore } from '../runtime/object-store/file-store.js'
+import type { ObjectStore } from '../runtime/object-store/object-store.js'
+import { readHead } from '../runtime/head-store.js'
+import { EventLog } from './event-log.js'
+import type { Metrics, RunEvent } from './events.js'
+import { type HistoryRow, readHistory } from './history.js'
+import { LocalSwarm, type LocalSwarmOptions } from './local-swarm.js'
+import { type Model, openModel } from './model.js'
+import { type PrepareOptions, type TrainingOptions, prepare } from './prepare.js'
+import { readDefinition, type RunDefinition, writeDefinition } from './run-definition.js'
+import type { CutPolicy } from './source.js'
+
+/** Where a run's PNodes are: in this process. */
+export interface Local {
+  readonly kind: 'local'
+  /** Simulated PNodes, each with a compute worker of its own: 1 to 256. Default 4. */
+  readonly pnodes: number
+  /** False: everything on the calling thread, for breakpoints and notebook cells; the same hash. Default true. */
+  readonly threads: boolean
+  /** Steps in flight on every edge: 1 to 1,024. Default 4. */
+  readonly window: number
+  /** Times of the membership; LocalSwarm has the defaults. */
+  readonly membership?: LocalSwarmOptions['membership']
+  /** A killed PNode comes back after this long, in ms. */
+  readonly returnMs?: number
+}
+
+/** PNodes in this process. @throws `usage` */
+export function local(options: Partial<Omit<Local, 'kind'>> = {}): Local {
+  const made: Local = { kind: 'local', pnodes: 4, threads: true, window: 4, ...options }
+  const check = (name: 'pnodes' | 'window', most: number) => {
+    if (Number.isSafeInteger(made[name]) && made[name] >= 1 && made[name] <= most) return
+    throw new SwarmError('usage', {
+      what: name === 'pnodes' ? 'number of PNodes' : name,
+      expected: `an integer from 1 to ${most}`,
+      got: String(made[name]),
+    })
+  }
+  check('pnodes', 256)
+  check('window', 1024)
+  return made
+}
+
+/** When checkpoints are taken. None of it changes the result. */
+export interface CheckpointOptions {
+  /** Default 200. */
+  readonly everySteps?: number
+  /** Default 30. */
+  readonly everySeconds?: number
+  /** Outputs that a VNode keeps between two checkpoints, in bytes. Default 64 MiB. */
+  readonly retentionBytes?: number
+}
+
+/** What does not decide the hash. */
+export interface RunOptions {
+  /** Default `local()`. */
+  readonly on?: Local
+  /** A folder, or a store. Default `./runs`. */
+  readonly store?: string | ObjectStore
+  readonly checkpoint?: CheckpointOptions
+  /** Its abort pauses the run at a step boundary. */
+  readonly signal?: AbortSignal
+  /** Of downloads. */
+  readonly onProgress?: PrepareOptions['onProgress']
+}
+
+/** How a run ended, this time. */
+export interface RunResult {
+  readonly status: 'done' | 'paused'
+  readonly run: string
+  /** Steps applied by every VNode. */
+  readonly steps: number
+  readonly epochs: number
+  /** Of the last evaluation; `accuracy` for categorical targets. */
+  readonly metrics: Metrics
+  /** SHA-256 over the VNodes' states in graph order; undefined while it is paused. */
+  readonly hash: string | undefined
+  readonly seconds: number
+  readonly samplesPerSecond: number
+  readonly moves: number
+  readonly stepsReplayed: number
+  readonly stepsLost: number
+  readonly stepsDoubled: number
+}
+
+/** A run under way, or one that has ended. */
+export interface Run {
+  readonly id: string
+  /** A snapshot, then what happens. Any number of readers, none of which slows the run. */
+  events(signal?: AbortSignal): AsyncIterable<RunEvent>
+  /** Rejects with a SwarmError if the run fails; never an unhandled rejection. */
+  readonly result: Promise<RunResult>
+  /** One row per evaluation, with a column of metrics for each VNode. */
+  history(): Promise<HistoryRow[]>
+  /** Stops at the next step boundary, with a checkpoint; resolves when it has. */
+  pause(): Promise<void>
+  /** The trained network, from the newest checkpoint. */
+  model(): Promise<Model>
+}
+
+/** What tests and benchmarks may exchange. */
+export interface Internals {
+  readonly clock?: Clock
+  readonly pool?: ComputePool
+  readonly connect?: LocalSwarmOptions['connect']
+  readonly onObservation?: LocalSwarmOptions['onObservation']
+  readonly cutSteps?: ReadonlySet<number>
+  /** Called when the swarm is up: the place for chaos. */
+  readonly onSwarm?: (swarm: LocalSwarm) => void
+  /** The run's id; default: the data set's name and a random suffix. */
+  readonly id?: string
+}
+
+/** Where user-facing defaults are; the reason of each stands at its option. */
+const DEFAULT_CHECKPOINT = { everySteps: 200, everySeconds: 30, retentionBytes: 64 * 2 ** 20 } as const
+export const DEFAULT_STORE = './runs'
+const MACHINES = new URL('../components/vnode-machine.js', import.meta.url)
+
+/** Starts a run and returns it at once. Whatever is wrong with the definition rejects `result`. */
+export function train(network: Network, training: TrainingOptions, options: RunOptions = {}, internals: Internals = {}): Run {
+  const name = ('id' in training.data ? training.data.id : training.data.name).replaceAll(/[^A-Za-z0-9_-]/g, '-').slice(0, 40)
+  const id = internals.id ?? `${name}-${crypto.randomUUID().slice(0, 6)}`
+  return new LocalRun(id, options, internals, async (store) => {
+    const prepared = await prepare(network, training, store, options)
+    await writeDefinition(store, id, prepared.definition)
+    return prepared
+  })
+}
+
+/** Goes on with a run from its newest checkpoint. @throws through `result`: `run.not-found`, `run.busy`, `run.changed`, `checkpoint.class` */
+export function resume(id: string, options: RunOptions = {}, internals: Internals = {}): Run {
+  return new LocalRun(id, options, internals, async (store) => {
+    await readHead(store, id).catch((error: unknown) => {
+      // A run that was killed before its first write starts from its seed.
+      if (!isSwarmError(error, 'run.not-found')) throw error
+    })
+    const definition = await readDefinition(store, id)
+    const dataset = await datasetFromShards(definition.data, async (sha256) => (await store.get(shardKey(sha256))).bytes)
+    return { definition, dataset }
+  })
+}
+
+/** The store that an option names. */
+export function openStore(store: string | ObjectStore = DEFAULT_STORE): ObjectStore {
+  return typeof store === 'string' ? fileStore({ root: resolvePath(store) }) : store
+}
+
+class LocalRun implements Run {
+  readonly id: string
+  readonly result: Promise<RunResult>
+  readonly #options: RunOptions
+  readonly #internals: Internals
+  readonly #store: ObjectStore
+  readonly #clock: Clock
+  readonly #abort = new AbortController()
+  /** Resolves when there are events to read; never rejects. */
+  readonly #started: Promise<LocalSwarm | undefined>
+  #announce: (swarm: LocalSwarm | undefined) => void = () => undefined
+
+  constructor(
+    id: string,
+    options: RunOptions,
+    internals: Internals,
+    open: (store: ObjectStore) => Promise<{ definition: RunDefinition; dataset: Dataset }>,
+  ) {
+    this.id = id
+    this.#options = options
+    this.#internals = internals
+    this.#store = openStore(options.store)
+    this.#clock = internals.clock ?? systemClock
+    this.#started = new Promise((resolve) => (this.#announce = resolve))
+    this.result = this.#live(open).finally(() => this.#announce(undefined))
+    this.result.catch(() => undefined)
+  }
+
+  async *events(signal?: AbortSignal): AsyncGenerator<RunEvent, void> {
+    const swarm = await this.#started
+    if (swarm) yield* swarm.monitor.feed.subscribe(signal)
+  }
+
+  history(): Promise<HistoryRow[]> {
+    return readHistory(this.#store, this.id)
+  }
+
+  async pause(): Promise<void> {
+    this.#abort.abort()
+    await this.result
+  }
+
+  async model(): Promise<Model> {
+    await this.result
+    return openModel(this.#store, this.id, { threads: (this.#options.on ?? local()).threads })
+  }
+
+  async #live(open: (store: ObjectStore) => Promise<{ definition: RunDefinition; dataset: Dataset }>): Promise<RunResult> {
+    const lock = await this.#lock()
+    try {
+      const { definition, dataset } = await open(this.#store)
+      const on = this.#options.on ?? local()
+      const pool = this.#internals.pool ?? (await openPool(on.threads, this.#clock))
+      try {
+        return await this.#run(definition, dataset, on, pool)
+      } finally {
+        if (!this.#internals.pool) await pool.close()
+      }
+    } finally {
+      await lock?.release()
+    }
+  }
+
+  async #run(definition: RunDefinition, dataset: Dataset, on: Local, pool: ComputePool): Promise<RunResult> {
+    const { connect, onObservation, cutSteps, onSwarm } = this.#internals
+    const errors: SwarmError[] = []
+    const swarm = new LocalSwarm({
+      run: this.id,
+      definition,
+      dataset,
+      store: this.#store,
+      clock: this.#clock,
+      pool,
+      pnodes: Array.from({ length: on.pnodes }, (_, i) => `pnode-${i + 1}`),
+      window: on.window,
+      cuts: cutPolicy(definition, this.#options.checkpoint, cutSteps, on.window),
+      membership: on.membership,
+      returnMs: on.returnMs,
+      connect,
+      onObservation,
+      onError: (error) => void errors.push(error),
+    })
+    const log = new EventLog(this.#store, this.id, this.#clock)
+    const stopLogging = swarm.monitor.feed.listen((event) => log.append(event))
+    const ended = this.#ended(swarm)
+    try {
+      this.#announce(swarm)
+      await Promise.race([swarm.start(), ended])
+      onSwarm?.(swarm)
+      this.#pauseOn([this.#options.signal, this.#abort.signal], swarm)
+      const startedMs = this.#clock.now()
+      const firstStep = swarm.monitor.step
+      const last = await ended
+      if (last.type === 'failed') throw SwarmError.from(last.error)
+      const seconds = (this.#clock.now() - startedMs) / 1000
+      const { head } = await readHead(this.#store, this.id)
+      const rows = await this.history()
+      const steps = last.type === 'done' ? last.steps : last.step
+      const { stepsLost, stepsDoubled } = swarm.monitor.counters
+      return {
+        status: last.type,
+        run: this.id,
+        steps,
+        epochs: definition.training.epochs,
+        metrics: head.result?.metrics ?? rows.at(-1)?.metrics ?? {},
+        hash: head.result?.hash,
+        seconds,
+        samplesPerSecond: ((steps - firstStep) * definition.training.batchSize) / seconds,
+        moves: head.counters.moves,
+        stepsReplayed: head.counters.stepsReplayed,
+        stepsLost,
+        stepsDoubled,
+      }
+    } catch (error) {
+      throw toSwarmError(error, 'internal', `run ${this.id}`)
+    } finally {
+      await swarm.close()
+      stopLogging()
+      await log.close()
+    }
+  }
+
+  /** The event that ends the run, this time. */
+  #ended(swarm: LocalSwarm): Promise<RunEvent & { type: 'done' | 'paused' | 'failed' }> {
+    return new Promise((resolve) => {
+      swarm.monitor.feed.listen((event) => {
+        if (event.type === 'done' || event.type === 'paused' || event.type === 'failed') resolve(event)
+      })
+    })
+  }
+
+  #pauseOn(signals: readonly (AbortSignal | undefined)[], swarm: LocalSwarm): void {
+    // A pause that comes too late finds the run done.
+    const pause = () => void swarm.pause().catch(() => undefined)
+    for (const signal of signals) {
+      if (signal?.aborted) pause()
+      else signal?.addEventListener('abort', pause, { once: true })
+    }
+  }
+
+  /** One process at a time works on a run in a folder; the operating system says whether it still lives. */
+  async #lock(): Promise<FileLock | undefined> {
+    const { store = DEFAULT_STORE } = this.#options
+    if (typeof store !== 'string') return undefined
+    const result = await tryLock(runLockPath(store, this.id))
+    if ('release' in result) return result
+    throw new SwarmError('run.busy', {
+      what: `run ${this.id} is under way in another process`,
+      got: `process ${result.heldBy.pid}`,
+      fix: `Watch it with: swarmgrad events ${this.id} --follow`,
+    })
+  }
+}
+
+/** Where the lock of a run in a folder is. */
+export function runLockPath(store: string, run: string): string {
+  return `${resolvePath(store)}/@lock/run-${run}`
+}
+
+async function openPool(threads: boolean, clock: Clock): Promise<ComputePool> {
+  if (!threads) return (await import('../runtime/compute/inline-compute.js')).inlinePool({ machines: MACHINES, clock })
+  return (await import('../runtime/compute/thread-compute.js')).computePool({ machines: MACHINES, clock })
+}
+
+/** Cuts as often as asked, and before any VNode's kept outputs outgrow their budget. */
+function cutPolicy(
+  { network, training, timetable }: RunDefinition,
+  options: CheckpointOptions = {},
+  atSteps: ReadonlySet<number> | undefined,
+  window: number,
+): CutPolicy {
+  const { everySteps, everySeconds, retentionBytes } = { ...DEFAULT_CHECKPOINT, ...options }
+  const isValid = Number.isSafeInteger(everySteps) && everySteps >= 1 && everySeconds > 0 && retentionBytes >= 0
+  if (!isValid)
+    throw new SwarmError('usage', {
+      what: 'checkpoint options out of range',
+      expected: 'everySteps ≥ 1, everySeconds > 0, retentionBytes ≥ 0',
+      got: JSON.stringify(options),
+    })
+  const largest = Math.max(...network.vnodes.map(({ outputShape }) => outputShape.reduce((a, b) => a * b, 4 * training.batchSize)))
+  const affordable = Math.floor(retentionBytes / largest)
+  // An evaluation cannot be cut in two: there is always room for one, and for what is in flight.
+  const least = Math.max(timetable.evaluationBatches, timetable.finalBatches) + 2 * window + 2
+  return { everySteps, everyMs: everySeconds * 1000, maxAhead: Math.max(affordable, least), atSteps }
+}

@@ -1,0 +1,392 @@
+/** Drives one granted VNode: feeds its step log from the bus and carries out what it says. The VNode actor owns it. */
+import { crc32 } from 'node:zlib'
+import type { VNodeMachineDefinition } from '../components/definition.js'
+import type { Compute } from '../runtime/compute/compute.js'
+import type { Clock } from '../runtime/clock.js'
+import { type ErrorCode, SwarmError, isSwarmError, toSwarmError } from '../runtime/errors.js'
+import { MARK, decodeFrame } from '../runtime/frame.js'
+import type { Grant, Placed } from '../runtime/grant.js'
+import { keys } from '../runtime/head.js'
+import type { ObjectStore } from '../runtime/object-store/object-store.js'
+import { decodeSignal, encodeSignal, subjects } from '../runtime/signal.js'
+import { decodeState, hashStateInBackground } from '../runtime/state.js'
+import { type Entry, StepLog, type StepCommand, type StepEvent } from '../runtime/step-log.js'
+import type { TensorBus } from '../runtime/tensor-bus/tensor-bus.js'
+
+/** What a PNode lends to the VNodes that it hosts. */
+export interface VNodeHost {
+  readonly pnode: string
+  readonly bus: TensorBus
+  readonly compute: Compute
+  readonly store: ObjectStore
+  readonly clock: Clock
+  /** Tells the run's owner; retried until it is heard or the driver stops. */
+  report(run: string, method: RunReport['method'], argument: RunReport['argument'], signal: AbortSignal): Promise<void>
+  /** For people and metrics: never waits. */
+  observe(observation: Observation): void
+}
+
+/** What a VNode tells its Run actor. */
+export type RunReport =
+  | { readonly method: 'committed'; readonly argument: Commit }
+  | { readonly method: 'evaluated'; readonly argument: Evaluated }
+  | { readonly method: 'failed'; readonly argument: Failure }
+
+/** A state in the store after a cut. */
+export interface Commit {
+  readonly vnode: string
+  readonly term: number
+  readonly generation: number
+  readonly step: number
+  readonly position: number
+  /** Bits of MARK of the step. */
+  readonly marks: number
+  readonly hash: string
+  readonly sizeBytes: number
+  /** CRC-32 of each step's output since the cut before, as base64 of little-endian u32. */
+  readonly digests: string
+  /** The step of the first digest. */
+  readonly firstStep: number
+  readonly computeClass: string
+}
+
+/** Sums over the evaluation batches after one step. */
+export interface Evaluated {
+  readonly vnode: string
+  readonly term: number
+  readonly generation: number
+  readonly step: number
+  /** Sums over samples: `loss`, `correct`, `count` … */
+  readonly sums: { readonly [name: string]: number }
+}
+
+/** A VNode stopped: its owner decides what follows. */
+export interface Failure {
+  readonly vnode: string
+  readonly term: number
+  readonly generation: number
+  readonly error: { readonly code: ErrorCode; readonly message: string; readonly retryable: boolean }
+}
+
+/** What happened on a host, for progress displays, metrics and benchmarks. */
+export type Observation =
+  | {
+      readonly type: 'restored'
+      readonly run: string
+      readonly vnode: string
+      readonly term: number
+      readonly pnode: string
+      readonly step: number
+    }
+  | {
+      readonly type: 'applied'
+      readonly run: string
+      readonly vnode: string
+      readonly term: number
+      readonly pnode: string
+      readonly entry: Entry
+      readonly metrics: { readonly [name: string]: number }
+    }
+  | { readonly type: 'dropped'; readonly run: string; readonly vnode: string; readonly reason: string }
+
+/** Frames that wait unread at one VNode; credits keep the true number near its window. */
+const INBOX_CAPACITY = 4_096
+/** Errors that mean the loss of more than this VNode: whoever lost it tells. */
+const TOLD_BY_THE_HOST: ReadonlySet<ErrorCode> = new Set([
+  'compute.lost',
+  'compute.hung',
+  'compute.not-loaded',
+  'compute.closed',
+  'bus.closed',
+])
+/** How often what may have been lost is asked for again, in ms. */
+const TICK_MS = 250
+
+export class VNodeDriver {
+  readonly grant: Grant
+  readonly #host: VNodeHost
+  readonly #definition: VNodeMachineDefinition
+  readonly #computeClass: string
+  readonly #log: StepLog<Uint8Array>
+  readonly #peers = new Map<string, Placed>()
+  readonly #abort = new AbortController()
+  readonly #id: string
+  /** CRC-32 of the outputs since the newest cut. */
+  #digests: number[] = []
+  #digestsFrom: number
+  #sums: { [name: string]: number } = {}
+  #isStarted = false
+
+  constructor(host: VNodeHost, definition: VNodeMachineDefinition, computeClass: string, grant: Grant, window: number) {
+    this.#host = host
+    this.#definition = definition
+    this.#computeClass = computeClass
+    this.grant = grant
+    this.#id = `${grant.run}/${grant.vnode}/${grant.term}`
+    this.#digestsFrom = (grant.checkpoint?.step ?? 0) + 1
+    for (const peer of [...grant.inputs, ...grant.outputs]) this.#peers.set(peer.vnode, peer)
+    this.#log = new StepLog({
+      vnode: grant.vnode,
+      generation: grant.generation,
+      from: grant.checkpoint?.position ?? 0,
+      inputs: grant.inputs,
+      outputs: grant.outputs,
+      window,
+    })
+  }
+
+  /** Steps applied, inputs that wait, outputs kept. */
+  get stats() {
+    return { applied: this.#log.applied, waiting: this.#log.waiting, retained: this.#log.retained }
+  }
+
+  /** Restores the state, then takes part. Failures are reported, never thrown. */
+  async start(): Promise<void> {
+    try {
+      this.#listen('frame', (bytes, from) => this.#onFrame(bytes, from))
+      this.#listen('signal', (bytes, from) => this.#onSignal(bytes, from))
+      const blob = await this.#restore()
+      await this.#host.compute.load(this.#id, this.#definition, blob, { signal: this.#abort.signal })
+      if (this.#abort.signal.aborted) return await this.#host.compute.unload(this.#id)
+      const { run, vnode, term, pnode, checkpoint } = this.grant
+      this.#host.observe({ type: 'restored', run, vnode, term, pnode, step: checkpoint?.step ?? 0 })
+      this.#isStarted = true
+      this.#execute(this.#log.start())
+      this.#tick()
+    } catch (error) {
+      await this.#fail(error)
+    }
+  }
+
+  /** A neighbour has moved. */
+  neighbour(peer: Placed): void {
+    if (this.#abort.signal.aborted) return
+    if ((this.#peers.get(peer.vnode)?.term ?? -1) >= peer.term) return
+    this.#peers.set(peer.vnode, peer)
+    this.#handle({ type: 'granted', peer })
+  }
+
+  /** A manifest is complete up to this position. */
+  manifest(position: number): void {
+    if (!this.#abort.signal.aborted) this.#handle({ type: 'manifest', position })
+  }
+
+  /** Stops taking part and frees the machine. */
+  async stop(): Promise<void> {
+    this.#abort.abort(new SwarmError('aborted', `${this.#id} was stopped`))
+    await this.#host.compute.unload(this.#id).catch(ignoreLoss)
+  }
+
+  /** Stops at once, as a crash of the host would. */
+  crash(): void {
+    this.#abort.abort(new SwarmError('aborted', `${this.#id} crashed`))
+  }
+
+  async #restore(): Promise<Uint8Array | undefined> {
+    const { run, vnode, checkpoint } = this.grant
+    if (!checkpoint) return undefined
+    const key = keys.blob(run, checkpoint.blob)
+    try {
+      const { bytes } = await this.#host.store.get(key, { signal: this.#abort.signal })
+      decodeState(bytes, checkpoint.blob)
+      return bytes
+    } catch (error) {
+      if (!isSwarmError(error, 'store.not-found', 'checkpoint.damaged')) throw error
+      throw new SwarmError('checkpoint.damaged', {
+        what: `checkpoint of ${vnode} at step ${checkpoint.step} cannot be used: ${error.message}`,
+        where: key,
+        cause: error,
+      })
+    }
+  }
+
+  #listen(kind: 'frame' | 'signal', onMessage: (bytes: Uint8Array, from: string) => void): void {
+    const { run, pnode, vnode } = this.grant
+    const subscription = this.#host.bus.subscribe(subjects.inbox(run, pnode, vnode, kind), {
+      capacity: INBOX_CAPACITY,
+      signal: this.#abort.signal,
+    })
+    const read = async () => {
+      for await (const delivery of subscription) {
+        if (this.#abort.signal.aborted) return
+        if (delivery.type === 'lost') this.#handle({ type: 'lost' })
+        else onMessage(delivery.bytes, delivery.from)
+      }
+    }
+    read().catch((error: unknown) => this.#fail(error))
+  }
+
+  #onFrame(bytes: Uint8Array, from: string): void {
+    this.#guardMessage(() => {
+      const { header } = decodeFrame(bytes)
+      if (!this.#isFromOwner(header.vnode, header.term, from)) return
+      const { position, step, evaluation, marks, generation, term } = header
+      this.#handle({ type: 'frame', from: header.vnode, generation, term, entry: { position, step, evaluation, marks }, ref: bytes })
+    })
+  }
+
+  #onSignal(bytes: Uint8Array, from: string): void {
+    this.#guardMessage(() => {
+      const signal = decodeSignal(bytes)
+      if (this.#isFromOwner(signal.vnode, signal.term, from)) this.#handle({ ...signal, from: signal.vnode })
+    })
+  }
+
+  /** A message that cannot be read is dropped and counted: it will be asked for again. */
+  #guardMessage(read: () => void): void {
+    try {
+      read()
+    } catch (error) {
+      if (!isSwarmError(error, 'frame.damaged', 'frame.version')) throw error
+      this.#drop(error.code)
+    }
+  }
+
+  /** Nobody but the host that the directory names speaks for a VNode under its term. */
+  #isFromOwner(vnode: string, term: number, host: string): boolean {
+    const peer = this.#peers.get(vnode)
+    const isOwner = peer !== undefined && (peer.term !== term || peer.pnode === host)
+    if (!isOwner) this.#drop('stranger')
+    return isOwner
+  }
+
+  #handle(event: StepEvent<Uint8Array>): void {
+    if (!this.#isStarted && event.type !== 'granted' && event.type !== 'manifest') return
+    try {
+      const commands = this.#log.handle(event)
+      if (this.#isStarted) this.#execute(commands)
+    } catch (error) {
+      void this.#fail(error)
+    }
+  }
+
+  #execute(commands: readonly StepCommand<Uint8Array>[]): void {
+    for (const command of commands) {
+      switch (command.type) {
+        case 'apply':
+          void this.#apply(command.entry, command.inputs)
+          break
+        case 'snapshot':
+          void this.#commit(command.entry)
+          break
+        case 'send':
+          this.#publish(command.to, 'frame', command.ref)
+          break
+        case 'credit': {
+          const { next, upTo, resend } = command
+          this.#publish(command.to, 'signal', encodeSignal({ type: 'credit', ...this.#me(), next, upTo, resend }))
+          break
+        }
+        case 'hello':
+          this.#publish(command.to, 'signal', encodeSignal({ type: 'hello', ...this.#me() }))
+          break
+        case 'drop':
+          this.#drop(command.reason)
+          break
+      }
+    }
+  }
+
+  async #apply(entry: Entry, inputs: readonly Uint8Array[]): Promise<void> {
+    const { run, vnode, term, generation, pnode } = this.grant
+    const header = { kind: 'output', ...entry, run, vnode, term, generation } as const
+    try {
+      const { frame, metrics } = await this.#host.compute.apply(this.#id, {
+        step: entry.step,
+        evaluation: entry.evaluation,
+        inputs,
+        header,
+      })
+      if (this.#abort.signal.aborted) return
+      if (entry.evaluation === 0) this.#digests.push(crc32(decodeFrame(frame).output.bytes))
+      else this.#evaluate(entry, metrics)
+      this.#host.observe({ type: 'applied', run, vnode, term, pnode, entry, metrics })
+      this.#handle({ type: 'applied', position: entry.position, ref: frame })
+    } catch (error) {
+      await this.#fail(error)
+    }
+  }
+
+  #evaluate(entry: Entry, metrics: { readonly [name: string]: number }): void {
+    if (entry.evaluation === 1) this.#sums = {}
+    for (const [name, value] of Object.entries(metrics)) {
+      // Metrics of a batch are means, except for counts: weighted by their samples they add up.
+      const isSum = name === 'count' || name === 'correct'
+      this.#sums[name] = (this.#sums[name] ?? 0) + (isSum ? value : value * metrics.count)
+    }
+    if (!(entry.marks & MARK.evaluate) || Object.keys(this.#sums).length === 0) return
+    const { run, vnode, term, generation } = this.grant
+    void this.#report(run, 'evaluated', { vnode, term, generation, step: entry.step, sums: this.#sums })
+  }
+
+  /** The snapshot is taken between two steps; hashing and storing it goes on in the background. */
+  async #commit({ step, position, marks }: Entry): Promise<void> {
+    const { run, vnode, term, generation } = this.grant
+    try {
+      const blob = await this.#host.compute.snapshot(this.#id)
+      if (this.#abort.signal.aborted) return
+      const firstStep = this.#digestsFrom
+      const digests = Uint32Array.from(this.#digests.splice(0, step - firstStep + 1))
+      this.#digestsFrom = step + 1
+      const hash = await hashStateInBackground(blob as Uint8Array<ArrayBuffer>)
+      await this.#store(keys.blob(run, hash), blob)
+      const commit = { vnode, term, generation, step, position, marks, hash, sizeBytes: blob.byteLength, computeClass: this.#computeClass }
+      await this.#report(run, 'committed', { ...commit, firstStep, digests: Buffer.from(digests.buffer).toString('base64') })
+    } catch (error) {
+      await this.#fail(error)
+    }
+  }
+
+  async #store(key: string, blob: Uint8Array): Promise<void> {
+    try {
+      await this.#host.store.put(key, blob, { ifNoneMatch: '*', signal: this.#abort.signal })
+    } catch (error) {
+      // The same state has been stored before; its name is its hash. It is written again, since the old bytes may be damaged.
+      if (!isSwarmError(error, 'store.conflict')) throw error
+      await this.#host.store.put(key, blob, { signal: this.#abort.signal })
+    }
+  }
+
+  #report(run: string, method: RunReport['method'], argument: RunReport['argument']): Promise<void> {
+    return this.#host.report(run, method, argument, this.#abort.signal).catch((error: unknown) => {
+      if (!this.#abort.signal.aborted) throw error
+    })
+  }
+
+  #publish(to: string, kind: 'frame' | 'signal', bytes: Uint8Array): void {
+    const peer = this.#peers.get(to)
+    if (peer && !this.#abort.signal.aborted)
+      this.#host.bus.publish(subjects.of(this.grant.run, peer.pnode, to, kind, this.grant.pnode), bytes)
+  }
+
+  #tick(): void {
+    if (this.#abort.signal.aborted) return
+    this.#handle({ type: 'tick' })
+    this.#host.clock.after(TICK_MS, () => this.#tick())
+  }
+
+  #me() {
+    const { vnode, generation, term } = this.grant
+    return { vnode, generation, term }
+  }
+
+  #drop(reason: string): void {
+    this.#host.observe({ type: 'dropped', run: this.grant.run, vnode: this.grant.vnode, reason })
+  }
+
+  /** Stops this VNode. A lost worker is the PNode's to tell; everything else goes to the run's owner. */
+  async #fail(error: unknown): Promise<void> {
+    if (this.#abort.signal.aborted) return
+    const cause = toSwarmError(error, 'internal', `${this.grant.vnode} on ${this.grant.pnode}`)
+    if (!TOLD_BY_THE_HOST.has(cause.code)) {
+      const { vnode, term, generation } = this.grant
+      await this.#report(this.grant.run, 'failed', { vnode, term, generation, error: cause.toJSON() })
+    }
+    this.#abort.abort(cause)
+    await this.#host.compute.unload(this.#id).catch(ignoreLoss)
+  }
+}
+
+function ignoreLoss(error: unknown): void {
+  if (!isSwarmError(error, 'compute.lost', 'compute.hung', 'compute.closed')) throw error
+}

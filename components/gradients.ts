@@ -1,0 +1,23 @@
+/** Reverse-mode derivatives by tfjs's tape, without leaks when the function throws. */
+import { tf } from './tf.js'
+
+interface Tape {
+  readonly state: { activeTape: { readonly saved?: readonly tf.Tensor[] }[] | null; gradientDepth: number }
+}
+
+/**
+ * The scalar `loss()` and its derivatives by `xs`, `undefined` where it does not depend on one. Call inside `tf.tidy`.
+ * Tensors that `loss` keeps (`tf.keep`) outlive it; their owner disposes them.
+ */
+export function gradientsOf(loss: () => tf.Tensor, xs: readonly tf.Tensor[]): { value: tf.Tensor; gradients: (tf.Tensor | undefined)[] } {
+  try {
+    const { value, grads } = tf.engine().gradients(loss, [...xs], undefined, true)
+    return { value, gradients: grads }
+  } catch (error) {
+    // tfjs keeps what the tape saved until the derivatives are complete: https://github.com/tensorflow/tfjs (engine.ts, gradients).
+    const { state } = tf.engine() as unknown as Tape
+    for (const { saved } of state.activeTape ?? []) for (const tensor of saved ?? []) tensor.dispose()
+    state.activeTape = null
+    throw error
+  }
+}

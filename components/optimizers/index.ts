@@ -1,0 +1,12 @@
+/** The optimizers that swarmgrad brings along. */
+import type { BuiltIn } from '../define.js'
+import { adamSpec } from './adam.js'
+import type { OptimizerSpec } from './optimizer.js'
+import { sgdSpec } from './sgd.js'
+
+export { adam } from './adam.js'
+export { sgd } from './sgd.js'
+export type { OptimizerSpec, Update } from './optimizer.js'
+
+/** By the name in a definition. */
+export const builtInOptimizers: { readonly [name: string]: BuiltIn<OptimizerSpec<any>> } = { adam: adamSpec, sgd: sgdSpec }

@@ -1,0 +1,30 @@
+import { z } from 'zod'
+import type { BuiltIn, Call } from '../define.js'
+import { momentumStep, sgdStep } from '../kernels/optimizer-steps.js'
+import { checkOptions } from '../options.js'
+import type { OptimizerSpec } from './optimizer.js'
+
+const schema = z.strictObject({
+  learningRate: z.number().positive().optional(),
+  momentum: z.number().min(0).lt(1).default(0),
+  weightDecay: z.number().min(0).default(0),
+})
+type SgdOptions = z.infer<typeof schema>
+
+/** Gradient descent: u = μ·u + g + λ·p, p −= η·u (as in PyTorch). The slot u exists only with momentum. */
+export const sgdSpec: BuiltIn<OptimizerSpec<SgdOptions>> = {
+  name: 'sgd',
+  positional: 'learningRate',
+  options: (raw) => checkOptions("optimizer 'sgd'", schema, raw),
+  slots: ({ momentum }) => (momentum > 0 ? ['momentum'] : []),
+  products: () => ({}),
+  update: ({ parameters, gradient, slots: [u], learningRate }, { momentum, weightDecay }) =>
+    u
+      ? momentumStep(parameters, gradient, u, learningRate, momentum, weightDecay)
+      : sgdStep(parameters, gradient, learningRate, weightDecay),
+}
+
+/** Gradient descent. Without `learningRate` the run chooses it by its length (schedule.ts). @throws `graph.unknown` */
+export function sgd(options: z.input<typeof schema> = {}): Call<'optimizer'> {
+  return { kind: 'optimizer', name: 'sgd', options: sgdSpec.options(options) }
+}

@@ -1,0 +1,145 @@
+/**
+ * TensorFlow.js as swarmgrad uses it: the one file that imports it at run time. `tf` is complete from the first import:
+ * the Node bundle of tfjs-core has neither gradients nor chained methods, so both are registered here.
+ */
+import { createHash } from 'node:crypto'
+import { readFileSync, readdirSync } from 'node:fs'
+import * as tf from '@tensorflow/tfjs-core'
+import type * as chained from '@tensorflow/tfjs-core/dist/public/chained_ops/register_all_chained_ops.js'
+import { setThreadsCount } from '@tensorflow/tfjs-backend-wasm'
+import type { BackendWasm } from '@tensorflow/tfjs-backend-wasm'
+import { SwarmError } from '../runtime/errors.js'
+import { chainOps } from './chained-ops.js'
+import { registerConv2DBackpropFilter } from './kernels/conv2d-backprop-filter.js'
+import { activationGradients } from './kernels/gradients-activations.js'
+import { mathGradients } from './kernels/gradients-math.js'
+import { networkGradients } from './kernels/gradients-network.js'
+import { shapeGradients } from './kernels/gradients-shapes.js'
+import { registerMatMul } from './kernels/matmul.js'
+import { useVectors } from './kernels/optimizer-steps.js'
+import { registerReductions } from './kernels/reductions.js'
+import type { Tf } from './kernels/kernel.js'
+
+export { tf }
+/** Only its import matters: it declares the chained methods to TypeScript. */
+export type ChainedMethods = typeof chained
+
+/** What a started backend is. */
+export interface Backend {
+  /** `tfjs version | backend | SIMD | hash of our own kernels`: equal classes give equal bits (PROTOCOL.md rule 20). */
+  readonly computeClass: string
+}
+
+let started: Promise<Backend> | undefined
+
+/** Starts the wasm backend with one thread; once per thread of the process. @throws `internal` if there is no wasm */
+export function startBackend(): Promise<Backend> {
+  started ??= start()
+  return started
+}
+
+async function start(): Promise<Backend> {
+  setThreadsCount(1)
+  const before = processListeners()
+  const isSet = await tf.setBackend('wasm')
+  await tf.ready()
+  removeListenersSince(before)
+  if (!isSet || tf.getBackend() !== 'wasm')
+    throw new SwarmError('internal', { what: 'the wasm backend did not start', got: tf.getBackend() })
+  registerMatMul(tf)
+  registerReductions(tf)
+  registerConv2DBackpropFilter(tf)
+  useVectors((tf.backend() as unknown as WasmInternals).wasm.asm?.memory)
+  const hasSimd = await tf.env().getAsync('WASM_HAS_SIMD_SUPPORT')
+  return { computeClass: `${tf.version_core} | wasm | ${hasSimd ? 'simd' : 'scalar'} | ${kernelsHash()}` }
+}
+
+/** Hash of the compiled files in kernels/: whoever changes one changes the compute class. */
+function kernelsHash(): string {
+  const folder = new URL('./kernels/', import.meta.url)
+  const hash = createHash('sha256')
+  for (const file of readdirSync(folder).sort())
+    if (/\.[jt]s$/.test(file) && !file.endsWith('.d.ts')) hash.update(readFileSync(new URL(file, folder)))
+  return hash.digest('hex').slice(0, 16)
+}
+
+/**
+ * `tf.tidy` for functions that return something else than tensors. tfjs would walk through the result in search of tensors,
+ * every byte of it.
+ */
+export function tidied<T>(run: () => T): T {
+  let result: T | undefined
+  tf.tidy(() => {
+    result = run()
+  })
+  return result as T
+}
+
+/** Runs a kernel by name, ours or one that tfjs has no function for. */
+export function runKernel(
+  name: string,
+  inputs: { [name: string]: tf.Tensor },
+  attrs: { [name: string]: unknown } = {},
+): tf.Tensor | tf.Tensor[] {
+  return tf.engine().runKernel(name, inputs, attrs as tf.NamedAttrMap)
+}
+
+/** A tensor's elements on the wasm heap, not a copy: any allocation may detach it, so use it at once. */
+export function viewOf(tensor: tf.Tensor): Float32Array {
+  return (tf.backend() as BackendWasm).typedArrayFromHeap(tensor) as Float32Array
+}
+
+/** The same for int32 tensors. */
+export function intViewOf(tensor: tf.Tensor): Int32Array {
+  return (tf.backend() as BackendWasm).typedArrayFromHeap(tensor) as Int32Array
+}
+
+interface WasmData {
+  id: number
+  readonly memoryOffset: number
+}
+interface WasmInternals {
+  dataIdNextNumber: number
+  readonly dataIdMap: { get(dataId: object): WasmData }
+  readonly wasm: {
+    readonly asm?: { readonly memory?: unknown }
+    readonly tfjs: { registerTensor(id: number, size: number, offset: number): void; disposeData(id: number): void }
+  }
+}
+
+/**
+ * Says that a tensor's elements were written in place. XNNPACK packs the right-hand side of a product and the filter of a
+ * convolution once per tensor id, so a changed tensor needs a new id or old weights go on being used.
+ */
+export function markChanged(tensor: tf.Tensor): void {
+  const backend = tf.backend() as unknown as WasmInternals
+  const data = backend.dataIdMap.get(tensor.dataId)
+  backend.wasm.tfjs.disposeData(data.id)
+  data.id = backend.dataIdNextNumber++
+  backend.wasm.tfjs.registerTensor(data.id, tensor.size, data.memoryOffset)
+}
+
+const EVENTS = ['uncaughtException', 'unhandledRejection'] as const
+type Listener = (...parameters: unknown[]) => void
+
+function processListeners(): Set<unknown> {
+  return new Set(EVENTS.flatMap((event) => process.listeners(event as 'uncaughtException') as unknown[]))
+}
+
+/** The wasm loader traps uncaught errors of the whole process; a library must not. */
+function removeListenersSince(before: Set<unknown>): void {
+  for (const event of EVENTS) {
+    for (const listener of process.listeners(event as 'uncaughtException')) {
+      if (!before.has(listener)) process.removeListener(event, listener as Listener)
+    }
+  }
+}
+
+function registerGradients(all: Tf): void {
+  for (const make of [mathGradients, activationGradients, shapeGradients, networkGradients]) {
+    for (const gradient of make(all)) if (!all.getGradient(gradient.kernelName)) all.registerGradient(gradient)
+  }
+}
+
+registerGradients(tf)
+chainOps(tf)

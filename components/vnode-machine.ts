@@ -1,0 +1,309 @@
+/** One VNode as a deterministic state machine: `startMachines` is what compute workers run. */
+import { invariant, SwarmError } from '../runtime/errors.js'
+import type { TensorBytes } from '../runtime/frame.js'
+import type { Machine, MachineInput, MachineOutput, Machines } from '../runtime/compute/machine.js'
+import { measureGflops } from './benchmark.js'
+import type { BuiltIn, Options, Tensors } from './define.js'
+import { DEFINITION_VERSION } from './definition.js'
+import type { VNodeMachineDefinition } from './definition.js'
+import { gradientsOf } from './gradients.js'
+import { labelTensor, metricsOf, readLabels } from './losses.js'
+import { builtInOptimizers } from './optimizers/index.js'
+import type { OptimizerSpec } from './optimizers/index.js'
+import { guarded, loadLayers, loadRule, runLayers } from './program.js'
+import type { LoadedLayer, LoadedRule } from './program.js'
+import { learningRateAt } from './schedule.js'
+import { sameShape, showShape } from './shapes.js'
+import { markChanged, startBackend, tf, tidied, viewOf } from './tf.js'
+import { readState, writeState } from './vnode-state.js'
+
+/** What the head of a VNode says about a batch. */
+export interface Answer {
+  /** `probabilities` of the classes (they sum to 1), or `values` of a continuous target. */
+  readonly kind: 'probabilities' | 'values'
+  readonly shape: readonly [batch: number, width: number]
+  /** Row-major; the caller's. */
+  readonly values: Float32Array
+}
+
+/** Starts tfjs and returns what loads VNodes. */
+export async function startMachines(): Promise<Machines> {
+  const { computeClass } = await startBackend()
+  return {
+    computeClass,
+    load: (definition, blob) => VNodeMachine.load(definition as VNodeMachineDefinition, blob),
+    memory: () => ({ tensors: tf.memory().numTensors, bytes: tf.memory().numBytes }),
+    benchmark: () => ({ gflops: measureGflops() }),
+  }
+}
+
+/** A loaded VNode. After an error in `apply` its state is undefined: dispose it and load it anew. */
+export class VNodeMachine implements Machine {
+  readonly #definition: VNodeMachineDefinition
+  readonly #layers: readonly LoadedLayer[]
+  readonly #rule: LoadedRule | undefined
+  readonly #optimizer: BuiltIn<OptimizerSpec<any>>
+  readonly #optimizerOptions: Options
+  /** `layers/<layer>/<name>` and `head/<name>`. */
+  readonly #parameters = new Map<string, tf.Tensor>()
+  readonly #slots = new Map<string, tf.Tensor[]>()
+  #products: { [name: string]: number } = {}
+  #step = 0
+  #outgoing = new Uint8Array(0)
+
+  /** Loads a VNode from a checkpoint, or from its seed. @throws `checkpoint.damaged`, `graph.unknown`, `definition.*`, `compute.failed` */
+  static async load(definition: VNodeMachineDefinition, blob?: Uint8Array): Promise<VNodeMachine> {
+    if (definition?.v !== DEFINITION_VERSION) {
+      throw new SwarmError('definition.version', { what: 'VNode definition', expected: DEFINITION_VERSION, got: String(definition?.v) })
+    }
+    await startBackend()
+    const layers = await loadLayers(definition)
+    const machine = new VNodeMachine(definition, layers, definition.vnode.hasHead ? await loadRule(definition) : undefined)
+    try {
+      if (blob) machine.#restore(blob)
+      return machine
+    } catch (error) {
+      machine.dispose()
+      throw error
+    }
+  }
+
+  private constructor(definition: VNodeMachineDefinition, layers: readonly LoadedLayer[], rule: LoadedRule | undefined) {
+    this.#definition = definition
+    this.#layers = layers
+    this.#rule = rule
+    const { name, options } = definition.training.optimizer
+    if (!Object.hasOwn(builtInOptimizers, name)) throw new SwarmError('graph.unknown', { what: `unknown optimizer '${name}'` })
+    this.#optimizer = builtInOptimizers[name]
+    this.#optimizerOptions = this.#optimizer.options(options)
+    if (!rule) return
+    const add = (prefix: string, tensors: Tensors): void => {
+      for (const [key, tensor] of Object.entries(tensors)) this.#parameters.set(`${prefix}/${key}`, tensor)
+    }
+    for (const layer of layers) add(`layers/${layer.definition.id}`, layer.parameters)
+    add('head', rule.parameters)
+    const slots = this.#optimizer.slots(this.#optimizerOptions)
+    for (const [key, tensor] of this.#parameters) {
+      this.#slots.set(
+        key,
+        slots.map(() => tf.keep(tf.zeros(tensor.shape))),
+      )
+    }
+    for (const product of Object.keys(this.#optimizer.products(this.#optimizerOptions))) this.#products[product] = 1
+  }
+
+  apply(input: MachineInput): MachineOutput {
+    const batch = input.inputs[0]?.output.shape[0] ?? 0
+    if (input.evaluation > 0) return this.#evaluate(input, batch)
+    invariant(input.step > this.#step, () => `VNode ${this.#definition.vnode.id} got step ${input.step} after step ${this.#step}`)
+    const output = this.#train(input, batch)
+    this.#step = input.step
+    return output
+  }
+
+  /** What the head says about a batch, without any change of state. @throws `graph.shape`, `definition.invalid` if there is no head */
+  answer(input: MachineInput): Answer {
+    const { rule, vnode, target } = { rule: this.#rule, ...this.#definition }
+    if (!rule) throw new SwarmError('definition.invalid', { what: `VNode ${vnode.id} has no head` })
+    return tidied((): Answer => {
+      const h = this.#forward(input, false)
+      const logits = this.#logits(rule, h, input.step)
+      const shown = target.kind === 'categorical' ? tf.softmax(logits) : logits
+      const [batch, width] = logits.shape
+      const kind = target.kind === 'categorical' ? 'probabilities' : 'values'
+      return { kind, shape: [batch, width], values: viewOf(shown).slice() }
+    })
+  }
+
+  snapshot(): Uint8Array {
+    return writeState({ tensors: this.#tensors(), layerState: this.#layerState(), step: this.#step, products: this.#products })
+  }
+
+  dispose(): void {
+    for (const { parameters, state } of this.#layers) tf.dispose([...Object.values(parameters), ...Object.values(state)])
+    if (this.#rule) tf.dispose(Object.values(this.#rule.parameters))
+    tf.dispose([...this.#slots.values()].flat())
+  }
+
+  #evaluate(input: MachineInput, batch: number): MachineOutput {
+    const rule = this.#rule
+    return tidied(() => {
+      const h = this.#forward(input, false)
+      if (!rule) return { output: this.#send(h), metrics: {} }
+      const labels = readLabels(this.#definition.target, input.inputs[0].labels, batch)
+      const logits = this.#logits(rule, h, input.step)
+      const loss = this.#loss(rule, h, logits, labelTensor(this.#definition.target, labels), input.step)
+      return { output: this.#send(h), metrics: this.#metrics(loss, logits, labels) }
+    })
+  }
+
+  #train(input: MachineInput, batch: number): MachineOutput {
+    const kept: tf.Tensor[] = []
+    const pending: { layer: LoadedLayer; next: Tensors }[] = []
+    const keep = <T extends tf.Tensor>(tensor: T): T => {
+      kept.push(tf.keep(tensor))
+      return tensor
+    }
+    const onState = (layer: LoadedLayer, next: Tensors): void => {
+      // A clone, since the layer may have returned its input or a tensor of somebody else.
+      const clones = Object.entries(next).map(([name, tensor]): [string, tf.Tensor] => [name, keep(tensor.clone())])
+      pending.push({ layer, next: Object.fromEntries(clones) })
+    }
+    try {
+      return tidied(() => {
+        const result = this.#rule ? this.#learn(this.#rule, input, batch, keep, onState) : this.#pass(input, onState)
+        for (const { layer, next } of pending) {
+          for (const [name, tensor] of Object.entries(next)) {
+            layer.state[name].dispose()
+            kept.splice(kept.indexOf(tensor), 1)
+          }
+          layer.state = { ...layer.state, ...next }
+        }
+        return result
+      })
+    } finally {
+      tf.dispose(kept)
+    }
+  }
+
+  #pass(input: MachineInput, onState: (layer: LoadedLayer, next: Tensors) => void): MachineOutput {
+    return { output: this.#send(this.#forward(input, true, onState)), metrics: {} }
+  }
+
+  #learn(
+    rule: LoadedRule,
+    input: MachineInput,
+    batch: number,
+    keep: (tensor: tf.Tensor) => tf.Tensor,
+    onState: (layer: LoadedLayer, next: Tensors) => void,
+  ): MachineOutput {
+    const labels = readLabels(this.#definition.target, input.inputs[0].labels, batch)
+    const y = labelTensor(this.#definition.target, labels)
+    const out: { h?: tf.Tensor; logits?: tf.Tensor } = {}
+    const loss = (): tf.Tensor => {
+      out.h = keep(this.#forward(input, true, onState).clone())
+      out.logits = keep(this.#logits(rule, out.h, input.step).clone())
+      return this.#loss(rule, out.h, out.logits, y, input.step)
+    }
+    const { value, gradients } = gradientsOf(loss, [...this.#parameters.values()])
+    const metrics = this.#metrics(value, out.logits!, labels)
+    if (!Number.isFinite(metrics.loss)) this.#diverged('loss', input.step, metrics.loss)
+    this.#update(gradients, input.step)
+    return { output: this.#send(out.h!), metrics }
+  }
+
+  #update(gradients: readonly (tf.Tensor | undefined)[], step: number): void {
+    const factors = this.#optimizer.products(this.#optimizerOptions)
+    for (const [name, factor] of Object.entries(factors)) this.#products[name] *= factor
+    const learningRate = learningRateAt(step, this.#definition.training)
+    let index = 0
+    for (const [name, tensor] of this.#parameters) {
+      const gradient = gradients[index++]
+      if (!gradient || tensor.dtype !== 'float32') continue
+      const health = this.#optimizer.update(
+        {
+          parameters: viewOf(tensor),
+          gradient: viewOf(gradient),
+          slots: this.#slots.get(name)!.map((slot) => viewOf(slot)),
+          learningRate,
+          products: this.#products,
+        },
+        this.#optimizerOptions,
+      )
+      if (health !== 0) this.#diverged(`parameter '${name}'`, step, 'a number that is not finite')
+      markChanged(tensor)
+    }
+  }
+
+  #forward(input: MachineInput, training: boolean, onState: (layer: LoadedLayer, next: Tensors) => void = () => {}): tf.Tensor {
+    const { vnode, training: run } = this.#definition
+    const xs = vnode.inputShapes.map((shape, i) => readInput(vnode.id, input.inputs[i]?.output, shape))
+    return runLayers(this.#layers, xs, { training, step: input.step, seed: run.seed, vnode: vnode.id, onState })
+  }
+
+  #logits(rule: LoadedRule, h: tf.Tensor, step: number): tf.Tensor {
+    return guarded(this.#ruleName(), step, () => rule.spec.logits(rule.parameters, h, rule.options))
+  }
+
+  #loss(rule: LoadedRule, h: tf.Tensor, logits: tf.Tensor, y: tf.Tensor, step: number): tf.Tensor {
+    const { target } = this.#definition
+    if (!sameShape(logits.shape, y.shape)) {
+      const [expected, got] = [showShape(y.shape), showShape(logits.shape)]
+      throw new SwarmError('graph.shape', {
+        what: `${this.#ruleName()} returned logits of the wrong shape, at step ${step}`,
+        expected,
+        got,
+      })
+    }
+    const loss = guarded(this.#ruleName(), step, () => rule.spec.loss({ logits, y, h, parameters: rule.parameters, target }, rule.options))
+    if (!(loss instanceof tf.Tensor) || loss.size !== 1) {
+      const got = loss instanceof tf.Tensor ? showShape(loss.shape) : typeof loss
+      throw new SwarmError('graph.shape', { what: `the loss of ${this.#ruleName()} at step ${step}`, expected: 'a scalar', got })
+    }
+    return loss.rank === 0 ? loss : tf.reshape(loss, [])
+  }
+
+  #metrics(loss: tf.Tensor, logits: tf.Tensor, labels: Int32Array | Float32Array): { [name: string]: number } {
+    return { loss: viewOf(loss)[0], ...metricsOf(this.#definition.target, viewOf(logits), labels) }
+  }
+
+  /** Copies a tensor into the buffer that the next call overwrites. */
+  #send(h: tf.Tensor): MachineOutput['output'] {
+    const values = viewOf(h)
+    if (this.#outgoing.byteLength !== values.byteLength) this.#outgoing = new Uint8Array(values.byteLength)
+    this.#outgoing.set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength))
+    return { dtype: 'float32', shape: h.shape, bytes: this.#outgoing }
+  }
+
+  #restore(blob: Uint8Array): void {
+    const fresh = { tensors: this.#tensors(), layerState: this.#layerState(), step: 0, products: this.#products }
+    const { step, products, layerState } = readState(blob, fresh)
+    this.#step = step
+    this.#products = products
+    for (const layer of this.#layers) {
+      tf.dispose(Object.values(layer.state))
+      const names = Object.keys(layer.state)
+      layer.state = Object.fromEntries(names.map((name) => [name, layerState.get(`state/${layer.definition.id}/${name}`)!]))
+    }
+  }
+
+  /** Parameters (also those of layers that do not learn) and slots by their names in the state. */
+  #tensors(): Map<string, tf.Tensor> {
+    const tensors = new Map(this.#parameters)
+    for (const { definition, parameters } of this.#layers) {
+      for (const [name, tensor] of Object.entries(parameters)) tensors.set(`layers/${definition.id}/${name}`, tensor)
+    }
+    const slots = this.#optimizer.slots(this.#optimizerOptions)
+    for (const [parameter, held] of this.#slots) slots.forEach((slot, i) => tensors.set(`optimizer/${slot}/${parameter}`, held[i]))
+    return tensors
+  }
+
+  #layerState(): Map<string, tf.Tensor> {
+    const entries = this.#layers.flatMap(({ definition, state }) =>
+      Object.entries(state).map(([name, tensor]): [string, tf.Tensor] => [`state/${definition.id}/${name}`, tensor]),
+    )
+    return new Map(entries)
+  }
+
+  #ruleName(): string {
+    return `rule '${this.#definition.training.rule.name}' of ${this.#definition.vnode.id}`
+  }
+
+  #diverged(what: string, step: number, got: number | string): never {
+    throw new SwarmError('run.diverged', {
+      what: `${what} of ${this.#definition.vnode.id} at step ${step}`,
+      expected: 'a finite number',
+      got: String(got),
+    })
+  }
+}
+
+function readInput(vnode: string, tensor: TensorBytes | undefined, shape: readonly number[]): tf.Tensor {
+  if (!tensor || tensor.dtype !== 'float32' || !sameShape(tensor.shape.slice(1), shape)) {
+    const expected = `float32 [batch, ${shape.join(', ')}]`
+    const got = tensor ? `${tensor.dtype} ${showShape(tensor.shape)}` : 'nothing'
+    throw new SwarmError('graph.shape', { what: `input of ${vnode}`, expected, got })
+  }
+  const { buffer, byteOffset, byteLength } = tensor.bytes.byteOffset % 4 === 0 ? tensor.bytes : tensor.bytes.slice()
+  return tf.tensor(new Float32Array(buffer, byteOffset, byteLength / 4), [...tensor.shape], 'float32')
+}

@@ -1,0 +1,67 @@
+/** Grants: what makes a PNode the owner of a VNode (PROTOCOL.md rule 3). Signed by the control key; golden bytes in test/runtime/grant.test.ts. */
+import { generateKeyPairSync, sign, verify, type KeyObject } from 'node:crypto'
+import { canonicalJson } from './canonical-json.js'
+import { SwarmError } from './errors.js'
+
+export const GRANT_VERSION = 1
+
+/** Where a neighbour is, and under which term. */
+export interface Placed {
+  readonly vnode: string
+  readonly pnode: string
+  readonly term: number
+}
+
+export interface Grant {
+  readonly v: typeof GRANT_VERSION
+  readonly run: string
+  readonly generation: number
+  readonly vnode: string
+  readonly term: number
+  readonly pnode: string
+  /** The checkpoint to start from; absent: from the definition's seed. */
+  readonly checkpoint?: { readonly step: number; readonly position: number; readonly blob: string }
+  /** Producers in the definition's order, then consumers. */
+  readonly inputs: readonly Placed[]
+  readonly outputs: readonly Placed[]
+}
+
+export interface SignedGrant {
+  readonly grant: Grant
+  /** Ed25519 over the grant's canonical JSON, base64. */
+  readonly signature: string
+}
+
+/** The key pair of the control plane. */
+export interface ControlKey {
+  readonly privateKey: KeyObject
+  readonly publicKey: KeyObject
+}
+
+export function createControlKey(): ControlKey {
+  return generateKeyPairSync('ed25519')
+}
+
+export function signGrant(grant: Grant, { privateKey }: ControlKey): SignedGrant {
+  return { grant, signature: sign(null, grantBytes(grant), privateKey).toString('base64') }
+}
+
+/** The grant, if its signature and version hold. @throws `grant.refused`, `grant.version` */
+export function verifyGrant({ grant, signature }: SignedGrant, publicKey: KeyObject): Grant {
+  if (grant.v !== GRANT_VERSION) {
+    throw new SwarmError('grant.version', {
+      what: `grant for ${grant.vnode} of an unknown version`,
+      expected: GRANT_VERSION,
+      got: String(grant.v),
+    })
+  }
+  if (!verify(null, grantBytes(grant), publicKey, Buffer.from(signature, 'base64'))) {
+    throw new SwarmError('grant.refused', { what: `grant for ${grant.vnode}, term ${grant.term}, is not signed by this run's control key` })
+  }
+  return grant
+}
+
+/** The bytes that are signed. */
+export function grantBytes(grant: Grant): Uint8Array {
+  return new TextEncoder().encode(canonicalJson(grant))
+}

@@ -1,0 +1,150 @@
+/**
+ * The one durable record of a run, `runs/<run>/head`, and the manifests that it points to (PROTOCOL.md rules 1, 2 and 7).
+ * Pure transitions; writing is in head-store.ts. Golden bytes in test/runtime/head.test.ts.
+ */
+import { canonicalJson } from './canonical-json.js'
+import { type ErrorRecord, SwarmError, invariant } from './errors.js'
+
+export const HEAD_VERSION = 1
+export const MANIFEST_VERSION = 1
+/** The newest manifest and the two before it: one damaged blob costs one interval, not the run. */
+export const KEPT_MANIFESTS = 3
+
+export type RunStatus = 'running' | 'paused' | 'done' | 'failed'
+
+/** A complete global checkpoint, as the head names it. */
+export interface ManifestRef {
+  readonly key: string
+  readonly generation: number
+  readonly step: number
+  readonly position: number
+}
+
+export interface Head {
+  readonly v: typeof HEAD_VERSION
+  readonly run: string
+  /** Fencing number of the Run actor. */
+  readonly writer: number
+  readonly generation: number
+  readonly status: RunStatus
+  /** Newest first, at most KEPT_MANIFESTS; empty before the first cut. */
+  readonly manifests: readonly ManifestRef[]
+  readonly directory: { readonly [vnode: string]: { readonly pnode: string; readonly term: number } }
+  /** The last term drawn. */
+  readonly termCounter: number
+  /** Set when done: hash of the run, accuracy of the last evaluation. */
+  readonly result?: { readonly hash: string; readonly metrics: { readonly [name: string]: number } }
+  readonly error?: ErrorRecord
+  /** Relocations and what they cost, over the whole life of the run. */
+  readonly counters: { readonly moves: number; readonly stepsReplayed: number }
+}
+
+/** A complete cut: the state of every VNode after one step. */
+export interface Manifest {
+  readonly v: typeof MANIFEST_VERSION
+  readonly run: string
+  readonly generation: number
+  readonly step: number
+  readonly position: number
+  readonly computeClass: string
+  /** In graph order. */
+  readonly vnodes: readonly { readonly vnode: string; readonly hash: string; readonly sizeBytes: number }[]
+  /** Key of the object with the per-step digests since the manifest before. */
+  readonly trace?: string
+  /** Result of the evaluation history up to here. */
+  readonly previous?: string
+}
+
+export const keys = {
+  head: (run: string) => `runs/${run}/head`,
+  definition: (run: string) => `runs/${run}/definition`,
+  blob: (run: string, hash: string) => `runs/${run}/blobs/${hash}`,
+  manifest: (run: string, generation: number, step: number) => `runs/${run}/checkpoints/${generation}-${step}`,
+}
+
+export function firstHead(run: string): Head {
+  return {
+    v: HEAD_VERSION,
+    run,
+    writer: 0,
+    generation: 1,
+    status: 'running',
+    manifests: [],
+    directory: {},
+    termCounter: 0,
+    counters: { moves: 0, stepsReplayed: 0 },
+  }
+}
+
+/** A new Run actor takes over. */
+export function claimed(head: Head): Head {
+  return { ...head, writer: head.writer + 1 }
+}
+
+/** VNodes are given to PNodes, each under a term of its own, drawn in the order given. */
+export function placed(head: Head, moves: readonly { readonly vnode: string; readonly pnode: string }[]): Head {
+  const directory = { ...head.directory }
+  let { termCounter } = head
+  for (const { vnode, pnode } of moves) directory[vnode] = { pnode, term: ++termCounter }
+  return { ...head, directory, termCounter }
+}
+
+/** A cut is complete. */
+export function advanced(head: Head, manifest: ManifestRef): Head {
+  invariant(
+    manifest.generation === head.generation,
+    () => `${head.run}: manifest of generation ${manifest.generation} in ${head.generation}`,
+  )
+  const newest = head.manifests[0]
+  invariant(!newest || manifest.step > newest.step, () => `${head.run}: manifest ${manifest.step} after ${newest?.step}`)
+  return { ...head, manifests: [manifest, ...head.manifests].slice(0, KEPT_MANIFESTS) }
+}
+
+/** Recovery two: the whole run goes back to its newest manifest that `isUsable`, or to its seed, under a new generation. */
+export function rolledBack(head: Head, isUsable: (manifest: ManifestRef) => boolean = () => true): Head {
+  return { ...head, generation: head.generation + 1, status: 'running', manifests: head.manifests.filter(isUsable), directory: {} }
+}
+
+export function encodeRecord(record: Head | Manifest): Uint8Array {
+  return new TextEncoder().encode(`${canonicalJson(record)}\n`)
+}
+
+/** @throws `head.version`, `store.damaged` */
+export function decodeHead(bytes: Uint8Array, key: string): Head {
+  return decodeRecord<Head>(bytes, key, 'head.version', HEAD_VERSION)
+}
+
+/** @throws `manifest.version`, `store.damaged` */
+export function decodeManifest(bytes: Uint8Array, key: string): Manifest {
+  return decodeRecord<Manifest>(bytes, key, 'manifest.version', MANIFEST_VERSION)
+}
+
+function decodeRecord<R extends { v: number }>(
+  bytes: Uint8Array,
+  key: string,
+  code: 'head.version' | 'manifest.version',
+  version: number,
+): R {
+  let record: R
+  try {
+    record = JSON.parse(new TextDecoder().decode(bytes))
+  } catch (cause) {
+    throw new SwarmError('store.damaged', {
+      what: 'unreadable record',
+      where: key,
+      expected: 'JSON',
+      got: `${bytes.byteLength} bytes that are not`,
+      cause,
+    })
+  }
+  if (record?.v !== version) {
+    throw new SwarmError(code, {
+      what: 'record of another format version',
+      where: key,
+      expected: version,
+      got: String(record?.v),
+      fix: 'Use the version of swarmgrad that wrote it',
+    })
+  }
+  return record
+}

@@ -1,0 +1,325 @@
+/**
+ * The step log of one VNode: which step is applied next, what is sent, resent, kept and granted (PROTOCOL.md rules 6 to 13).
+ * Pure and synchronous: events in, commands out. No I/O, no clock, no arithmetic on tensors, so that a simulator can run it
+ * by the million. A position is the place of an entry in the run's log, from 1; training and evaluation batches share the numbering.
+ */
+import { invariant } from './errors.js'
+import { MARK } from './frame.js'
+
+/** One entry of the log. */
+export interface Entry {
+  readonly position: number
+  /** Number of the training batch, from 1; for an evaluation batch the step that it comes after. */
+  readonly step: number
+  /** 0: a training batch. */
+  readonly evaluation: number
+  /** Bits of MARK: what happens after this entry. */
+  readonly marks: number
+}
+
+/** A neighbour as the newest grant names it. */
+export interface Peer {
+  readonly vnode: string
+  readonly term: number
+}
+
+/** Things that happened. `Ref` is whatever the driver uses to find a frame's bytes. */
+export type StepEvent<Ref> =
+  | {
+      readonly type: 'frame'
+      readonly from: string
+      readonly generation: number
+      readonly term: number
+      readonly entry: Entry
+      readonly ref: Ref
+    }
+  /** A consumer has everything before `next` and takes up to `upTo`; `resend`: it believes that something was lost. */
+  | {
+      readonly type: 'credit'
+      readonly from: string
+      readonly generation: number
+      readonly term: number
+      readonly next: number
+      readonly upTo: number
+      readonly resend: boolean
+    }
+  /** A producer (re)started and does not know our credit. */
+  | { readonly type: 'hello'; readonly from: string; readonly generation: number; readonly term: number }
+  /** A grant names a neighbour's new term. */
+  | { readonly type: 'granted'; readonly peer: Peer }
+  /** The oldest issued entry has been applied and gave `ref`. */
+  | { readonly type: 'applied'; readonly position: number; readonly ref: Ref }
+  /** A manifest is complete: outputs up to `position` are no longer needed by anybody. */
+  | { readonly type: 'manifest'; readonly position: number }
+  /** Time passes: what was lost is asked for again. */
+  | { readonly type: 'tick' }
+  /** The bus lost messages to us. */
+  | { readonly type: 'lost' }
+
+export type DropReason = 'generation' | 'term' | 'ungranted' | 'duplicate' | 'beyond-credit' | 'behind-manifest' | 'stranger'
+
+/** Things to do, in this order. */
+export type StepCommand<Ref> =
+  | { readonly type: 'apply'; readonly entry: Entry; readonly inputs: readonly Ref[] }
+  /** Copy the state after the entry just issued, before anything else is applied. */
+  | { readonly type: 'snapshot'; readonly entry: Entry }
+  | { readonly type: 'send'; readonly to: string; readonly entry: Entry; readonly ref: Ref }
+  | { readonly type: 'credit'; readonly to: string; readonly next: number; readonly upTo: number; readonly resend: boolean }
+  | { readonly type: 'hello'; readonly to: string }
+  | { readonly type: 'drop'; readonly reason: DropReason; readonly from: string }
+
+export interface StepLogOptions {
+  readonly vnode: string
+  readonly generation: number
+  /** Everything up to this position is in the state: the manifest's. 0 at the start. */
+  readonly from: number
+  /** Producers in the definition's order; empty for the source. */
+  readonly inputs: readonly Peer[]
+  /** Consumers. */
+  readonly outputs: readonly Peer[]
+  /** Entries in flight on each edge. Range 1 to 1,024. */
+  readonly window: number
+  /** Entries that may be with the compute at once. Default 2, so that it never waits for us. */
+  readonly maxIssued?: number
+}
+
+interface Input<Ref> {
+  readonly vnode: string
+  term: number
+  readonly inbox: Map<number, { entry: Entry; ref: Ref }>
+}
+
+interface Output {
+  readonly vnode: string
+  term: number
+  /** Highest position sent under the current term. */
+  sent: number
+  upTo: number
+  /** First position that the consumer has not applied. */
+  next: number
+}
+
+/**
+ * How many windows a VNode may run ahead of its slowest consumer: the run goes on while a consumer is being restored,
+ * and the memory that this costs stays bounded.
+ */
+export const AHEAD_WINDOWS = 8
+
+export class StepLog<Ref> {
+  readonly vnode: string
+  readonly generation: number
+  readonly window: number
+  readonly #maxIssued: number
+  readonly #inputs: Input<Ref>[]
+  readonly #outputs: Output[]
+  /** Outputs after the newest manifest, by position: contiguous from #manifest + 1 to #applied, less what was never sent on. */
+  readonly #retained = new Map<number, { entry: Entry; ref: Ref }>()
+  readonly #issued: Entry[] = []
+  #manifest: number
+  #applied: number
+  /** Credit that the producers have been told of. */
+  #granted = 0
+  #appliedAtTick = -1
+
+  constructor(options: StepLogOptions) {
+    invariant(options.window >= 1 && options.window <= 1024, () => `${options.vnode}: window ${options.window}`)
+    this.vnode = options.vnode
+    this.generation = options.generation
+    this.window = options.window
+    this.#maxIssued = options.maxIssued ?? 2
+    this.#manifest = options.from
+    this.#applied = options.from
+    this.#inputs = options.inputs.map(({ vnode, term }) => ({ vnode, term, inbox: new Map() }))
+    this.#outputs = options.outputs.map(({ vnode, term }) => ({ vnode, term, sent: options.from, upTo: 0, next: options.from + 1 }))
+  }
+
+  /** Position of the last applied entry. */
+  get applied(): number {
+    return this.#applied
+  }
+
+  /** Outputs kept for consumers that may have to be restored. */
+  get retained(): number {
+    return this.#retained.size
+  }
+
+  /** Inputs that wait for their turn. */
+  get waiting(): number {
+    return this.#inputs.reduce((sum, { inbox }) => sum + inbox.size, 0)
+  }
+
+  /** Call once, when the state is loaded: greets the consumers and asks the producers. */
+  start(): StepCommand<Ref>[] {
+    const out: StepCommand<Ref>[] = this.#outputs.map(({ vnode }) => ({ type: 'hello', to: vnode }))
+    this.#grant(out, true)
+    return out
+  }
+
+  /** Takes one event and says what to do. */
+  handle(event: StepEvent<Ref>): StepCommand<Ref>[] {
+    const out: StepCommand<Ref>[] = []
+    switch (event.type) {
+      case 'frame':
+        this.#onFrame(event, out)
+        break
+      case 'credit':
+        this.#onCredit(event, out)
+        break
+      case 'hello':
+        this.#onHello(event, out)
+        break
+      case 'granted':
+        this.#onGranted(event.peer, out)
+        break
+      case 'applied':
+        this.#onApplied(event.position, event.ref, out)
+        break
+      case 'manifest':
+        this.#onManifest(event.position)
+        break
+      case 'lost':
+        this.#grant(out, true)
+        break
+      case 'tick':
+        // No progress since the last tick: whatever we wait for may have been lost, in either direction.
+        this.#grant(out, this.#applied === this.#appliedAtTick)
+        this.#appliedAtTick = this.#applied
+        break
+    }
+    this.#issue(out)
+    return out
+  }
+
+  /**
+   * For the source, which has no inputs: issues the next entry, if consumers leave room for it.
+   * @returns undefined if they do not
+   */
+  offer(entry: Entry): StepCommand<Ref>[] | undefined {
+    invariant(this.#inputs.length === 0, () => `${this.vnode} has inputs`)
+    if (!this.canOffer()) return undefined
+    invariant(entry.position === this.#applied + 1, () => `${this.vnode}: offered ${entry.position} after ${this.#applied}`)
+    return [{ type: 'apply', entry, inputs: [] }, ...this.#take(entry)]
+  }
+
+  /** Whether `offer` would take the next entry. */
+  canOffer(): boolean {
+    return this.#issued.length === 0 && this.#hasRoom(this.#applied + 1)
+  }
+
+  #onFrame(event: StepEvent<Ref> & { type: 'frame' }, out: StepCommand<Ref>[]): void {
+    const { entry, ref } = event
+    const drop = (reason: DropReason) => void out.push({ type: 'drop', reason, from: event.from })
+    if (event.generation !== this.generation) return drop('generation')
+    const inputs = this.#inputs.filter(({ vnode }) => vnode === event.from)
+    if (inputs.length === 0) return drop('stranger')
+    for (const input of inputs) {
+      if (event.term < input.term) return drop('term')
+      if (event.term > input.term) return drop('ungranted')
+      if (entry.position <= this.#applied + this.#issued.length || input.inbox.has(entry.position)) return drop('duplicate')
+      if (entry.position > this.#applied + this.window) return drop('beyond-credit')
+      input.inbox.set(entry.position, { entry, ref })
+    }
+  }
+
+  #onCredit(event: StepEvent<Ref> & { type: 'credit' }, out: StepCommand<Ref>[]): void {
+    const drop = (reason: DropReason) => void out.push({ type: 'drop', reason, from: event.from })
+    if (event.generation !== this.generation) return drop('generation')
+    const output = this.#outputs.find(({ vnode }) => vnode === event.from)
+    if (!output) return drop('stranger')
+    if (event.term < output.term) return drop('term')
+    if (event.term > output.term) return drop('ungranted')
+    // A late message: nobody is restored from before the newest manifest.
+    if (event.next <= this.#manifest) return drop('behind-manifest')
+    if (event.resend) output.sent = event.next - 1
+    // Credits may arrive in any order; absolute numbers make the newest the largest.
+    output.upTo = Math.max(output.upTo, event.upTo)
+    output.next = Math.max(output.next, event.next)
+    this.#send(output, out)
+  }
+
+  #onHello(event: StepEvent<Ref> & { type: 'hello' }, out: StepCommand<Ref>[]): void {
+    if (event.generation !== this.generation) return
+    const input = this.#inputs.find(({ vnode }) => vnode === event.from)
+    if (input?.term === event.term) out.push({ type: 'credit', to: input.vnode, ...this.#credit(), resend: true })
+  }
+
+  #onGranted(peer: Peer, out: StepCommand<Ref>[]): void {
+    for (const input of this.#inputs) {
+      if (input.vnode !== peer.vnode || input.term >= peer.term) continue
+      input.term = peer.term
+      // What the old term sent stays: a producer's output is the same under any term.
+      out.push({ type: 'credit', to: input.vnode, ...this.#credit(), resend: true })
+    }
+    for (const output of this.#outputs) {
+      if (output.vnode !== peer.vnode || output.term >= peer.term) continue
+      // The new owner starts from the newest manifest, or a later one: its first credit says where.
+      Object.assign(output, { term: peer.term, sent: this.#manifest, upTo: 0, next: this.#manifest + 1 })
+      out.push({ type: 'hello', to: output.vnode })
+    }
+  }
+
+  #onApplied(position: number, ref: Ref, out: StepCommand<Ref>[]): void {
+    const entry = this.#issued.shift()
+    invariant(entry !== undefined && entry.position === position, () => `${this.vnode}: applied ${position}, issued ${entry?.position}`)
+    invariant(position === this.#applied + 1, () => `${this.vnode}: applied ${position} after ${this.#applied}`)
+    this.#applied = position
+    if (this.#outputs.length > 0 && position > this.#manifest) this.#retained.set(position, { entry, ref })
+    for (const output of this.#outputs) this.#send(output, out)
+    // Half a window at a time: fewer messages, and the producer never runs dry.
+    if (this.#applied + this.window - this.#granted >= Math.ceil(this.window / 2)) this.#grant(out, false)
+  }
+
+  #onManifest(position: number): void {
+    if (position <= this.#manifest) return
+    invariant(position <= this.#applied, () => `${this.vnode}: manifest ${position} beyond ${this.#applied}`)
+    for (let p = this.#manifest + 1; p <= position; p++) this.#retained.delete(p)
+    this.#manifest = position
+  }
+
+  /** Issues what has all its inputs, in order. */
+  #issue(out: StepCommand<Ref>[]): void {
+    if (this.#inputs.length === 0) return
+    while (this.#issued.length < this.#maxIssued) {
+      const position = this.#applied + this.#issued.length + 1
+      if (!this.#hasRoom(position)) return
+      const frames = this.#inputs.map(({ inbox }) => inbox.get(position))
+      if (!frames.every((frame) => frame !== undefined)) return
+      const { entry } = frames[0]
+      for (const other of frames) {
+        const isSame = other.entry.step === entry.step && other.entry.evaluation === entry.evaluation && other.entry.marks === entry.marks
+        invariant(isSame, () => `${this.vnode}: inputs disagree on position ${position}: ${JSON.stringify(frames.map((f) => f.entry))}`)
+      }
+      for (const { inbox } of this.#inputs) inbox.delete(position)
+      out.push({ type: 'apply', entry, inputs: frames.map(({ ref }) => ref) }, ...this.#take(entry))
+    }
+  }
+
+  #take(entry: Entry): StepCommand<Ref>[] {
+    this.#issued.push(entry)
+    return entry.marks & MARK.cut && entry.evaluation === 0 ? [{ type: 'snapshot', entry }] : []
+  }
+
+  /** No further ahead of any consumer than the retention allows. */
+  #hasRoom(position: number): boolean {
+    return this.#outputs.every(({ next }) => position < next + AHEAD_WINDOWS * this.window)
+  }
+
+  #send(output: Output, out: StepCommand<Ref>[]): void {
+    while (output.sent < output.upTo) {
+      const kept = this.#retained.get(output.sent + 1)
+      if (!kept) return
+      output.sent++
+      out.push({ type: 'send', to: output.vnode, ...kept })
+    }
+  }
+
+  #credit() {
+    return { next: this.#applied + 1, upTo: this.#applied + this.window }
+  }
+
+  #grant(out: StepCommand<Ref>[], resend: boolean): void {
+    const credit = this.#credit()
+    this.#granted = credit.upTo
+    for (const vnode of new Set(this.#inputs.map((input) => input.vnode))) out.push({ type: 'credit', to: vnode, ...credit, resend })
+  }
+}

@@ -1,0 +1,235 @@
+import test from 'ava'
+import { adamStep } from '../../components/kernels/optimizer-steps.js'
+import { markChanged, runKernel, startBackend, tf, viewOf } from '../../components/tf.js'
+import { checkGradient, near, numbers, randomTensor } from './numeric.js'
+
+test.before(async () => {
+  await startBackend()
+})
+
+function product(a: ArrayLike<number>, b: ArrayLike<number>, m: number, k: number, n: number, ta: boolean, tb: boolean): Float32Array {
+  const out = new Float32Array(m * n)
+  for (let i = 0; i < m; i++) {
+    for (let j = 0; j < n; j++) {
+      let sum = 0
+      for (let l = 0; l < k; l++) sum += a[ta ? l * m + i : i * k + l] * b[tb ? j * k + l : l * n + j]
+      out[i * n + j] = sum
+    }
+  }
+  return out
+}
+
+for (const [m, k, n] of [
+  [3, 4, 5],
+  [2, 9, 70],
+  [1, 6, 1],
+]) {
+  for (const [ta, tb] of [
+    [false, false],
+    [true, false],
+    [false, true],
+    [true, true],
+  ]) {
+    test(`a matrix product ${m}×${k}×${n} is right with transposes ${ta} and ${tb}`, (t) => {
+      const a = randomTensor('a', ta ? [k, m] : [m, k]) as tf.Tensor2D
+      const b = randomTensor('b', tb ? [n, k] : [k, n]) as tf.Tensor2D
+      const expected = product(a.dataSync(), b.dataSync(), m, k, n, ta, tb)
+      near(t, tf.matMul(a, b, ta, tb).dataSync(), expected, 'matMul', 1e-5)
+      near(t, tf.fused.matMul({ a, b, transposeA: ta, transposeB: tb }).dataSync(), expected, 'fused.matMul', 1e-5)
+    })
+  }
+}
+
+test('a batched product transposes each matrix', (t) => {
+  const a = randomTensor('a', [2, 3, 4])
+  const b = randomTensor('b', [2, 5, 4])
+  const out = tf.matMul(a, b, false, true).dataSync()
+  const [av, bv] = [a.dataSync(), b.dataSync()]
+  for (let i = 0; i < 2; i++) {
+    const expected = product(av.slice(i * 12, i * 12 + 12), bv.slice(i * 20, i * 20 + 20), 3, 4, 5, false, true)
+    near(t, out.slice(i * 15, i * 15 + 15), expected, `matrix ${i}`, 1e-5)
+  }
+})
+
+test('a product sees a factor that was changed in place', (t) => {
+  const x = tf.ones<tf.Rank.R2>([1, 4])
+  const w = tf.ones<tf.Rank.R2>([4, 2])
+  t.deepEqual([...tf.matMul(x, w).dataSync()], [4, 4])
+  viewOf(w).fill(2)
+  markChanged(w)
+  t.deepEqual([...tf.matMul(x, w).dataSync()], [8, 8])
+})
+
+for (const padding of ['same', 'valid'] as const) {
+  for (const strides of [1, 2, 3]) {
+    test(`conv2d with strides ${strides} and padding ${padding} has the gradients of finite differences`, (t) => {
+      const x = randomTensor('x', [2, 7, 6, 2])
+      const w = randomTensor('w', [3, 3, 2, 3])
+      checkGradient(t, 'conv2d', (a, b) => tf.conv2d(a as tf.Tensor4D, b as tf.Tensor4D, strides, padding), [x, w])
+    })
+  }
+}
+
+test('the filter of a dilated conv2d has the gradient of finite differences', (t) => {
+  const x = randomTensor('x', [2, 7, 6, 2])
+  for (const padding of ['same', 'valid'] as const) {
+    checkGradient(t, 'dilated', (w) => tf.conv2d(x as tf.Tensor4D, w as tf.Tensor4D, 1, padding, 'NHWC', 2), [
+      randomTensor('w', [3, 3, 2, 3]),
+    ])
+  }
+})
+
+test('a conv2d of even kernel and odd stride has the gradients of finite differences', (t) => {
+  const inputs = [randomTensor('x', [1, 5, 8, 1]), randomTensor('w', [2, 4, 1, 2])]
+  for (const padding of ['same', 'valid'] as const) {
+    checkGradient(t, 'conv2d', (a, b) => tf.conv2d(a as tf.Tensor4D, b as tf.Tensor4D, [2, 3], padding), inputs)
+  }
+})
+
+const unary: { readonly [name: string]: readonly [low: number, high: number] } = {
+  abs: [0.2, 2],
+  acos: [-0.8, 0.8],
+  acosh: [1.3, 3],
+  asin: [-0.8, 0.8],
+  asinh: [-2, 2],
+  atan: [-2, 2],
+  atanh: [-0.8, 0.8],
+  cos: [-2, 2],
+  cosh: [-1, 1],
+  elu: [-2, -0.1],
+  erf: [-1, 1],
+  exp: [-1, 1],
+  expm1: [-1, 1],
+  log: [0.5, 2],
+  log1p: [0, 2],
+  logSigmoid: [-2, 2],
+  logSoftmax: [-2, 2],
+  neg: [-1, 1],
+  reciprocal: [0.5, 2],
+  relu: [0.1, 2],
+  relu6: [0.1, 5],
+  rsqrt: [0.5, 2],
+  selu: [-2, -0.1],
+  sigmoid: [-2, 2],
+  sin: [-2, 2],
+  sinh: [-1, 1],
+  softmax: [-2, 2],
+  softplus: [-2, 2],
+  sqrt: [0.5, 2],
+  square: [-2, 2],
+  tan: [-1, 1],
+  tanh: [-2, 2],
+}
+for (const [name, [low, high]] of Object.entries(unary)) {
+  test(`${name} has the gradient of finite differences`, (t) => {
+    const f = (tf as unknown as { [name: string]: (x: tf.Tensor) => tf.Tensor })[name]
+    checkGradient(t, name, f, [randomTensor(name, [2, 5], low, high)])
+  })
+}
+
+const { add, sub, mul, div, squaredDifference, maximum, minimum, pow, atan2 } = tf
+for (const [name, f] of Object.entries({ add, sub, mul, div, squaredDifference, maximum, minimum, pow, atan2 })) {
+  test(`${name} has the gradients of finite differences, also where it broadcasts`, (t) => {
+    const a = randomTensor('a', [2, 3, 4], 1, 2)
+    for (const shape of [[2, 3, 4], [4], [3, 1], [1, 3, 4], [1, 1, 1]])
+      checkGradient(t, name, f, [a, randomTensor('b', shape, 0.3, 0.9)], 1e-2)
+    checkGradient(t, name, f, [randomTensor('c', [4], 1, 2), randomTensor('d', [3, 4], 0.3, 0.9)], 1e-2)
+  })
+}
+
+const shaped: { readonly [name: string]: (x: tf.Tensor) => tf.Tensor } = {
+  sum: (x) => tf.sum(x, [0, 2]),
+  'sum of all': (x) => tf.sum(x),
+  mean: (x) => tf.mean(x, 1, true),
+  max: (x) => tf.max(x, -1),
+  min: (x) => tf.min(x, 0),
+  cumsum: (x) => tf.cumsum(x, 2, true),
+  logSumExp: (x) => tf.logSumExp(x, -1),
+  norm: (x) => tf.norm(x, 2, -1),
+  transpose: (x) => tf.transpose(x, [2, 0, 1]),
+  reshape: (x) => tf.reshape(x, [4, 6]),
+  slice: (x) => tf.slice(x, [0, 1, 1], [2, 2, -1]),
+  pad: (x) =>
+    tf.pad(x, [
+      [1, 0],
+      [0, 2],
+      [1, 1],
+    ]),
+  tile: (x) => tf.tile(x, [2, 1, 3]),
+  reverse: (x) => tf.reverse(x, [0, 2]),
+  concat: (x) => tf.concat([x, tf.mul(x, 2)], 1),
+  stack: (x) => tf.stack([x, tf.mul(x, 2)], 1),
+  unstack: (x) => tf.add(tf.unstack(x, 0)[0], tf.mul(tf.unstack(x, 0)[1], 3)),
+  split: (x) => tf.mul(tf.split(x, 2, 2)[0], tf.split(x, 2, 2)[1]),
+  where: (x) => tf.where(tf.greater(tf.add(x, [4, -4, 4, -4]), 0), tf.mul(x, 2), tf.mul(x, 5)),
+  gather: (x) => tf.gather(x, tf.tensor1d([1, 0, 1], 'int32')),
+  clip: (x) => tf.clipByValue(x, -10, 10),
+  leakyRelu: (x) => tf.leakyRelu(tf.add(x, 3), 0.1),
+  addN: (x) => tf.addN([x, tf.mul(x, 2)]),
+  chained: (x) =>
+    x
+      .mul(2)
+      .add(1)
+      .reshape([6, 4])
+      .concat([x.reshape([6, 4])], 1)
+      .sum(0)
+      .square(),
+}
+for (const [name, f] of Object.entries(shaped)) {
+  test(`the gradient of ${name} is that of finite differences`, (t) => checkGradient(t, name, f, [randomTensor(name, [2, 3, 4])], 1e-2))
+}
+
+for (const [name, pool] of Object.entries({ maxPool: tf.maxPool, avgPool: tf.avgPool })) {
+  test(`${name} has the gradient of finite differences`, (t) => {
+    // Distinct values, so that no difference changes which is the largest.
+    const values = Float32Array.from({ length: 72 }, (_, i) => ((i * 29) % 72) / 20)
+    for (const padding of ['valid', 'same'] as const)
+      checkGradient(t, name, (x) => pool(x as tf.Tensor4D, 2, 2, padding), [tf.tensor(values, [1, 6, 6, 2])])
+  })
+}
+
+test('sums over rows are those of tfjs', (t) => {
+  const x = randomTensor('x', [5, 2, 3])
+  near(t, (runKernel('SumRows', { x }, { shape: [2, 3] }) as tf.Tensor).dataSync(), tf.sum(x, 0).dataSync(), 'SumRows', 1e-6)
+})
+
+test('one fused step of Adam is the textbook formula', (t) => {
+  const n = 50
+  const [p, g] = [numbers('p', n), numbers('g', n)]
+  const [m, v] = [new Float32Array(n), new Float32Array(n)]
+  const expected = Float64Array.from(p)
+  const [em, ev] = [new Float64Array(n), new Float64Array(n)]
+  let [beta1Power, beta2Power] = [1, 1]
+  for (let step = 1; step <= 20; step++) {
+    beta1Power *= 0.9
+    beta2Power *= 0.999
+    t.is(adamStep(p, g, m, v, { learningRate: 1e-2, beta1: 0.9, beta2: 0.999, epsilon: 1e-6, beta1Power, beta2Power }), 0)
+    for (let i = 0; i < n; i++) {
+      em[i] = 0.9 * em[i] + 0.1 * g[i]
+      ev[i] = 0.999 * ev[i] + 0.001 * g[i] * g[i]
+      expected[i] -= (1e-2 * (em[i] / (1 - beta1Power))) / (Math.sqrt(ev[i] / (1 - beta2Power)) + 1e-6)
+    }
+  }
+  near(t, p, expected, 'parameters', 1e-5)
+  g[7] = Infinity
+  t.not(adamStep(p, g, m, v, { learningRate: 1e-2, beta1: 0.9, beta2: 0.999, epsilon: 1e-6, beta1Power, beta2Power }), 0)
+})
+
+test('Adam on the heap of the backend has the same bits as in plain arrays', (t) => {
+  for (const n of [1, 3, 4, 101]) {
+    const tensors = ['p', 'g', 'm', 'v'].map((name) => randomTensor(`${name}${n}`, [n], name === 'v' ? 0 : -1))
+    const plain = tensors.map((tensor) => tensor.dataSync().slice() as Float32Array)
+    const coefficients = { learningRate: 2e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-6, beta1Power: 0.729, beta2Power: 0.997 }
+    const [p, g, m, v] = tensors.map(viewOf)
+    t.is(adamStep(p, g, m, v, coefficients), 0)
+    t.is(adamStep(plain[0], plain[1], plain[2], plain[3], coefficients), 0)
+    tensors.forEach((tensor, i) => t.deepEqual(tensor.dataSync(), plain[i]))
+    viewOf(tensors[1])[0] = NaN
+    t.not(adamStep(p, g, m, v, coefficients), 0)
+  }
+})
+
+test('the backend leaves no process-wide error handlers', (t) => {
+  const wasm = process.listeners('uncaughtException').filter((listener) => String(listener).includes('ExitStatus'))
+  t.is(wasm.length, 0)
+})
