@@ -11,6 +11,7 @@ import type { BackendWasm } from '@tensorflow/tfjs-backend-wasm'
 import { SwarmError } from '../runtime/errors.js'
 import { chainOps } from './chained-ops.js'
 import { registerConv2DBackpropFilter } from './kernels/conv2d-backprop-filter.js'
+import { registerConv2DBackpropInput } from './kernels/conv2d-backprop-input.js'
 import { activationGradients } from './kernels/gradients-activations.js'
 import { mathGradients } from './kernels/gradients-math.js'
 import { networkGradients } from './kernels/gradients-network.js'
@@ -49,6 +50,7 @@ async function start(): Promise<Backend> {
   registerMatMul(tf)
   registerReductions(tf)
   registerConv2DBackpropFilter(tf)
+  registerConv2DBackpropInput(tf)
   useVectors((tf.backend() as unknown as WasmInternals).wasm.asm?.memory)
   const hasSimd = await tf.env().getAsync('WASM_HAS_SIMD_SUPPORT')
   return { computeClass: `${tf.version_core} | wasm | ${hasSimd ? 'simd' : 'scalar'} | ${kernelsHash()}` }

@@ -79,6 +79,15 @@ test('the filter of a dilated conv2d has the gradient of finite differences', (t
   }
 })
 
+test('a conv2d of even kernel and stride 1 has the gradients of finite differences', (t) => {
+  const inputs = [randomTensor('x', [2, 5, 6, 2]), randomTensor('w', [2, 4, 2, 3])]
+  for (const padding of ['same', 'valid'] as const) {
+    checkGradient(t, 'conv2d', (a, b) => tf.conv2d(a as tf.Tensor4D, b as tf.Tensor4D, 1, padding), inputs)
+  }
+  const square = [inputs[0], randomTensor('w', [2, 2, 2, 3])]
+  checkGradient(t, 'conv2d', (a, b) => tf.conv2d(a as tf.Tensor4D, b as tf.Tensor4D, 1, 1), square)
+})
+
 test('a conv2d of even kernel and odd stride has the gradients of finite differences', (t) => {
   const inputs = [randomTensor('x', [1, 5, 8, 1]), randomTensor('w', [2, 4, 1, 2])]
   for (const padding of ['same', 'valid'] as const) {

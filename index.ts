@@ -1,0 +1,29 @@
+/** swarmgrad: train neural networks on machines that come and go, to identical bits whatever is killed. */
+export { tf } from './components/tf.js'
+export { defineBlock, defineDataset, defineRule } from './components/define.js'
+export type {
+  BlockSpec,
+  DatasetSpec,
+  ForwardContext,
+  Initializers,
+  Layer,
+  Options,
+  RuleSpec,
+  Shape,
+  Target,
+  Tensors,
+} from './components/define.js'
+export { block, categorical, continuous, head, network, vnode } from './components/network.js'
+export type { Network, Task } from './components/network.js'
+export { backprop, pred, predsim } from './components/rules/index.js'
+export { adam, sgd } from './components/optimizers/index.js'
+export { datasets, fromArrays } from './components/datasets/index.js'
+export { local, resume, train } from './actors/train.js'
+export type { CheckpointOptions, Local, Run, RunOptions, RunResult } from './actors/train.js'
+export type { TrainingOptions } from './actors/prepare.js'
+export type { Model, Prediction } from './actors/model.js'
+export { openModel } from './actors/model.js'
+export type { Metrics, PNodeView, RunEvent, VNodeView } from './actors/events.js'
+export type { HistoryRow } from './actors/history.js'
+export { SwarmError, isSwarmError } from './runtime/errors.js'
+export type { ErrorCode } from './runtime/errors.js'
