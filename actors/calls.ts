@@ -4,7 +4,7 @@ import type { Clock } from '../runtime/clock.js'
 import { isSwarmError } from '../runtime/errors.js'
 import type { Placed, SignedGrant } from '../runtime/grant.js'
 import type { Candidate } from './events.js'
-import type { Commit, Evaluated, Failure } from './vnode-driver.js'
+import type { Commit, Evaluated, Failure } from './reports.js'
 
 /** What a PNode says of itself when it joins. */
 export interface Profile {
@@ -68,6 +68,7 @@ export interface Calls {
     grant: [SignedGrant, null]
     neighbour: [Placed, null]
     manifest: [{ position: number }, null]
+    cut: [null, null]
     pause: [null, null]
     stop: [null, null]
   }

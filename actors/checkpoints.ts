@@ -2,7 +2,7 @@
 import { isSwarmError, SwarmError } from '../runtime/errors.js'
 import { decodeManifest, encodeRecord, type Head, keys, MANIFEST_VERSION, type Manifest, type ManifestRef } from '../runtime/head.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
-import type { Commit } from './vnode-driver.js'
+import type { Commit } from './reports.js'
 
 export const TRACE_VERSION = 1
 

@@ -1,6 +1,4 @@
 /** A swarm in this process: the control actors and the source on this thread, each PNode with a compute worker of its own (DESIGN.md §6). */
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import type { Dataset } from '../components/datasets/index.js'
 import { localActors } from '../runtime/actor-system/local-actors.js'
 import type { ActorSystem } from '../runtime/actor-system/actor-system.js'
@@ -16,10 +14,10 @@ import { DEFAULT_MEMBERSHIP, type MembershipOptions, placementActor } from './pl
 import { PNodeHost } from './pnode.js'
 import { relocationActor } from './relocation.js'
 import { runActor } from './run.js'
-import { type RunDefinition, SOURCE_HOST } from './run-definition.js'
+import { bundleFolder, type RunDefinition, SOURCE_HOST } from './run-definition.js'
 import { RunMonitor } from './run-monitor.js'
 import { type CutPolicy, sourceActor } from './source.js'
-import type { Observation } from './vnode-driver.js'
+import type { Observation } from './reports.js'
 
 export interface LocalSwarmOptions {
   readonly run: string
@@ -155,7 +153,7 @@ export class LocalSwarm {
       memoryBytes: memoryBytes ?? PLENTY_BYTES,
       heartbeatMs: membership?.heartbeatMs ?? DEFAULT_MEMBERSHIP.heartbeatMs,
       window,
-      cacheFolder: join(tmpdir(), `swarmgrad-bundles-${process.getuid?.() ?? 'user'}`),
+      cacheFolder: bundleFolder(),
       observe: (observation) => {
         this.monitor.observe(observation)
         this.#options.onObservation?.(observation)

@@ -1,11 +1,22 @@
-/** A trained network, ready to answer: the VNodes of one checkpoint, one after another. */
+/** A trained network, ready to answer: the VNodes of one checkpoint, one after another, in this thread. */
+import { describe, normalise } from '../components/datasets/index.js'
+import type { DatasetDescription } from '../components/datasets/index.js'
+import type { NetworkDefinition } from '../components/definition.js'
+import type { VNodeMachine } from '../components/vnode-machine.js'
+import { SwarmError } from '../runtime/errors.js'
+import type { Frame, TensorBytes } from '../runtime/frame.js'
+import { keys } from '../runtime/head.js'
+import { readHead } from '../runtime/head-store.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
+import { decodeState } from '../runtime/state.js'
+import { readManifest } from './checkpoints.js'
+import { bundleFolder, machineDefinition, readDefinition } from './run-definition.js'
 
 /** Answers to a batch of samples. */
 export interface Prediction {
-  /** For categorical targets: the most probable class of each sample. */
+  /** For categorical targets the most probable class of each sample; for continuous ones empty. */
   readonly labels: Int32Array
-  /** For categorical targets: [samples × classes], rows sum to 1; for continuous ones the values, [samples × size]. */
+  /** For categorical targets [samples × classes], rows sum to 1; for continuous ones the values, [samples × size]. */
   readonly probabilities: Float32Array
 }
 
@@ -13,6 +24,8 @@ export interface Model {
   /** Id of the run, and the step of the checkpoint. */
   readonly run: string
   readonly step: number
+  /** What a sample is, and what the classes are called. */
+  readonly description: DatasetDescription
   /** Elements of one sample. */
   readonly sampleSize: number
   /** Values in an answer: classes, or the size of a continuous target. */
@@ -26,7 +39,85 @@ export interface Model {
   close(): Promise<void>
 }
 
-/** Loads the newest checkpoint of a run. @throws `run.not-found`, `run.changed` (no checkpoint yet), `checkpoint.damaged` */
-export async function openModel(_store: ObjectStore | string, _run: string, _options: { readonly threads?: boolean } = {}): Promise<Model> {
-  throw new Error('being written')
+/** Samples that are computed at once. */
+const BATCH = 256
+
+/** Loads the newest checkpoint of a run. @throws `run.not-found`, `run.changed` (no checkpoint yet), `checkpoint.damaged`, `store.damaged` */
+export async function openModel(store: ObjectStore, run: string): Promise<Model> {
+  const [{ head }, definition] = await Promise.all([readHead(store, run), readDefinition(store, run)])
+  const [newest] = head.manifests
+  if (!newest)
+    throw new SwarmError('run.changed', { what: `run ${run} has no checkpoint yet`, fix: `Go on with it: swarmgrad resume ${run}` })
+  const manifest = await readManifest(store, newest)
+  // tfjs is loaded only now: looking at a run needs none.
+  const { VNodeMachine: machines } = await import('../components/vnode-machine.js')
+  const loaded = new Map<string, VNodeMachine>()
+  for (const { vnode, hash } of manifest.vnodes) {
+    const { bytes } = await store.get(keys.blob(run, hash))
+    decodeState(bytes, hash)
+    loaded.set(vnode, await machines.load(await machineDefinition({ store, cacheFolder: bundleFolder() }, definition, vnode), bytes))
+  }
+  const { network, data } = definition
+  const sampleSize = network.input.reduce((a, b) => a * b, 1)
+  const { target } = network
+  const outputs = target.kind === 'categorical' ? target.classes : target.size
+  return {
+    run,
+    step: manifest.step,
+    description: describe(data),
+    sampleSize,
+    outputs,
+    async predict(inputs) {
+      if (inputs.length % sampleSize !== 0) {
+        throw new SwarmError('dataset.invalid', {
+          what: 'inputs of the wrong length',
+          expected: `a multiple of ${sampleSize}`,
+          got: inputs.length,
+        })
+      }
+      const samples = inputs.length / sampleSize
+      const values = normalise(data, inputs)
+      const probabilities = new Float32Array(samples * outputs)
+      for (let first = 0; first < samples; first += BATCH) {
+        const size = Math.min(BATCH, samples - first)
+        probabilities.set(forward(network, loaded, values.subarray(first * sampleSize, (first + size) * sampleSize), size), first * outputs)
+      }
+      return { labels: target.kind === 'categorical' ? largest(probabilities, outputs) : new Int32Array(0), probabilities }
+    },
+    async close() {
+      for (const machine of loaded.values()) machine.dispose()
+      loaded.clear()
+    },
+  }
+}
+
+/** One batch hop by hop in graph order, as it would travel. */
+function forward(network: NetworkDefinition, machines: ReadonlyMap<string, VNodeMachine>, x: Float32Array, size: number): Float32Array {
+  const { target } = network
+  const labels: TensorBytes =
+    target.kind === 'categorical'
+      ? { dtype: 'int32', shape: [size], bytes: new Uint8Array(size * 4) }
+      : { dtype: 'float32', shape: [size, target.size], bytes: new Uint8Array(size * target.size * 4) }
+  const header = { kind: 'output', marks: 0, generation: 0, term: 0, step: 0, position: 0, evaluation: 1, run: '', vnode: '' } as const
+  const frame = (output: TensorBytes): Frame => ({ header, output, labels, batch: '' })
+  const outputs = new Map([
+    ['source', frame({ dtype: 'float32', shape: [size, ...network.input], bytes: new Uint8Array(x.slice().buffer) })],
+  ])
+  for (const { id, inputs } of network.vnodes) {
+    const input = { step: 0, evaluation: 1, inputs: inputs.map((producer) => outputs.get(producer)!) }
+    const machine = machines.get(id)!
+    if (id === network.output) return machine.answer(input).values
+    const { output } = machine.apply(input)
+    // The machine's buffer is overwritten by its next call.
+    outputs.set(id, frame({ ...output, bytes: output.bytes.slice() }))
+  }
+  throw new SwarmError('internal', `no VNode '${network.output}' among ${network.vnodes.length}`)
+}
+
+function largest(rows: Float32Array, width: number): Int32Array {
+  return Int32Array.from({ length: rows.length / width }, (_, row) => {
+    let best = 0
+    for (let k = 1; k < width; k++) if (rows[row * width + k] > rows[row * width + best]) best = k
+    return best
+  })
 }

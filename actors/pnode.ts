@@ -9,7 +9,8 @@ import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import type { TensorBus } from '../runtime/tensor-bus/tensor-bus.js'
 import type { KeyObject } from 'node:crypto'
 import { actor, call, untilHeard } from './calls.js'
-import { type Observation, VNodeDriver, type VNodeHost } from './vnode-driver.js'
+import type { Observation } from './reports.js'
+import { VNodeDriver, type VNodeHost } from './vnode-driver.js'
 
 export interface PNodeOptions {
   readonly pnode: string
@@ -144,7 +145,14 @@ export class PNodeHost {
     const definition = await readDefinition(this.#options.store, grant.run)
     const machine = await machineDefinition(this.#options, definition, grant.vnode)
     this.#abort.signal.throwIfAborted()
-    const driver = new VNodeDriver(this.#hostOf(), machine, this.#computeClass, grant, this.#options.window)
+    const driver = new VNodeDriver({
+      host: this.#hostOf(),
+      definition: machine,
+      initial: definition.initial?.[grant.vnode],
+      computeClass: this.#computeClass,
+      grant,
+      window: this.#options.window,
+    })
     this.#drivers.set(ref.id, driver)
     void driver.start()
   }

@@ -10,12 +10,15 @@ import { adam, builtInOptimizers } from '../components/optimizers/index.js'
 import { builtInRules, predsim } from '../components/rules/index.js'
 import { resolve } from '../components/resolve.js'
 import { DEFAULT_DECAY, DEFAULT_MILESTONES, defaultLearningRate } from '../components/schedule.js'
+import { weightsOf } from '../components/vnode-state.js'
+import { canonicalJson } from '../runtime/canonical-json.js'
 import { SwarmError, isSwarmError } from '../runtime/errors.js'
 import { keys } from '../runtime/head.js'
 import { readHead } from '../runtime/head-store.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
+import { decodeState, hashState } from '../runtime/state.js'
 import { readManifest } from './checkpoints.js'
-import { RUN_DEFINITION_VERSION, type RunDefinition, bundleKey, evaluationSplit, readDefinition } from './run-definition.js'
+import { RUN_DEFINITION_VERSION, type RunDefinition, bundleKey, evaluationSplit, readDefinition, weightsKey } from './run-definition.js'
 
 /** What decides the hash. */
 export interface TrainingOptions {
@@ -123,35 +126,44 @@ export async function prepare(
     bundles: Object.values(compiled.bundles)
       .map(({ sha256 }) => sha256)
       .toSorted(),
-    ...(options.from !== undefined && { initial: await weightsOf(store, options.from, compiled.network) }),
+    ...(options.from !== undefined && { initial: await weightsFrom(store, options.from, compiled.network) }),
   }
   return { definition, dataset }
 }
 
-/** The newest weights of another run, which must have the same VNodes. @throws `run.not-found`, `run.changed` */
-async function weightsOf(store: ObjectStore, from: string, network: RunDefinition['network']): Promise<{ [vnode: string]: string }> {
+/** The newest weights of another run, which must have the same VNodes. @throws `run.not-found`, `run.changed`, `checkpoint.damaged` */
+async function weightsFrom(store: ObjectStore, from: string, network: RunDefinition['network']): Promise<{ [vnode: string]: string }> {
   const [{ head }, other] = await Promise.all([readHead(store, from), readDefinition(store, from)])
-  const shape = (definition: RunDefinition['network']) => JSON.stringify(definition.vnodes)
+  const shape = (definition: RunDefinition['network']) => canonicalJson(definition.vnodes)
   if (shape(other.network) !== shape(network)) {
     throw new SwarmError('run.changed', { what: `run ${from} has another network`, fix: 'Start from a run of the same network and rule' })
   }
   const [newest] = head.manifests
-  if (!newest)
-    throw new SwarmError('run.changed', {
-      what: `run ${from} has no checkpoint yet`,
-      fix: 'Wait for its first checkpoint, or start without --from',
-    })
-  const manifest = await readManifest(store, newest)
-  return Object.fromEntries(manifest.vnodes.map(({ vnode, hash }) => [vnode, keys.blob(from, hash)]))
+  if (!newest) {
+    const fix = 'Wait for its first checkpoint, or start without --from'
+    throw new SwarmError('run.changed', { what: `run ${from} has no checkpoint yet`, fix })
+  }
+  const { vnodes } = await readManifest(store, newest)
+  const weights: { [vnode: string]: string } = {}
+  for (const { vnode, hash } of vnodes) {
+    const { bytes } = await store.get(keys.blob(from, hash))
+    decodeState(bytes, hash)
+    const blob = weightsOf(bytes)
+    weights[vnode] = hashState(blob)
+    await putOnce(store, weightsKey(weights[vnode]), blob)
+  }
+  return weights
 }
 
 async function storeBundles(store: ObjectStore, bundles: readonly Bundle[]): Promise<void> {
-  for (const { sha256, code } of bundles) {
-    await store.put(bundleKey(sha256), code, { ifNoneMatch: '*' }).catch((error: unknown) => {
-      // Stored before; whoever loads it checks its hash.
-      if (!isSwarmError(error, 'store.conflict')) throw error
-    })
-  }
+  for (const { sha256, code } of bundles) await putOnce(store, bundleKey(sha256), code)
+}
+
+/** What is named by its hash is stored once; whoever loads it checks its hash. */
+async function putOnce(store: ObjectStore, key: string, bytes: Uint8Array): Promise<void> {
+  await store.put(key, bytes, { ifNoneMatch: '*' }).catch((error: unknown) => {
+    if (!isSwarmError(error, 'store.conflict')) throw error
+  })
 }
 
 function checkNumbers(options: TrainingOptions) {

@@ -1,6 +1,7 @@
 /** The record of what decides a run's hash: `runs/<run>/definition`, written once before the run starts. */
 import { createHash } from 'node:crypto'
 import { mkdir, rename, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { DataManifest, Dataset, Split } from '../components/datasets/index.js'
 import {
@@ -26,7 +27,7 @@ export interface RunDefinition {
   readonly timetable: TimetableOptions
   /** Part of the training samples held out for the evaluation after each epoch; 0: the test set is used. */
   readonly validation: number
-  /** Hash of the weights that the run started from, if not from its seed. */
+  /** Hashes of the weights that the run starts from, kept under `weightsKey`, if not from its seed. */
   readonly initial?: { readonly [vnode: string]: string }
   /** SHA-256 of users' modules, which are kept under `bundleKey`. */
   readonly bundles: readonly string[]
@@ -34,6 +35,9 @@ export interface RunDefinition {
 
 /** Key of a user's module in the object store. */
 export const bundleKey = (sha256: string): string => `bundles/${sha256}.mjs`
+
+/** Key of weights that a run starts from: a blob of state.ts, named by its hash. */
+export const weightsKey = (hash: string): string => `weights/${hash}`
 
 /** SHA-256 of a run's definition: equal for runs that must end with the same hash. */
 export function hashDefinition(definition: RunDefinition): string {
@@ -78,6 +82,11 @@ export async function machineDefinition(
   if (!vnode) throw new SwarmError('internal', `no VNode '${vnodeId}' in the definition`)
   const paths = await Promise.all(bundles.map(async (sha256) => [sha256, await fetchBundle(store, cacheFolder, sha256)] as const))
   return { v: DEFINITION_VERSION, vnode, target: network.target, training, bundles: Object.fromEntries(paths) }
+}
+
+/** Where this machine keeps users' modules while they are in use. */
+export function bundleFolder(): string {
+  return join(tmpdir(), `swarmgrad-bundles-${process.getuid?.() ?? 'user'}`)
 }
 
 /** Whoever loads the file checks its hash: a damaged one in the cache is as good as a damaged one in the store. */

@@ -7,7 +7,7 @@ import { Timetable } from '../runtime/timetable.js'
 import type { Membership } from './calls.js'
 import { EVENT_VERSION, type PNodeView, type RunEvent, type RunEventBody, type VNodeView } from './events.js'
 import type { RunDefinition } from './run-definition.js'
-import type { Observation } from './vnode-driver.js'
+import type { Observation } from './reports.js'
 
 /** Weight of the newest step in the running averages of loss and accuracy. */
 const SMOOTHING = 0.05

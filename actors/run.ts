@@ -18,7 +18,7 @@ import { evict, readManifest, sweepAll, writeManifest } from './checkpoints.js'
 import { type HistoryRow, readHistory, writeHistory } from './history.js'
 import { consumersOf, producersOf, readDefinition, type RunDefinition, SOURCE_HOST } from './run-definition.js'
 import type { RunMonitor } from './run-monitor.js'
-import type { Commit, Evaluated, Failure } from './vnode-driver.js'
+import type { Commit, Evaluated, Failure } from './reports.js'
 
 export interface RunActorOptions {
   readonly store: ObjectStore
@@ -124,8 +124,10 @@ class RunOwner {
     this.#manifest = manifest
     this.#commits.clear()
     this.#monitor.emit({ type: 'checkpoint', step, generation: ref.generation, key: ref.key })
-    for (const { vnode } of manifest.vnodes) this.#deliver(vnode, (signal) => this.#callVNode(vnode, 'manifest', { position }, signal))
-    this.#deliver(SOURCE, (signal) => call<'Source', 'manifest'>(this.#context, actor.source(this.#run), 'manifest', { position }, signal))
+    for (const { vnode } of manifest.vnodes) void this.#deliver(vnode, (signal) => this.#callVNode(vnode, 'manifest', { position }, signal))
+    void this.#deliver(SOURCE, (signal) =>
+      call<'Source', 'manifest'>(this.#context, actor.source(this.#run), 'manifest', { position }, signal),
+    )
     evict(store, this.head, before).catch(this.#report)
     if (isPaused) {
       this.#monitor.emit({ type: 'paused', step })
@@ -187,12 +189,13 @@ class RunOwner {
     for (const decision of decisions)
       this.#placed(decision, what === 'pnode' ? `${pnode} was lost` : `the worker of ${pnode} was lost`, { from: pnode, lostAtMs })
     void this.#publish(decisions.map(({ vnode }) => vnode))
+    void this.#deliver(SOURCE, (signal) => call<'Source', 'cut'>(this.#context, actor.source(this.#run), 'cut', null, signal))
   }
 
   /** At the next step boundary, with a checkpoint. */
   pause(): void {
     if (this.head.status === 'running')
-      this.#deliver(SOURCE, (signal) => call<'Source', 'pause'>(this.#context, actor.source(this.#run), 'pause', null, signal))
+      void this.#deliver(SOURCE, (signal) => call<'Source', 'pause'>(this.#context, actor.source(this.#run), 'pause', null, signal))
   }
 
   get head(): Head {

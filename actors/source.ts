@@ -11,7 +11,7 @@ import { decodeSignal, encodeSignal, subjects } from '../runtime/signal.js'
 import { type Entry, StepLog, type StepCommand, type StepEvent } from '../runtime/step-log.js'
 import type { TensorBus } from '../runtime/tensor-bus/tensor-bus.js'
 import { Timetable } from '../runtime/timetable.js'
-import type { Failure } from './vnode-driver.js'
+import type { Failure } from './reports.js'
 import { type RunDefinition, SOURCE_HOST, evaluationSplit } from './run-definition.js'
 import { SOURCE } from '../components/definition.js'
 
@@ -100,6 +100,12 @@ export class SourceDriver {
     this.#pump()
   }
 
+  /** Asks for a checkpoint at the next step: after a loss, so that the next one has less to replay. */
+  cut(): void {
+    this.#isCutDue = true
+    this.#pump()
+  }
+
   /** Puts the pause mark, with a cut, on the next step. */
   pause(): void {
     this.#isPausing = true
@@ -150,7 +156,10 @@ export class SourceDriver {
       while (!this.#abort.signal.aborted && !this.#isEnded && this.#log.canOffer()) {
         const position = this.#log.applied + 1
         if (position > this.#timetable.totalPositions || position > this.#manifest + this.#options.cuts.maxAhead) return
-        const entry = this.#marked(this.#timetable.at(position))
+        const planned = this.#timetable.at(position)
+        // A checkpoint that is wanted just here waits for the one before it.
+        if (planned.evaluation === 0 && this.#options.cuts.atSteps?.has(planned.step) && this.#cut > this.#manifest) return
+        const entry = this.#marked(planned)
         this.#execute(this.#log.offer(entry) ?? [])
         if (entry.marks & MARK.pause) this.#isEnded = true
       }
@@ -286,6 +295,7 @@ export function sourceActor(
       },
       neighbour: (_context, { driver }, peer: Placed) => driver?.neighbour(peer),
       manifest: (_context, { driver }, { position }: { position: number }) => driver?.manifest(position),
+      cut: (_context, { driver }) => driver?.cut(),
       pause: (_context, { driver }) => driver?.pause(),
       stop: (context, { driver }) => {
         driver?.stop()

@@ -113,6 +113,8 @@ export interface Internals {
   readonly connect?: LocalSwarmOptions['connect']
   readonly onObservation?: LocalSwarmOptions['onObservation']
   readonly cutSteps?: ReadonlySet<number>
+  /** The data, if it is at hand: `resume` then does not read it from the store. */
+  readonly dataset?: Dataset
   /** Called when the swarm is up: the place for chaos. */
   readonly onSwarm?: (swarm: LocalSwarm) => void
   /** The run's id; default: the data set's name and a random suffix. */
@@ -143,7 +145,8 @@ export function resume(id: string, options: RunOptions = {}, internals: Internal
       if (!isSwarmError(error, 'run.not-found')) throw error
     })
     const definition = await readDefinition(store, id)
-    const dataset = await datasetFromShards(definition.data, async (sha256) => (await store.get(shardKey(sha256))).bytes)
+    const dataset =
+      internals.dataset ?? (await datasetFromShards(definition.data, async (sha256) => (await store.get(shardKey(sha256))).bytes))
     return { definition, dataset }
   })
 }
@@ -197,7 +200,7 @@ class LocalRun implements Run {
 
   async model(): Promise<Model> {
     await this.result
-    return openModel(this.#store, this.id, { threads: (this.#options.on ?? local()).threads })
+    return openModel(this.#store, this.id)
   }
 
   async #live(open: (store: ObjectStore) => Promise<{ definition: RunDefinition; dataset: Dataset }>): Promise<RunResult> {

@@ -8,6 +8,8 @@ import { MARK, decodeFrame } from '../runtime/frame.js'
 import type { Grant, Placed } from '../runtime/grant.js'
 import { keys } from '../runtime/head.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
+import type { Observation, RunReport } from './reports.js'
+import { weightsKey } from './run-definition.js'
 import { decodeSignal, encodeSignal, subjects } from '../runtime/signal.js'
 import { decodeState, hashStateInBackground } from '../runtime/state.js'
 import { type Entry, StepLog, type StepCommand, type StepEvent } from '../runtime/step-log.js'
@@ -26,68 +28,16 @@ export interface VNodeHost {
   observe(observation: Observation): void
 }
 
-/** What a VNode tells its Run actor. */
-export type RunReport =
-  | { readonly method: 'committed'; readonly argument: Commit }
-  | { readonly method: 'evaluated'; readonly argument: Evaluated }
-  | { readonly method: 'failed'; readonly argument: Failure }
-
-/** A state in the store after a cut. */
-export interface Commit {
-  readonly vnode: string
-  readonly term: number
-  readonly generation: number
-  readonly step: number
-  readonly position: number
-  /** Bits of MARK of the step. */
-  readonly marks: number
-  readonly hash: string
-  readonly sizeBytes: number
-  /** CRC-32 of each step's output since the cut before, as base64 of little-endian u32. */
-  readonly digests: string
-  /** The step of the first digest. */
-  readonly firstStep: number
+export interface VNodeDriverOptions {
+  readonly host: VNodeHost
+  readonly definition: VNodeMachineDefinition
+  /** Hash of the weights to start from when there is no checkpoint; undefined: from the seed. */
+  readonly initial: string | undefined
   readonly computeClass: string
+  readonly grant: Grant
+  /** Frames in flight on each edge. */
+  readonly window: number
 }
-
-/** Sums over the evaluation batches after one step. */
-export interface Evaluated {
-  readonly vnode: string
-  readonly term: number
-  readonly generation: number
-  readonly step: number
-  /** Sums over samples: `loss`, `correct`, `count` … */
-  readonly sums: { readonly [name: string]: number }
-}
-
-/** A VNode stopped: its owner decides what follows. */
-export interface Failure {
-  readonly vnode: string
-  readonly term: number
-  readonly generation: number
-  readonly error: { readonly code: ErrorCode; readonly message: string; readonly retryable: boolean }
-}
-
-/** What happened on a host, for progress displays, metrics and benchmarks. */
-export type Observation =
-  | {
-      readonly type: 'restored'
-      readonly run: string
-      readonly vnode: string
-      readonly term: number
-      readonly pnode: string
-      readonly step: number
-    }
-  | {
-      readonly type: 'applied'
-      readonly run: string
-      readonly vnode: string
-      readonly term: number
-      readonly pnode: string
-      readonly entry: Entry
-      readonly metrics: { readonly [name: string]: number }
-    }
-  | { readonly type: 'dropped'; readonly run: string; readonly vnode: string; readonly reason: string }
 
 /** Frames that wait unread at one VNode; credits keep the true number near its window. */
 const INBOX_CAPACITY = 4_096
@@ -106,6 +56,7 @@ export class VNodeDriver {
   readonly grant: Grant
   readonly #host: VNodeHost
   readonly #definition: VNodeMachineDefinition
+  readonly #initial: string | undefined
   readonly #computeClass: string
   readonly #log: StepLog<Uint8Array>
   readonly #peers = new Map<string, Placed>()
@@ -117,9 +68,10 @@ export class VNodeDriver {
   #sums: { [name: string]: number } = {}
   #isStarted = false
 
-  constructor(host: VNodeHost, definition: VNodeMachineDefinition, computeClass: string, grant: Grant, window: number) {
+  constructor({ host, definition, initial, computeClass, grant, window }: VNodeDriverOptions) {
     this.#host = host
     this.#definition = definition
+    this.#initial = initial
     this.#computeClass = computeClass
     this.grant = grant
     this.#id = `${grant.run}/${grant.vnode}/${grant.term}`
@@ -184,16 +136,18 @@ export class VNodeDriver {
 
   async #restore(): Promise<Uint8Array | undefined> {
     const { run, vnode, checkpoint } = this.grant
-    if (!checkpoint) return undefined
-    const key = keys.blob(run, checkpoint.blob)
+    if (!checkpoint && this.#initial === undefined) return undefined
+    const [key, hash] = checkpoint ? [keys.blob(run, checkpoint.blob), checkpoint.blob] : [weightsKey(this.#initial!), this.#initial!]
     try {
       const { bytes } = await this.#host.store.get(key, { signal: this.#abort.signal })
-      decodeState(bytes, checkpoint.blob)
+      decodeState(bytes, hash)
       return bytes
     } catch (error) {
       if (!isSwarmError(error, 'store.not-found', 'checkpoint.damaged')) throw error
-      throw new SwarmError('checkpoint.damaged', {
-        what: `checkpoint of ${vnode} at step ${checkpoint.step} cannot be used: ${error.message}`,
+      // Weights to start from have nothing before them to go back to.
+      const code = checkpoint ? 'checkpoint.damaged' : 'run.failed'
+      throw new SwarmError(code, {
+        what: `state of ${vnode} after step ${checkpoint?.step ?? 0} cannot be used: ${error.message}`,
         where: key,
         cause: error,
       })

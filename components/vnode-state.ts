@@ -17,6 +17,13 @@ export interface VNodeState {
   readonly products: { readonly [name: string]: number }
 }
 
+const OPTIMIZER = 'optimizer/'
+
+/** The weights and running statistics of a blob, without optimizer and step: what another run may start from. */
+export function weightsOf(blob: Uint8Array): Uint8Array {
+  return encodeState(decodeState(blob).filter(({ name }) => name !== 'step' && !name.startsWith(OPTIMIZER)))
+}
+
 /** The blob (state.ts of the runtime) of a state. The step is int32; products are the two int32 words of a float64. */
 export function writeState({ tensors, layerState, step, products }: VNodeState): Uint8Array {
   const entries: StateTensor[] = [{ name: 'step', dtype: 'int32', shape: [], values: Int32Array.of(step) }]
@@ -25,13 +32,13 @@ export function writeState({ tensors, layerState, step, products }: VNodeState):
     else entries.push({ name, dtype: 'float32', shape: tensor.shape, values: viewOf(tensor) })
   }
   for (const [name, value] of Object.entries(products)) {
-    entries.push({ name: `optimizer/${name}`, dtype: 'int32', shape: [2], values: new Int32Array(Float64Array.of(value).buffer) })
+    entries.push({ name: `${OPTIMIZER}${name}`, dtype: 'int32', shape: [2], values: new Int32Array(Float64Array.of(value).buffer) })
   }
   return encodeState(entries)
 }
 
 /**
- * Reads a blob into the tensors of a fresh state, whose names and shapes it must have.
+ * Reads a blob, whole or weights only, into the tensors of a fresh state, whose names and shapes it must have.
  * @returns the step, the products, and the layers' state as new tensors
  * @throws `checkpoint.damaged`, `checkpoint.version`
  */
@@ -50,12 +57,15 @@ export function readState(
     found.delete(name)
     return tensor
   }
-  const step = take('step', 'int32', []).values[0]
+  // Only weights (weightsOf): the optimizer and the step stay as they are in a fresh state.
+  const isWhole = found.has('step')
+  const step = isWhole ? take('step', 'int32', []).values[0] : fresh.step
   const products: { [name: string]: number } = {}
   for (const name of Object.keys(fresh.products)) {
-    products[name] = new Float64Array(take(`optimizer/${name}`, 'int32', [2]).values.buffer)[0]
+    products[name] = isWhole ? new Float64Array(take(`optimizer/${name}`, 'int32', [2]).values.buffer)[0] : fresh.products[name]
   }
   for (const [name, tensor] of fresh.tensors) {
+    if (!isWhole && name.startsWith(OPTIMIZER)) continue
     const { values } = take(name, tensor.dtype, tensor.shape)
     if (tensor.dtype === 'int32') intViewOf(tensor).set(values)
     else viewOf(tensor).set(values)

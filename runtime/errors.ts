@@ -84,7 +84,7 @@ export class SwarmError extends Error {
   readonly retryable: boolean
 
   constructor(code: ErrorCode, parts: ErrorParts | string) {
-    const { cause, retryable = false } = typeof parts === 'string' ? {} : (parts as ErrorParts)
+    const { cause, retryable = false } = typeof parts === 'string' ? {} : parts
     super(typeof parts === 'string' ? parts : sentence(parts), cause === undefined ? {} : { cause })
     this.name = 'SwarmError'
     this.code = code

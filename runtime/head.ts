@@ -111,21 +111,16 @@ export function encodeRecord(record: Head | Manifest): Uint8Array {
 
 /** @throws `head.version`, `store.damaged` */
 export function decodeHead(bytes: Uint8Array, key: string): Head {
-  return decodeRecord<Head>(bytes, key, 'head.version', HEAD_VERSION)
+  return decodeRecord(bytes, key, 'head.version', HEAD_VERSION) as Head
 }
 
 /** @throws `manifest.version`, `store.damaged` */
 export function decodeManifest(bytes: Uint8Array, key: string): Manifest {
-  return decodeRecord<Manifest>(bytes, key, 'manifest.version', MANIFEST_VERSION)
+  return decodeRecord(bytes, key, 'manifest.version', MANIFEST_VERSION) as Manifest
 }
 
-function decodeRecord<R extends { v: number }>(
-  bytes: Uint8Array,
-  key: string,
-  code: 'head.version' | 'manifest.version',
-  version: number,
-): R {
-  let record: R
+function decodeRecord(bytes: Uint8Array, key: string, code: 'head.version' | 'manifest.version', version: number): Head | Manifest {
+  let record: Head | Manifest
   try {
     record = JSON.parse(new TextDecoder().decode(bytes))
   } catch (cause) {

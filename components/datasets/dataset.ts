@@ -129,11 +129,16 @@ function lookUp(table: Float32Array, bytes: Uint8Array, start: number, inputs: F
  * Raw values as the network was trained to see them: bytes by the normalisation, columns standardised.
  * For prediction, where samples come one by one.
  * @param raw [n × prod(input)]
+ * @throws `dataset.invalid` for a byte that is none
  */
 export function normalise({ normalisation, features }: DatasetDescription, raw: ArrayLike<number>): Float32Array {
   if (normalisation) {
     const table = tableOf(normalisation)
-    return Float32Array.from(raw, (x) => table[x])
+    return Float32Array.from(raw, (x) => {
+      if (table[x] === undefined)
+        throw new SwarmError('dataset.invalid', { what: 'pixel of a raw image', expected: 'a whole number from 0 to 255', got: x })
+      return table[x]
+    })
   }
   return Float32Array.from(raw, (x, i) => {
     const feature = features?.[i % features.length]

@@ -5,6 +5,7 @@ import { batchNormSpec } from './batch-norm.js'
 import { conv2dSpec } from './conv2d.js'
 import { denseSpec } from './dense.js'
 import { dropoutSpec } from './dropout.js'
+import { headSpec } from '../network.js'
 import { flattenSpec } from './flatten.js'
 import { addSpec, concatSpec } from './merging.js'
 import { poolingSpecs } from './pooling.js'
@@ -29,4 +30,5 @@ export const builtInLayers: { readonly [name: string]: BuiltIn<BlockSpec<any>> }
   dense: denseSpec,
   dropout: dropoutSpec,
   flatten: flattenSpec,
+  head: headSpec,
 }

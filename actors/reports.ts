@@ -1,0 +1,66 @@
+/** What a VNode reports: to its Run actor, which decides by it, and to observers, who only look. */
+import type { ErrorRecord } from '../runtime/errors.js'
+import type { Entry } from '../runtime/step-log.js'
+
+/** What a VNode tells its Run actor. */
+export type RunReport =
+  | { readonly method: 'committed'; readonly argument: Commit }
+  | { readonly method: 'evaluated'; readonly argument: Evaluated }
+  | { readonly method: 'failed'; readonly argument: Failure }
+
+/** A state in the store after a cut. */
+export interface Commit {
+  readonly vnode: string
+  readonly term: number
+  readonly generation: number
+  readonly step: number
+  readonly position: number
+  /** Bits of MARK of the step. */
+  readonly marks: number
+  readonly hash: string
+  readonly sizeBytes: number
+  /** CRC-32 of each step's output since the cut before, as base64 of little-endian u32. */
+  readonly digests: string
+  /** The step of the first digest. */
+  readonly firstStep: number
+  readonly computeClass: string
+}
+
+/** Sums over the evaluation batches after one step. */
+export interface Evaluated {
+  readonly vnode: string
+  readonly term: number
+  readonly generation: number
+  readonly step: number
+  /** Sums over samples: `loss`, `correct`, `count` … */
+  readonly sums: { readonly [name: string]: number }
+}
+
+/** A VNode stopped: its owner decides what follows. */
+export interface Failure {
+  readonly vnode: string
+  readonly term: number
+  readonly generation: number
+  readonly error: ErrorRecord
+}
+
+/** What happened on a host, for progress displays, metrics and benchmarks. */
+export type Observation =
+  | {
+      readonly type: 'restored'
+      readonly run: string
+      readonly vnode: string
+      readonly term: number
+      readonly pnode: string
+      readonly step: number
+    }
+  | {
+      readonly type: 'applied'
+      readonly run: string
+      readonly vnode: string
+      readonly term: number
+      readonly pnode: string
+      readonly entry: Entry
+      readonly metrics: { readonly [name: string]: number }
+    }
+  | { readonly type: 'dropped'; readonly run: string; readonly vnode: string; readonly reason: string }
