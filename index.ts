@@ -17,6 +17,28 @@ export { block, categorical, continuous, head, network, vnode } from './componen
 export type { Network, Task } from './components/network.js'
 export { backprop, pred, predsim } from './components/rules/index.js'
 export { adam, sgd } from './components/optimizers/index.js'
+export {
+  add,
+  avgPool,
+  batchNorm,
+  concat,
+  conv2d,
+  dense,
+  dropout,
+  elu,
+  flatten,
+  gelu,
+  globalAveragePool,
+  leakyRelu,
+  maxPool,
+  relu,
+  selu,
+  sigmoid,
+  silu,
+  softmax,
+  softplus,
+  tanh,
+} from './components/layers/index.js'
 export { datasets, fromArrays } from './components/datasets/index.js'
 export { local, resume, train } from './actors/train.js'
 export type { CheckpointOptions, Local, Run, RunOptions, RunResult } from './actors/train.js'

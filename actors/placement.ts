@@ -1,6 +1,6 @@
 /** The Placement actor: who is there, and what runs where, with the reason (M10 to M12). */
 import type { ActorContext, ActorDefinition } from '../runtime/actor-system/actor-system.js'
-import { SwarmError } from '../runtime/errors.js'
+import { SwarmError, isSwarmError } from '../runtime/errors.js'
 import { actor, call, type Calls, type Decision, type Demand, type Membership, type Profile } from './calls.js'
 import type { Candidate } from './events.js'
 
@@ -94,7 +94,7 @@ const view = ({ pnode, computeClass, gflops, memoryBytes, state, busyShare }: Me
 
 /**
  * Places the most expensive VNode first, each on the PNode on which the longest stage grows least (longest processing time first,
- * Graham 1969). Ties go to the name, so that equal circumstances give equal placements.
+ * Graham 1969); where memory does not allow that, the largest VNode first. Ties go to the name, so that equal circumstances give equal placements.
  * @throws `placement.no-pnode` (retryable: somebody may join)
  */
 export function place(members: readonly Member[], { demands, staying, avoid, computeClass }: Argument<'place'>): Decision[] {
@@ -111,14 +111,28 @@ export function place(members: readonly Member[], { demands, staying, avoid, com
     if (demand) add(pnode, demand.cost, demand.memoryBytes)
   }
   const eligible = members.toSorted((a, b) => (a.pnode < b.pnode ? -1 : 1))
-  const inOrder = [...moving.values()].toSorted((a, b) => b.cost - a.cost || (a.vnode < b.vnode ? -1 : 1))
-  return inOrder.map((demand) => {
-    const candidates = eligible.map((member) => judge(member, demand, load.get(member.pnode), { avoid, computeClass }))
+  const byName = (a: Demand, b: Demand) => (a.vnode < b.vnode ? -1 : 1)
+  const choose = (demand: Demand): Decision => {
+    const judged = (avoided: readonly string[]) =>
+      eligible.map((member) => judge(member, demand, load.get(member.pnode), { avoid: avoided, computeClass }))
+    let candidates = judged(avoid)
+    // Better back to one that was lost and has returned than nowhere.
+    if (candidates.every(({ score }) => score === undefined)) candidates = judged([])
     const best = candidates.filter(({ score }) => score !== undefined).toSorted((a, b) => a.score! - b.score!)[0]
     if (!best) throw noPNode(demand, candidates)
     add(best.pnode, costOf.get(demand.vnode)!, demand.memoryBytes)
     return { vnode: demand.vnode, pnode: best.pnode, candidates }
-  })
+  }
+  const before = new Map(load)
+  try {
+    return [...moving.values()].toSorted((a, b) => b.cost - a.cost || byName(a, b)).map(choose)
+  } catch (error) {
+    if (!isSwarmError(error, 'placement.no-pnode')) throw error
+    // What is cheap but large found its place taken: the largest first may still fit, at the cost of balance.
+    load.clear()
+    for (const [pnode, used] of before) load.set(pnode, used)
+    return [...moving.values()].toSorted((a, b) => b.memoryBytes - a.memoryBytes || byName(a, b)).map(choose)
+  }
 }
 
 function judge(

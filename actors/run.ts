@@ -7,16 +7,17 @@ import { type NetworkDefinition, SOURCE } from '../components/definition.js'
 import type { ActorContext, ActorDefinition } from '../runtime/actor-system/actor-system.js'
 import { type ErrorRecord, SwarmError, isSwarmError, toSwarmError } from '../runtime/errors.js'
 import { MARK } from '../runtime/frame.js'
-import { type ControlKey, GRANT_VERSION, type Grant, type Placed, signGrant } from '../runtime/grant.js'
+import type { ControlKey } from '../runtime/grant.js'
 import { advanced, firstHead, type Head, type Manifest, placed, rolledBack } from '../runtime/head.js'
 import { HeadWriter } from '../runtime/head-store.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import { hashRun } from '../runtime/state.js'
 import { Timetable } from '../runtime/timetable.js'
-import { actor, call, type Calls, type Decision, type Demand, untilHeard } from './calls.js'
+import { actor, call, type Calls, type Decision, type Demand } from './calls.js'
+import { HeadEcho } from './head-echo.js'
 import { evict, readManifest, sweepAll, writeManifest } from './checkpoints.js'
 import { type HistoryRow, readHistory, writeHistory } from './history.js'
-import { consumersOf, producersOf, readDefinition, type RunDefinition, SOURCE_HOST } from './run-definition.js'
+import { readDefinition, type RunDefinition, SOURCE_HOST } from './run-definition.js'
 import type { RunMonitor } from './run-monitor.js'
 import type { Commit, Evaluated, Failure } from './reports.js'
 
@@ -46,6 +47,13 @@ class RunOwner {
   #commits = new Map<string, Commit>()
   readonly #evaluations = new Map<number, Map<string, Evaluated['sums']>>()
   #history: HistoryRow[]
+  readonly #echo: HeadEcho
+  /** The newest loss: the terms of the VNodes, and when it was heard of. */
+  #loss: { readonly key: string; readonly atMs: number } | undefined
+
+  readonly #report = (error: unknown): void => {
+    if (!this.#context.signal.aborted) this.#options.onError(toSwarmError(error, 'internal', `run ${this.#run}`))
+  }
 
   private constructor(
     options: RunActorOptions,
@@ -63,6 +71,14 @@ class RunOwner {
     this.#run = writer.head.run
     this.#monitor = options.monitor(this.#run)
     this.#history = history
+    this.#echo = new HeadEcho({
+      context,
+      network: definition.network,
+      controlKey: options.controlKey,
+      head: () => writer.head,
+      manifest: () => this.#manifest,
+      onError: this.#report,
+    })
   }
 
   /** Takes the run over: raises `writer`, so that an older owner is refused. */
@@ -124,14 +140,11 @@ class RunOwner {
     this.#manifest = manifest
     this.#commits.clear()
     this.#monitor.emit({ type: 'checkpoint', step, generation: ref.generation, key: ref.key })
-    for (const { vnode } of manifest.vnodes) void this.#deliver(vnode, (signal) => this.#callVNode(vnode, 'manifest', { position }, signal))
-    void this.#deliver(SOURCE, (signal) =>
-      call<'Source', 'manifest'>(this.#context, actor.source(this.#run), 'manifest', { position }, signal),
-    )
+    this.#echo.manifest(position)
     evict(store, this.head, before).catch(this.#report)
     if (isPaused) {
       this.#monitor.emit({ type: 'paused', step })
-      await this.#stopAll()
+      await this.#echo.stopAll()
     } else if (step === this.#timetable.totalSteps && !isUnevaluated) await this.#finish()
   }
 
@@ -174,42 +187,48 @@ class RunOwner {
   /** Recovery one: the VNodes of a lost PNode, or of its lost worker, are placed anew and restore from the newest manifest. */
   async hostLost({ pnode, what, reason, vnodes }: Loss): Promise<void> {
     if (this.head.status !== 'running') return
-    const lostAtMs = this.#context.clock.now()
     const lost = this.#network.vnodes.filter(
       ({ id }) => this.head.directory[id]?.pnode === pnode && (!vnodes || vnodes.includes(`${this.#run}/${id}`)),
     )
     if (lost.length === 0) return
-    this.#monitor.emit({ type: 'lost', pnode, what, reason, vnodes: lost.map(({ id }) => id) })
-    const decisions = await this.#place(
-      lost.map(({ id }) => id),
-      what === 'pnode' ? [pnode] : [],
-    )
+    const ids = lost.map(({ id }) => id)
+    const lostAtMs = this.#noticed({ pnode, what, reason }, ids)
+    // A PNode that lost its worker has to warm another: better somebody else, if there is somebody.
+    const decisions = await this.#place(ids, [pnode]).catch((error: unknown) => {
+      if (what === 'pnode' || !isSwarmError(error, 'placement.no-pnode')) throw error
+      return this.#place(ids, [])
+    })
     await this.#writer.update((head) => placed(head, decisions))
     for (const { vnode } of decisions) this.#commits.delete(vnode)
     for (const decision of decisions)
       this.#placed(decision, what === 'pnode' ? `${pnode} was lost` : `the worker of ${pnode} was lost`, { from: pnode, lostAtMs })
-    void this.#publish(decisions.map(({ vnode }) => vnode))
-    void this.#deliver(SOURCE, (signal) => call<'Source', 'cut'>(this.#context, actor.source(this.#run), 'cut', null, signal))
+    void this.#echo.grant(ids)
+    this.#echo.toSource('cut')
+  }
+
+  /** When a loss was first heard of: until somebody takes the VNodes it is told again and again. */
+  #noticed({ pnode, what, reason }: Omit<Loss, 'vnodes'>, vnodes: readonly string[]): number {
+    const key = vnodes.map((vnode) => this.head.directory[vnode].term).join()
+    if (this.#loss?.key !== key) {
+      this.#loss = { key, atMs: this.#context.clock.now() }
+      this.#monitor.emit({ type: 'lost', pnode, what, reason, vnodes })
+    }
+    return this.#loss.atMs
   }
 
   /** At the next step boundary, with a checkpoint. */
   pause(): void {
-    if (this.head.status === 'running')
-      void this.#deliver(SOURCE, (signal) => call<'Source', 'pause'>(this.#context, actor.source(this.#run), 'pause', null, signal))
+    if (this.head.status === 'running') this.#echo.toSource('pause')
   }
 
   get head(): Head {
     return this.#writer.head
   }
 
-  readonly #report = (error: unknown): void => {
-    if (!this.#context.signal.aborted) this.#options.onError(toSwarmError(error, 'internal', `run ${this.#run}`))
-  }
-
   /** Recovery two: everything goes back to the manifest before the damaged one, or to the seed. */
   async #rollBack(reason: string): Promise<void> {
     const damaged = this.head.manifests[0]
-    await this.#stopAll()
+    await this.#echo.stopAll()
     await this.#begin((head) => rolledBack(head, ({ key }) => key !== damaged?.key))
     this.#monitor.emit({ type: 'rolledBack', generation: this.head.generation, step: this.#manifest?.step ?? 0, reason })
   }
@@ -242,7 +261,7 @@ class RunOwner {
       placed({ ...next, writer: head.writer, status: 'running', error: undefined }, [source, ...decisions]),
     )
     for (const decision of decisions) this.#placed(decision, 'start of a generation')
-    void this.#publish([...ids, SOURCE])
+    void this.#echo.grant([...ids, SOURCE])
   }
 
   async #place(ids: readonly string[], avoid: readonly string[], isAll = false): Promise<readonly Decision[]> {
@@ -261,74 +280,6 @@ class RunOwner {
     this.#monitor.emit({ type: 'placed', vnode, pnode, term, reason, candidates })
   }
 
-  /** Tells the neighbours first, so that they know the new owner's term before it speaks; then the new owners. */
-  async #publish(granted: readonly string[]): Promise<void> {
-    const tasks: Promise<void>[] = []
-    for (const vnode of granted) {
-      const neighbours = [...producersOf(this.#network, vnode), ...consumersOf(this.#network, vnode)]
-      for (const other of new Set(neighbours)) {
-        if (granted.includes(other)) continue
-        tasks.push(this.#deliver(other, (signal) => this.#tellNeighbour(other, this.#whereIs(vnode), signal)))
-      }
-    }
-    // A neighbour that cannot be reached is itself lost or slow: nobody waits long for it, and ticks repeat what it missed.
-    await Promise.race([Promise.all(tasks), this.#context.clock.sleep(NEIGHBOUR_WAIT_MS)])
-    for (const vnode of granted) void this.#deliver(vnode, (signal) => this.#grant(vnode, signal))
-  }
-
-  #tellNeighbour(vnode: string, peer: Placed, signal: AbortSignal): Promise<unknown> {
-    if (vnode === SOURCE) return call<'Source', 'neighbour'>(this.#context, actor.source(this.#run), 'neighbour', peer, signal)
-    return this.#callVNode(vnode, 'neighbour', peer, signal)
-  }
-
-  #grant(vnode: string, signal: AbortSignal): Promise<unknown> {
-    const { pnode, term } = this.head.directory[vnode]
-    const entry = this.#manifest?.vnodes.find((one) => one.vnode === vnode)
-    const { step, position } = this.#manifest ?? { step: 0, position: 0 }
-    const grant: Grant = {
-      v: GRANT_VERSION,
-      run: this.#run,
-      generation: this.head.generation,
-      vnode,
-      term,
-      pnode,
-      ...(this.#manifest && { checkpoint: { step, position, blob: entry?.hash ?? '' } }),
-      inputs: producersOf(this.#network, vnode).map((id) => this.#whereIs(id)),
-      outputs: consumersOf(this.#network, vnode).map((id) => this.#whereIs(id)),
-    }
-    const signed = signGrant(grant, this.#options.controlKey)
-    if (vnode === SOURCE) return call<'Source', 'grant'>(this.#context, actor.source(this.#run), 'grant', signed, signal)
-    return this.#callVNode(vnode, 'grant', signed, signal)
-  }
-
-  #callVNode<M extends keyof Calls['VNode']>(
-    vnode: string,
-    method: M,
-    argument: Calls['VNode'][M][0],
-    signal: AbortSignal,
-  ): Promise<unknown> {
-    const { pnode } = this.head.directory[vnode]
-    return call<'VNode', M>(this.#context, actor.vnode(pnode, this.#run, vnode), method, argument as never, signal)
-  }
-
-  #whereIs(vnode: string): Placed {
-    return { vnode, ...this.head.directory[vnode] }
-  }
-
-  /** Tries until it is heard, or until the VNode has another owner: then somebody else is told. */
-  async #deliver(vnode: string, attempt: (signal: AbortSignal) => Promise<unknown>): Promise<void> {
-    const { term } = this.head.directory[vnode] ?? {}
-    const { signal, clock } = this.#context
-    try {
-      await untilHeard(clock, signal, async () => {
-        if (this.head.directory[vnode]?.term === term) await attempt(signal)
-      })
-    } catch (error) {
-      // No such actor: its host is gone, which its loss will say.
-      if (!isSwarmError(error, 'actor.not-found', 'actor.closed', 'aborted')) this.#report(error)
-    }
-  }
-
   /** From the current owner, in the current generation? Anything else is dropped. */
   #isCurrent({ vnode, generation, term }: { readonly vnode: string; readonly generation: number; readonly term: number }): boolean {
     return this.head.status === 'running' && generation === this.head.generation && this.head.directory[vnode]?.term === term
@@ -343,30 +294,16 @@ class RunOwner {
     const hash = hashRun(this.#manifest!.vnodes.map((vnode) => vnode.hash))
     const metrics = this.#history.find(({ step }) => step === this.#timetable.totalSteps)?.metrics ?? {}
     await this.#writer.update((head) => ({ ...head, status: 'done' as const, result: { hash, metrics }, counters: this.#totals(head) }))
-    await this.#stopAll()
+    await this.#echo.stopAll()
     this.#monitor.emit({ type: 'done', steps: this.#timetable.totalSteps, hash, metrics })
   }
 
   async #fail(error: ErrorRecord): Promise<void> {
     await this.#writer.update((head) => ({ ...head, status: 'failed' as const, error, counters: this.#totals(head) }))
-    await this.#stopAll()
+    await this.#echo.stopAll()
     this.#monitor.emit({ type: 'failed', error })
   }
-
-  /** Stops what can be reached; what cannot is fenced by its term. */
-  async #stopAll(): Promise<void> {
-    const { signal } = this.#context
-    const stops = Object.entries(this.head.directory).map(([vnode, { term }]) =>
-      vnode === SOURCE
-        ? call<'Source', 'stop'>(this.#context, actor.source(this.#run), 'stop', null, signal)
-        : this.#callVNode(vnode, 'stop', { term }, signal),
-    )
-    await Promise.allSettled(stops)
-  }
 }
-
-/** How long a relocation waits for the neighbours to know, in ms. */
-const NEIGHBOUR_WAIT_MS = 200
 
 export function runActor(options: RunActorOptions): ActorDefinition<RunOwner> {
   return {

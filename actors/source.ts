@@ -236,7 +236,11 @@ export class SourceDriver {
       true,
     )
     this.#made.set(entry.position, frame)
-    this.#made.delete(entry.position - 2 * this.#options.window)
+    // The oldest ones go, whatever their positions: after a loss the same positions are made again.
+    for (const oldest of this.#made.keys()) {
+      if (this.#made.size <= 2 * this.#options.window) break
+      this.#made.delete(oldest)
+    }
     return frame
   }
 

@@ -27,6 +27,8 @@ export interface Local {
   readonly threads: boolean
   /** Steps in flight on every edge: 1 to 1,024. Default 4. */
   readonly window: number
+  /** A step that takes longer counts as hung, and its worker is replaced; in ms. Default 60,000. */
+  readonly stepDeadlineMs?: number
   /** Times of the membership; LocalSwarm has the defaults. */
   readonly membership?: LocalSwarmOptions['membership']
   /** A killed PNode comes back after this long, in ms. */
@@ -208,7 +210,7 @@ class LocalRun implements Run {
     try {
       const { definition, dataset } = await open(this.#store)
       const on = this.#options.on ?? local()
-      const pool = this.#internals.pool ?? (await openPool(on.threads, this.#clock))
+      const pool = this.#internals.pool ?? (await openPool(on, this.#clock))
       try {
         return await this.#run(definition, dataset, on, pool)
       } finally {
@@ -315,9 +317,9 @@ export function runLockPath(store: string, run: string): string {
   return `${resolvePath(store)}/@lock/run-${run}`
 }
 
-async function openPool(threads: boolean, clock: Clock): Promise<ComputePool> {
-  if (!threads) return (await import('../runtime/compute/inline-compute.js')).inlinePool({ machines: MACHINES, clock })
-  return (await import('../runtime/compute/thread-compute.js')).computePool({ machines: MACHINES, clock })
+async function openPool({ threads, stepDeadlineMs: deadlineMs }: Local, clock: Clock): Promise<ComputePool> {
+  if (!threads) return (await import('../runtime/compute/inline-compute.js')).inlinePool({ machines: MACHINES, clock, deadlineMs })
+  return (await import('../runtime/compute/thread-compute.js')).computePool({ machines: MACHINES, clock, deadlineMs })
 }
 
 /** Cuts as often as asked, and before any VNode's kept outputs outgrow their budget. */

@@ -9,7 +9,7 @@
  * | 5 | minor, u8 | | 36 | metadata bytes, u32 |
  * | 6 | kind, u8 | | 40 | payload offset, u32 |
  * | 7 | marks, u8 | | 44 | payload bytes, u32 |
- * | 8 | generation, u32 | | 48 | crc32 of everything after the header, u32 |
+ * | 8 | generation, u32 | | 48 | crc32 of everything from 56 on, u32 |
  * | 12 | term, u32 | | 52 | crc32 of the first 52 bytes, u32 |
  * | 16 | step, u64 | | 56 | zero |
  */
@@ -21,6 +21,8 @@ export const FRAME_MAJOR = 1
 export const FRAME_MINOR = 0
 export const FRAME_HEADER_BYTES = 64
 const ALIGNMENT = 64
+/** The header's last bytes, which are kept free, are checked together with what follows them. */
+const BODY_OFFSET = 56
 const MAGIC = 0x52464753 // 'SGFR', little-endian
 
 /** What happens after a step (PROTOCOL.md rule 6), as bits. */
@@ -110,7 +112,7 @@ export function encodeFrame(frame: Frame, shared = false): Uint8Array {
   view.setUint32(36, metadata.byteLength, true)
   view.setUint32(40, payloadOffset, true)
   view.setUint32(44, payloadBytes, true)
-  view.setUint32(48, crc32(bytes.subarray(FRAME_HEADER_BYTES)), true)
+  view.setUint32(48, crc32(bytes.subarray(BODY_OFFSET)), true)
   view.setUint32(52, crc32(bytes.subarray(0, 52)), true)
   return bytes
 }
@@ -122,7 +124,7 @@ export function encodeFrame(frame: Frame, shared = false): Uint8Array {
  */
 export function decodeFrame(bytes: Uint8Array): Frame {
   const header = decodeHeader(bytes)
-  if (crc32(bytes.subarray(FRAME_HEADER_BYTES)) !== header.bodyCrc) throw damaged('checksum of the body')
+  if (crc32(bytes.subarray(BODY_OFFSET)) !== header.bodyCrc) throw damaged('checksum of the body')
   const metadata = unpack(bytes.subarray(FRAME_HEADER_BYTES, FRAME_HEADER_BYTES + header.metadataBytes))
   const tensor = (wanted: string): TensorBytes => {
     const entry = metadata.tensors.find(([name]) => name === wanted)
@@ -131,6 +133,7 @@ export function decodeFrame(bytes: Uint8Array): Frame {
     const elements = shape.reduce((a, b) => a * b, 1)
     if (elements * BYTES_PER_ELEMENT !== size || offset + size > header.payloadBytes) throw damaged(`size of tensor '${wanted}'`)
     const start = header.payloadOffset + offset
+    if (start % ALIGNMENT !== 0) throw damaged(`alignment of tensor '${wanted}'`)
     return { dtype, shape, bytes: bytes.subarray(start, start + size) }
   }
   const { run, vnode, batch } = metadata
@@ -166,6 +169,7 @@ function decodeHeader(bytes: Uint8Array) {
     position: Number(view.getBigUint64(24, true)),
     evaluation: view.getUint32(32, true),
   }
+  if (!isSize(fields.step) || !isSize(fields.position)) throw damaged('numbers')
   return { fields, metadataBytes, payloadOffset, payloadBytes, bodyCrc: view.getUint32(48, true) }
 }
 
@@ -174,7 +178,7 @@ function unpack(bytes: Uint8Array): Metadata {
   try {
     value = packr.unpack(Uint8Array.from(bytes))
   } catch (cause) {
-    throw new SwarmError('frame.damaged', { what: 'frame with unreadable metadata', cause })
+    throw new SwarmError('frame.damaged', { what: 'damaged frame: unreadable metadata', retryable: true, cause })
   }
   const metadata = value as Metadata
   const isValid =

@@ -31,8 +31,8 @@ export function decodeSignal(bytes: Uint8Array): Signal {
   if (value?.v !== SIGNAL_VERSION)
     throw new SwarmError('frame.version', { what: 'signal of an unknown version', expected: SIGNAL_VERSION, got: String(value?.v) })
   const numbers = value.type === 'credit' ? [value.generation, value.term, value.next, value.upTo] : [value.generation, value.term]
-  const isValid =
-    (value.type === 'credit' || value.type === 'hello') && typeof value.vnode === 'string' && numbers.every(Number.isSafeInteger)
+  const isKnown = value.type === 'hello' || (value.type === 'credit' && typeof value.resend === 'boolean')
+  const isValid = isKnown && typeof value.vnode === 'string' && numbers.every((number) => Number.isSafeInteger(number) && number >= 0)
   if (!isValid) throw new SwarmError('frame.damaged', { what: 'signal with missing fields', retryable: true })
   return value
 }

@@ -8,12 +8,14 @@
  */
 import { createHash } from 'node:crypto'
 import type { Dtype } from './frame.js'
-import { SwarmError } from './errors.js'
+import { SwarmError, invariant } from './errors.js'
 
 export const STATE_MAJOR = 1
 export const STATE_MINOR = 0
 const PREAMBLE_BYTES = 64
 const MAGIC = 0x54534753 // 'SGST'
+/** Dimensions of a tensor, at most. */
+const MAX_RANK = 8
 const DTYPES = ['', 'float32', 'int32'] as const
 
 /** One named tensor of a state. */
@@ -30,7 +32,10 @@ export function encodeState(tensors: readonly StateTensor[]): Uint8Array {
   const sorted = tensors.toSorted((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
   const names = sorted.map(({ name }) => new TextEncoder().encode(name))
   let total = PREAMBLE_BYTES
-  sorted.forEach(({ shape, values }, i) => {
+  sorted.forEach(({ name, dtype, shape, values }, i) => {
+    const isWhole = shape.length <= MAX_RANK && values.length === shape.reduce((a, b) => a * b, 1)
+    const isTyped = values instanceof (dtype === 'float32' ? Float32Array : Int32Array)
+    invariant(isWhole && isTyped, () => `state tensor '${name}': ${values.length} ${values.constructor.name} for ${dtype} [${shape}]`)
     if (i > 0 && sorted[i - 1].name === sorted[i].name) throw new SwarmError('internal', `two state tensors named '${sorted[i].name}'`)
     total += align8(4 + names[i].byteLength + 1 + 4 + 4 * shape.length) + align8(values.byteLength)
   })
@@ -91,6 +96,8 @@ export function decodeState(blob: Uint8Array, expectedHash?: string): StateTenso
     })
   }
   if (view.getBigUint64(8, true) !== BigInt(blob.byteLength - PREAMBLE_BYTES)) throw damaged('length')
+  const isKnown = view.getUint16(6, true) <= STATE_MINOR
+  if (isKnown && blob.subarray(16, PREAMBLE_BYTES).some((byte) => byte !== 0)) throw damaged('preamble')
   if (expectedHash !== undefined) {
     const hash = hashState(blob)
     if (hash !== expectedHash) throw damaged('hash', expectedHash, hash)
@@ -105,7 +112,7 @@ export function decodeState(blob: Uint8Array, expectedHash?: string): StateTenso
       at += 4 + nameBytes
       const dtype = DTYPES[view.getUint8(at)]
       const rank = view.getUint32(at + 1, true)
-      if (!dtype || rank > 8) throw damaged(`tensor '${name}'`)
+      if (!dtype || rank > MAX_RANK) throw damaged(`tensor '${name}'`)
       at += 5
       const shape = Array.from({ length: rank }, (_, i) => view.getUint32(at + 4 * i, true))
       at = start + align8(at + 4 * rank - start)

@@ -182,7 +182,7 @@ export class StepLog<Ref> {
         break
       case 'tick':
         // No progress since the last tick: whatever we wait for may have been lost, in either direction.
-        this.#grant(out, this.#applied === this.#appliedAtTick)
+        this.#grant(out, this.#applied === this.#appliedAtTick && this.#isStarved())
         this.#appliedAtTick = this.#applied
         break
     }
@@ -230,17 +230,22 @@ export class StepLog<Ref> {
     if (event.term > output.term) return drop('ungranted')
     // A late message: nobody is restored from before the newest manifest.
     if (event.next <= this.#manifest) return drop('behind-manifest')
-    if (event.resend) output.sent = event.next - 1
     // Credits may arrive in any order; absolute numbers make the newest the largest.
     output.upTo = Math.max(output.upTo, event.upTo)
     output.next = Math.max(output.next, event.next)
+    // A request that was overtaken gets no more than what is missing now.
+    output.sent = event.resend ? output.next - 1 : Math.max(output.sent, output.next - 1)
     this.#send(output, out)
   }
 
   #onHello(event: StepEvent<Ref> & { type: 'hello' }, out: StepCommand<Ref>[]): void {
-    if (event.generation !== this.generation) return
+    const drop = (reason: DropReason) => void out.push({ type: 'drop', reason, from: event.from })
+    if (event.generation !== this.generation) return drop('generation')
     const input = this.#inputs.find(({ vnode }) => vnode === event.from)
-    if (input?.term === event.term) out.push({ type: 'credit', to: input.vnode, ...this.#credit(), resend: true })
+    if (!input) return drop('stranger')
+    if (event.term < input.term) return drop('term')
+    if (event.term > input.term) return drop('ungranted')
+    out.push({ type: 'credit', to: input.vnode, ...this.#credit(), resend: true })
   }
 
   #onGranted(peer: Peer, out: StepCommand<Ref>[]): void {
@@ -271,9 +276,16 @@ export class StepLog<Ref> {
 
   #onManifest(position: number): void {
     if (position <= this.#manifest) return
+    // A source that starts anew has no part in the cut and no state: what everybody has applied it need not make again.
+    if (this.#inputs.length === 0 && this.#issued.length === 0) this.#applied = Math.max(this.#applied, position)
     invariant(position <= this.#applied, () => `${this.vnode}: manifest ${position} beyond ${this.#applied}`)
     for (let p = this.#manifest + 1; p <= position; p++) this.#retained.delete(p)
     this.#manifest = position
+    // Every consumer has applied it: one that is being restored starts from here, whatever it was told of.
+    for (const output of this.#outputs) {
+      output.sent = Math.max(output.sent, position)
+      output.next = Math.max(output.next, position + 1)
+    }
   }
 
   /** Issues what has all its inputs, in order. */
@@ -297,6 +309,11 @@ export class StepLog<Ref> {
   #take(entry: Entry): StepCommand<Ref>[] {
     this.#issued.push(entry)
     return entry.marks & MARK.cut && entry.evaluation === 0 ? [{ type: 'snapshot', entry }] : []
+  }
+
+  /** Idle for want of an input, and not because of a slow step or a slow consumer: those need nothing sent again. */
+  #isStarved(): boolean {
+    return this.#issued.length === 0 && this.#inputs.some(({ inbox }) => !inbox.has(this.#applied + 1))
   }
 
   /** No further ahead of any consumer than the retention allows. */

@@ -52,13 +52,17 @@ export class Feed<Event> {
     return () => void this.#listeners.delete(listener)
   }
 
-  /** Events from now on, after the snapshot; ends when the feed is closed or the signal aborts. */
-  async *subscribe(signal?: AbortSignal): AsyncGenerator<Event, void> {
+  /** Events from this call on, after the snapshot; ends when the feed is closed or the signal aborts. */
+  subscribe(signal?: AbortSignal): AsyncGenerator<Event, void> {
     const reader: Reader<Event> = { queue: [], dropped: 0, wake: undefined }
-    const wake = () => reader.wake?.()
     const first = this.#options.snapshot?.()
     if (first !== undefined) reader.queue.push(first)
     if (!this.#isClosed) this.#readers.add(reader)
+    return this.#read(reader, signal)
+  }
+
+  async *#read(reader: Reader<Event>, signal?: AbortSignal): AsyncGenerator<Event, void> {
+    const wake = () => reader.wake?.()
     signal?.addEventListener('abort', wake)
     try {
       while (!signal?.aborted) {

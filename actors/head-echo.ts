@@ -1,0 +1,115 @@
+/**
+ * Says to hosts what is durable in `head`: who owns what, where the neighbours are, how far the newest manifest goes. Every
+ * message is idempotent and repeated until it is heard, or until it is about an owner of the past.
+ */
+import { type NetworkDefinition, SOURCE } from '../components/definition.js'
+import type { ActorContext } from '../runtime/actor-system/actor-system.js'
+import { isSwarmError } from '../runtime/errors.js'
+import { type ControlKey, GRANT_VERSION, type Grant, type Placed, signGrant } from '../runtime/grant.js'
+import type { Head, Manifest } from '../runtime/head.js'
+import { actor, call, type Calls, untilHeard } from './calls.js'
+import { consumersOf, producersOf } from './run-definition.js'
+
+export interface HeadEchoOptions {
+  readonly context: ActorContext
+  readonly network: NetworkDefinition
+  readonly controlKey: ControlKey
+  readonly head: () => Head
+  readonly manifest: () => Manifest | undefined
+  readonly onError: (error: unknown) => void
+}
+
+/** How long new owners wait for their neighbours to know of them, in ms. */
+const NEIGHBOUR_WAIT_MS = 200
+
+export class HeadEcho {
+  readonly #options: HeadEchoOptions
+
+  constructor(options: HeadEchoOptions) {
+    this.#options = options
+  }
+
+  /** Tells the neighbours first, so that they know the new owner's term before it speaks; then the new owners. */
+  async grant(vnodes: readonly string[]): Promise<void> {
+    const { network, context } = this.#options
+    const tasks: Promise<void>[] = []
+    for (const vnode of vnodes) {
+      for (const other of new Set([...producersOf(network, vnode), ...consumersOf(network, vnode)])) {
+        if (!vnodes.includes(other)) tasks.push(this.#deliver(other, () => this.#neighbour(other, this.#whereIs(vnode))))
+      }
+    }
+    // A neighbour that cannot be reached is itself lost or slow: nobody waits long for it.
+    const waited = context.clock.sleep(NEIGHBOUR_WAIT_MS, context.signal).catch(() => undefined)
+    await Promise.race([Promise.all(tasks), waited])
+    for (const vnode of vnodes) void this.#deliver(vnode, () => this.#grant(vnode))
+  }
+
+  /** A manifest is complete: nothing before it is needed again. */
+  manifest(position: number): void {
+    for (const { id } of this.#options.network.vnodes) void this.#deliver(id, () => this.#callVNode(id, 'manifest', { position }))
+    void this.#deliver(SOURCE, () => this.#callSource('manifest', { position }))
+  }
+
+  toSource(method: 'cut' | 'pause'): void {
+    void this.#deliver(SOURCE, () => this.#callSource(method, null))
+  }
+
+  /** Stops what can be reached; what cannot is fenced by its term. */
+  async stopAll(): Promise<void> {
+    const stops = Object.entries(this.#options.head().directory).map(([vnode, { term }]) =>
+      vnode === SOURCE ? this.#callSource('stop', null) : this.#callVNode(vnode, 'stop', { term }),
+    )
+    await Promise.allSettled(stops)
+  }
+
+  #neighbour(vnode: string, peer: Placed): Promise<unknown> {
+    return vnode === SOURCE ? this.#callSource('neighbour', peer) : this.#callVNode(vnode, 'neighbour', peer)
+  }
+
+  #grant(vnode: string): Promise<unknown> {
+    const { network, controlKey } = this.#options
+    const head = this.#options.head()
+    const manifest = this.#options.manifest()
+    const blob = manifest?.vnodes.find((entry) => entry.vnode === vnode)?.hash ?? ''
+    const grant: Grant = {
+      v: GRANT_VERSION,
+      run: head.run,
+      generation: head.generation,
+      ...this.#whereIs(vnode),
+      ...(manifest && { checkpoint: { step: manifest.step, position: manifest.position, blob } }),
+      inputs: producersOf(network, vnode).map((id) => this.#whereIs(id)),
+      outputs: consumersOf(network, vnode).map((id) => this.#whereIs(id)),
+    }
+    const signed = signGrant(grant, controlKey)
+    return vnode === SOURCE ? this.#callSource('grant', signed) : this.#callVNode(vnode, 'grant', signed)
+  }
+
+  #callSource<M extends keyof Calls['Source']>(method: M, argument: Calls['Source'][M][0]): Promise<unknown> {
+    const { context, head } = this.#options
+    return call<'Source', M>(context, actor.source(head().run), method, argument as never, context.signal)
+  }
+
+  #callVNode<M extends keyof Calls['VNode']>(vnode: string, method: M, argument: Calls['VNode'][M][0]): Promise<unknown> {
+    const { context, head } = this.#options
+    const { run, directory } = head()
+    return call<'VNode', M>(context, actor.vnode(directory[vnode].pnode, run, vnode), method, argument as never, context.signal)
+  }
+
+  #whereIs(vnode: string): Placed {
+    return { vnode, ...this.#options.head().directory[vnode] }
+  }
+
+  /** Tries until it is heard, or until the VNode has another owner: then somebody else is told. */
+  async #deliver(vnode: string, attempt: () => Promise<unknown>): Promise<void> {
+    const { context, head, onError } = this.#options
+    const { term } = head().directory[vnode] ?? {}
+    try {
+      await untilHeard(context.clock, context.signal, async () => {
+        if (head().directory[vnode]?.term === term) await attempt()
+      })
+    } catch (error) {
+      // No such actor: its host is gone, which its loss will say.
+      if (!context.signal.aborted && !isSwarmError(error, 'actor.not-found', 'actor.closed')) onError(error)
+    }
+  }
+}

@@ -1,0 +1,32 @@
+/** Steady samples per second of a run in this process: the first steps, in which code is compiled, are left out. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { local, pred } from '../../index.js'
+import type { Network } from '../../index.js'
+import { train } from '../../actors/train.js'
+import { BATCH, noise } from './networks.js'
+
+export async function runtimeRate(network: Network, size: number, pnodes: number, steps: number, warmUp: number): Promise<number> {
+  const store = await mkdtemp(join(tmpdir(), 'swarmgrad-bench-'))
+  const times: number[] = []
+  try {
+    const data = noise(BATCH * steps, size)
+    const run = train(
+      network,
+      { data, rule: pred(), epochs: 1, batchSize: BATCH },
+      { on: local({ pnodes }), store },
+      {
+        onObservation: (seen) => {
+          const isLast =
+            seen.type === 'applied' && seen.entry.evaluation === 0 && seen.vnode === network.layers.at(-1)?.name.replace(/^relu/, 'dense')
+          if (isLast) times[seen.entry.step] = performance.now()
+        },
+      },
+    )
+    await run.result
+  } finally {
+    await rm(store, { recursive: true, force: true })
+  }
+  return ((steps - warmUp) * BATCH * 1000) / (times[steps] - times[warmUp])
+}

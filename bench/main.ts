@@ -1,0 +1,63 @@
+/** `npm run bench -- list|NAME|all [--json]`: each benchmark prints its ratios and bars; figures are never tested by time. */
+import { cpus } from 'node:os'
+import { parseArgs } from 'node:util'
+import { rounded } from './measure.js'
+
+/** What a benchmark gives: figures by name, and the bars that they are held against. */
+export interface Report {
+  readonly figures: { readonly [name: string]: unknown }
+  /** Figure by figure: at least (or at most) this much. */
+  readonly bars: readonly { readonly name: string; readonly value: number; readonly atLeast?: number; readonly atMost?: number }[]
+}
+
+const BENCHMARKS: { readonly [name: string]: { readonly what: string; readonly run: () => Promise<Report> } } = {
+  step: {
+    what: 'a local step in the runtime against tfjs fit and against a bare loop',
+    run: async () => (await import('./step.js')).step(),
+  },
+  scale: { what: 'two PNodes against one', run: async () => (await import('./scale.js')).scale() },
+  recovery: { what: 'from the loss of a worker to the next applied step', run: async () => (await import('./recovery.js')).recovery() },
+  fashion: {
+    what: 'Fashion-MNIST, MLP 3×256, five epochs: accuracy, seconds, memory',
+    run: async () => (await import('./fashion.js')).fashion(),
+  },
+}
+
+const { values, positionals } = parseArgs({ allowPositionals: true, options: { json: { type: 'boolean', default: false } } })
+const [wanted = 'list'] = positionals
+const print = (text: string) => process.stdout.write(`${text}\n`)
+
+if (wanted === 'list') {
+  for (const [name, { what }] of Object.entries(BENCHMARKS)) print(`${name.padEnd(10)} ${what}`)
+} else {
+  const names = wanted === 'all' ? Object.keys(BENCHMARKS) : [wanted]
+  for (const name of names) {
+    if (!Object.hasOwn(BENCHMARKS, name)) {
+      process.stderr.write(`no benchmark '${name}'; there are: ${Object.keys(BENCHMARKS).join(', ')}, all\n`)
+      process.exit(2)
+    }
+    const { figures, bars } = await BENCHMARKS[name].run()
+    if (values.json)
+      print(
+        JSON.stringify({
+          v: 1,
+          type: 'benchmark',
+          name,
+          node: process.version,
+          cpu: cpus()[0]?.model,
+          cores: cpus().length,
+          ...rounded({ figures, bars }),
+        }),
+      )
+    else show(name, figures, bars)
+  }
+}
+
+function show(name: string, figures: Report['figures'], bars: Report['bars']): void {
+  print(`${name} (Node ${process.version}, ${cpus().length} cores)`)
+  for (const [figure, value] of Object.entries(rounded(figures))) print(`  ${figure.padEnd(28)} ${JSON.stringify(value)}`)
+  for (const { name: bar, value, atLeast, atMost } of rounded(bars)) {
+    const isMet = (atLeast === undefined || value >= atLeast) && (atMost === undefined || value <= atMost)
+    print(`  ${isMet ? '✔' : '✘'} ${bar} ${value} ${atLeast === undefined ? `≤ ${atMost}` : `≥ ${atLeast}`}`)
+  }
+}

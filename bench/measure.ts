@@ -1,0 +1,52 @@
+/** Measuring as ratios: the things compared run in turn, each in a process of its own, and the ratio is taken pair by pair. */
+import { spawn } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+
+/** One number per name, as a child prints it. */
+export type Figures = { readonly [name: string]: number }
+
+/** Runs a compiled child script and returns the JSON object that it prints last. @throws if it fails */
+export function measure(script: string, ...args: readonly string[]): Promise<Figures> {
+  const path = fileURLToPath(new URL(`./children/${script}.js`, import.meta.url))
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [path, ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
+    let output = ''
+    child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text))
+    child.on('error', reject)
+    child.on('close', (code) => {
+      const line = output.trimEnd().split('\n').at(-1) ?? ''
+      if (code === 0) resolve(JSON.parse(line) as Figures)
+      else reject(new Error(`${script} ${args.join(' ')} ended with ${code}: ${line}`))
+    })
+  })
+}
+
+export function median(values: readonly number[]): number {
+  return quantile(values, 0.5)
+}
+
+/** The smallest value that at least the share `q` of all values does not exceed. */
+export function quantile(values: readonly number[], q: number): number {
+  const sorted = values.toSorted((a, b) => a - b)
+  return sorted[Math.min(sorted.length - 1, Math.max(0, Math.ceil(q * sorted.length) - 1))]
+}
+
+/** A ratio over several pairs. */
+export interface Ratio {
+  readonly median: number
+  readonly smallest: number
+  readonly largest: number
+}
+
+export function ratio(over: readonly number[], under: readonly number[]): Ratio {
+  const each = over.map((value, i) => value / under[i])
+  return { median: median(each), smallest: Math.min(...each), largest: Math.max(...each) }
+}
+
+/** Rounded for people and for JSON: four significant digits. */
+export function rounded<T>(value: T): T {
+  if (typeof value === 'number') return Number(value.toPrecision(4)) as T
+  if (Array.isArray(value)) return value.map(rounded) as T
+  if (value === null || typeof value !== 'object') return value
+  return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, rounded(member)])) as T
+}
