@@ -97,42 +97,45 @@ const view = ({ pnode, computeClass, gflops, memoryBytes, state, busyShare }: Me
  * Graham 1969); where memory does not allow that, the largest VNode first. Ties go to the name, so that equal circumstances give equal placements.
  * @throws `placement.no-pnode` (retryable: somebody may join)
  */
-export function place(members: readonly Member[], { demands, staying, avoid, computeClass }: Argument<'place'>): Decision[] {
-  const costOf = new Map(demands.map(({ vnode, cost }) => [vnode, cost]))
+export function place(members: readonly Member[], request: Argument<'place'>): Decision[] {
+  const moving = request.demands.filter(({ vnode }) => !(vnode in request.staying))
+  const byName = (a: Demand, b: Demand) => (a.vnode < b.vnode ? -1 : 1)
+  try {
+    const expensiveFirst = moving.toSorted((a, b) => b.cost - a.cost || byName(a, b))
+    return assign(members, request, expensiveFirst, ({ score }) => score!)
+  } catch (error) {
+    if (!isSwarmError(error, 'placement.no-pnode')) throw error
+    // What is cheap but large found its place taken. Largest first, each where it leaves least room: balance is worth less than a place.
+    const largestFirst = moving.toSorted((a, b) => b.memoryBytes - a.memoryBytes || byName(a, b))
+    return assign(members, request, largestFirst, (_candidate, freeBytes) => freeBytes)
+  }
+}
+
+/** Gives each VNode in turn to the eligible PNode with the lowest `rank`. */
+function assign(
+  members: readonly Member[],
+  { demands, staying, avoid, computeClass }: Argument<'place'>,
+  inOrder: readonly Demand[],
+  rank: (candidate: Candidate, freeBytes: number) => number,
+): Decision[] {
   const load = new Map<string, { cost: number; memoryBytes: number }>()
-  const add = (pnode: string, cost: number, memoryBytes: number) => {
+  const add = (pnode: string, { cost, memoryBytes }: Demand) => {
     const before = load.get(pnode) ?? { cost: 0, memoryBytes: 0 }
     load.set(pnode, { cost: before.cost + cost, memoryBytes: before.memoryBytes + memoryBytes })
   }
-  const moving = new Map(demands.map((demand) => [demand.vnode, demand]))
-  for (const [vnode, pnode] of Object.entries(staying)) {
-    const demand = moving.get(vnode)
-    moving.delete(vnode)
-    if (demand) add(pnode, demand.cost, demand.memoryBytes)
-  }
-  const eligible = members.toSorted((a, b) => (a.pnode < b.pnode ? -1 : 1))
-  const byName = (a: Demand, b: Demand) => (a.vnode < b.vnode ? -1 : 1)
-  const choose = (demand: Demand): Decision => {
-    const judged = (avoided: readonly string[]) =>
-      eligible.map((member) => judge(member, demand, load.get(member.pnode), { avoid: avoided, computeClass }))
-    let candidates = judged(avoid)
-    // Better back to one that was lost and has returned than nowhere.
-    if (candidates.every(({ score }) => score === undefined)) candidates = judged([])
-    const best = candidates.filter(({ score }) => score !== undefined).toSorted((a, b) => a.score! - b.score!)[0]
+  for (const demand of demands) if (demand.vnode in staying) add(staying[demand.vnode], demand)
+  const sorted = members.toSorted((a, b) => (a.pnode < b.pnode ? -1 : 1))
+  return inOrder.map((demand) => {
+    const candidates = sorted.map((member) => judge(member, demand, load.get(member.pnode), { avoid, computeClass }))
+    const ranked = sorted.flatMap(({ pnode, memoryBytes }, i) => {
+      const freeBytes = memoryBytes - (load.get(pnode)?.memoryBytes ?? 0)
+      return candidates[i].score === undefined ? [] : [{ pnode, rank: rank(candidates[i], freeBytes) }]
+    })
+    const [best] = ranked.toSorted((a, b) => a.rank - b.rank)
     if (!best) throw noPNode(demand, candidates)
-    add(best.pnode, costOf.get(demand.vnode)!, demand.memoryBytes)
+    add(best.pnode, demand)
     return { vnode: demand.vnode, pnode: best.pnode, candidates }
-  }
-  const before = new Map(load)
-  try {
-    return [...moving.values()].toSorted((a, b) => b.cost - a.cost || byName(a, b)).map(choose)
-  } catch (error) {
-    if (!isSwarmError(error, 'placement.no-pnode')) throw error
-    // What is cheap but large found its place taken: the largest first may still fit, at the cost of balance.
-    load.clear()
-    for (const [pnode, used] of before) load.set(pnode, used)
-    return [...moving.values()].toSorted((a, b) => b.memoryBytes - a.memoryBytes || byName(a, b)).map(choose)
-  }
+  })
 }
 
 function judge(

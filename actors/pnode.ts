@@ -111,8 +111,10 @@ export class PNodeHost {
       type: `VNode.${this.pnode}`,
       activate: () => null,
       deactivate: async ({ ref }) => {
-        // Not lost: a later grant restores it from the newest manifest.
+        if (!this.#drivers.has(ref.id)) return
+        // What was loaded is gone with the actor: its run places it anew, from the newest manifest.
         await this.#stop(ref.id)
+        this.#tellLoss('deactivated', [ref.id])
       },
       handlers: {
         grant: (context, _memory, signed: SignedGrant) => this.#onGrant(context, signed),
@@ -171,6 +173,7 @@ export class PNodeHost {
       compute,
       store,
       clock,
+      onError: this.#report,
       observe: (observation) => {
         if (observation.type === 'applied') this.#busyMs += observation.metrics.milliseconds ?? 0
         observe(observation)
@@ -183,13 +186,22 @@ export class PNodeHost {
   /** The machines of a lost worker are gone; the PNode lives on with the spare. */
   #onWorkerLoss(reason: string, machines: readonly string[]): void {
     if (this.#abort.signal.aborted) return
-    const { system, clock } = this.#options
-    const lost = [...this.#drivers].filter(([id]) => machines.some((machine) => machine.startsWith(`${id}/`)) || machines.length === 0)
+    // A VNode that was still being loaded tells its loss itself.
+    const lost = [...this.#drivers].filter(([id]) => machines.some((machine) => machine.startsWith(`${id}/`)))
     for (const [id, driver] of lost) {
       driver.crash()
       this.#drivers.delete(id)
     }
-    const argument = { pnode: this.pnode, what: 'worker', reason, vnodes: lost.map(([id]) => id) } as const
+    this.#tellLoss(
+      reason,
+      lost.map(([id]) => id),
+    )
+  }
+
+  #tellLoss(reason: string, vnodes: readonly string[]): void {
+    if (this.#abort.signal.aborted) return
+    const { system, clock } = this.#options
+    const argument = { pnode: this.pnode, what: 'worker', reason, vnodes } as const
     untilHeard(clock, this.#abort.signal, () => call<'Relocation', 'relocate'>(system, actor.relocation, 'relocate', argument)).catch(
       this.#report,
     )

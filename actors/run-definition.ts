@@ -1,5 +1,4 @@
 /** The record of what decides a run's hash: `runs/<run>/definition`, written once before the run starts. */
-import { createHash } from 'node:crypto'
 import { mkdir, rename, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -38,11 +37,6 @@ export const bundleKey = (sha256: string): string => `bundles/${sha256}.mjs`
 
 /** Key of weights that a run starts from: a blob of state.ts, named by its hash. */
 export const weightsKey = (hash: string): string => `weights/${hash}`
-
-/** SHA-256 of a run's definition: equal for runs that must end with the same hash. */
-export function hashDefinition(definition: RunDefinition): string {
-  return createHash('sha256').update(canonicalJson(definition)).digest('hex')
-}
 
 export async function writeDefinition(store: ObjectStore, run: string, definition: RunDefinition): Promise<void> {
   await store.put(keys.definition(run), new TextEncoder().encode(canonicalJson(definition)), { ifNoneMatch: '*' })

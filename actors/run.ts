@@ -193,9 +193,9 @@ class RunOwner {
     if (lost.length === 0) return
     const ids = lost.map(({ id }) => id)
     const lostAtMs = this.#noticed({ pnode, what, reason }, ids)
-    // A PNode that lost its worker has to warm another: better somebody else, if there is somebody.
+    // A PNode that lost its worker has to warm another, one that was killed may be back already: better somebody else, if there is somebody.
     const decisions = await this.#place(ids, [pnode]).catch((error: unknown) => {
-      if (what === 'pnode' || !isSwarmError(error, 'placement.no-pnode')) throw error
+      if (!isSwarmError(error, 'placement.no-pnode')) throw error
       return this.#place(ids, [])
     })
     await this.#writer.update((head) => placed(head, decisions))
@@ -251,8 +251,8 @@ class RunOwner {
       }
     }
     if (unusable) this.#monitor.emit({ type: 'rolledBack', generation: next.generation, step: this.#manifest?.step ?? 0, reason: unusable })
-    // What was evaluated after the step that the run goes back to is evaluated again, with the same result.
-    this.#history = this.#history.filter(({ step }) => step <= (this.#manifest?.step ?? 0))
+    // An evaluation comes after the checkpoint of its step: after the step that the run goes back to it is made again, with the same result.
+    this.#history = this.#history.filter(({ step }) => step < (this.#manifest?.step ?? 0))
     await sweepAll(this.#options.store, next)
     const ids = this.#network.vnodes.map(({ id }) => id)
     const decisions = await this.#place(ids, [], true)
@@ -299,7 +299,12 @@ class RunOwner {
   }
 
   async #fail(error: ErrorRecord): Promise<void> {
-    await this.#writer.update((head) => ({ ...head, status: 'failed' as const, error, counters: this.#totals(head) }))
+    try {
+      await this.#writer.update((head) => ({ ...head, status: 'failed' as const, error, counters: this.#totals(head) }))
+    } catch (cause) {
+      // A store that is full or gone may be the very reason: the run stops all the same, and its last checkpoint stays.
+      this.#report(cause)
+    }
     await this.#echo.stopAll()
     this.#monitor.emit({ type: 'failed', error })
   }

@@ -24,6 +24,8 @@ export interface VNodeHost {
   readonly clock: Clock
   /** Tells the run's owner; retried until it is heard or the driver stops. */
   report(run: string, method: RunReport['method'], argument: RunReport['argument'], signal: AbortSignal): Promise<void>
+  /** For errors that nobody can be told of. */
+  readonly onError: (error: unknown) => void
   /** For people and metrics: never waits. */
   observe(observation: Observation): void
 }
@@ -270,7 +272,9 @@ export class VNodeDriver {
     }
     if (!(entry.marks & MARK.evaluate) || Object.keys(this.#sums).length === 0) return
     const { run, vnode, term, generation } = this.grant
-    void this.#report(run, 'evaluated', { vnode, term, generation, step: entry.step, sums: this.#sums })
+    this.#report(run, 'evaluated', { vnode, term, generation, step: entry.step, sums: this.#sums }).catch((error: unknown) =>
+      this.#fail(error),
+    )
   }
 
   /** The snapshot is taken between two steps; hashing and storing it goes on in the background. */
@@ -332,12 +336,13 @@ export class VNodeDriver {
   async #fail(error: unknown): Promise<void> {
     if (this.#abort.signal.aborted) return
     const cause = toSwarmError(error, 'internal', `${this.grant.vnode} on ${this.grant.pnode}`)
-    if (!TOLD_BY_THE_HOST.has(cause.code)) {
+    const isTold = TOLD_BY_THE_HOST.has(cause.code) && (this.#isStarted || !cause.retryable)
+    if (!isTold) {
       const { vnode, term, generation } = this.grant
-      await this.#report(this.grant.run, 'failed', { vnode, term, generation, error: cause.toJSON() })
+      await this.#report(this.grant.run, 'failed', { vnode, term, generation, error: cause.toJSON() }).catch(this.#host.onError)
     }
     this.#abort.abort(cause)
-    await this.#host.compute.unload(this.#id).catch(ignoreLoss)
+    await this.#host.compute.unload(this.#id).catch(this.#host.onError)
   }
 }
 

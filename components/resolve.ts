@@ -1,6 +1,7 @@
 /** From a call of a definition to its spec and its reference: names looked up, options checked. */
 import { createHash } from 'node:crypto'
 import type { Json } from '../runtime/actor-system/actor-system.js'
+import { canonicalJson } from '../runtime/canonical-json.js'
 import { isSwarmError, SwarmError } from '../runtime/errors.js'
 import { describe, specOfCall } from './define.js'
 import type { Call, Options } from './define.js'
@@ -82,15 +83,6 @@ export function isJson(value: unknown, depth = 0): value is Json {
   const prototype: unknown = Object.getPrototypeOf(value)
   if (prototype !== null && Object.getPrototypeOf(prototype) !== null) return false
   return Object.values(value).every((item) => item === undefined || isJson(item, depth + 1))
-}
-
-/** JSON with sorted keys and without undefined: equal values give equal text. */
-export function canonicalJson(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map((item) => canonicalJson(item ?? null)).join(',')}]`
-  if (typeof value !== 'object' || value === null) return JSON.stringify(value)
-  const entries = Object.entries(value).filter(([, item]) => item !== undefined)
-  entries.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
-  return `{${entries.map(([key, item]) => `${JSON.stringify(key)}:${canonicalJson(item)}`).join(',')}}`
 }
 
 /** SHA-256 in hex over the canonical JSON of a definition: the same network, the same hash. */

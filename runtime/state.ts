@@ -35,7 +35,10 @@ export function encodeState(tensors: readonly StateTensor[]): Uint8Array {
   sorted.forEach(({ name, dtype, shape, values }, i) => {
     const isWhole = shape.length <= MAX_RANK && values.length === shape.reduce((a, b) => a * b, 1)
     const isTyped = values instanceof (dtype === 'float32' ? Float32Array : Int32Array)
-    invariant(isWhole && isTyped, () => `state tensor '${name}': ${values.length} ${values.constructor.name} for ${dtype} [${shape}]`)
+    invariant(
+      isWhole && isTyped,
+      () => `state tensor '${name}': ${values.length} ${values.constructor.name} for ${dtype} [${shape.join(',')}]`,
+    )
     if (i > 0 && sorted[i - 1].name === sorted[i].name) throw new SwarmError('internal', `two state tensors named '${sorted[i].name}'`)
     total += align8(4 + names[i].byteLength + 1 + 4 + 4 * shape.length) + align8(values.byteLength)
   })

@@ -30,7 +30,7 @@ export class Timetable {
 
   /** The entry at a position in 1 … totalPositions; marks are those that the definition gives: cut and end on the last step, evaluate on a step that is followed by an evaluation, and on that evaluation's last batch. */
   at(position: number): Entry {
-    if (position < 1 || position > this.totalPositions)
+    if (!Number.isInteger(position) || position < 1 || position > this.totalPositions)
       throw new SwarmError('internal', `no position ${position} of ${this.totalPositions}`)
     const { epochs, stepsPerEpoch, evaluationBatches, finalBatches } = this.#options
     const epoch = Math.min(Math.floor((position - 1) / this.#perEpoch), epochs - 1)
