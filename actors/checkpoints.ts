@@ -48,12 +48,23 @@ export async function writeManifest(
   return { manifest, ref: { key, generation, step, position } }
 }
 
-/** @throws `store.damaged`, `store.not-found`, `manifest.version` */
-export async function readManifest(store: ObjectStore, ref: ManifestRef): Promise<Manifest> {
+/**
+ * The manifest that the head names, checked against what the head says of it.
+ * @param vnodes those of the run, in graph order, where they are known
+ * @throws `store.damaged`, `store.not-found`, `manifest.version`
+ */
+export async function readManifest(store: ObjectStore, ref: ManifestRef, vnodes?: readonly string[]): Promise<Manifest> {
   const manifest = decodeManifest((await store.get(ref.key)).bytes, ref.key)
-  if (manifest.step !== ref.step || manifest.generation !== ref.generation) {
-    throw new SwarmError('store.damaged', { what: 'manifest of another step', where: ref.key, expected: ref.step, got: manifest.step })
+  const check = (what: string, expected: string | number, got: unknown) => {
+    if (got !== expected)
+      throw new SwarmError('store.damaged', { what: `manifest of another ${what}`, where: ref.key, expected, got: String(got) })
   }
+  check('run', ref.key.split('/')[1], manifest.run)
+  check('step', ref.step, manifest.step)
+  check('position', ref.position, manifest.position)
+  check('generation', ref.generation, manifest.generation)
+  const names = Array.isArray(manifest.vnodes) ? manifest.vnodes.map(({ vnode }) => vnode).join(', ') : 'no VNodes'
+  if (vnodes) check('network', vnodes.join(', '), names)
   return manifest
 }
 

@@ -141,6 +141,13 @@ export class PNodeHost {
   /** Makes this PNode the owner. The restore goes on after the turn: calls are short. */
   async #onGrant({ ref }: ActorContext, signed: SignedGrant): Promise<void> {
     const grant = verifyGrant(signed, this.#options.controlKey)
+    if (grant.pnode !== this.pnode || `${grant.run}/${grant.vnode}` !== ref.id) {
+      throw new SwarmError('grant.refused', {
+        what: 'grant for somebody else',
+        expected: `${ref.id} on ${this.pnode}`,
+        got: `${grant.run}/${grant.vnode} on ${grant.pnode}`,
+      })
+    }
     const current = this.#drivers.get(ref.id)
     if (current && (current.grant.generation > grant.generation || current.grant.term >= grant.term)) return
     await this.#stop(ref.id)

@@ -119,6 +119,8 @@ class RunOwner {
   /** A VNode's state after a cut is in the store. */
   async committed(commit: Commit): Promise<void> {
     if (!this.#isCurrent(commit) || commit.step <= (this.#manifest?.step ?? 0)) return
+    // The last cut may be on its way together with the one before it; its states may be stored first.
+    if ((this.#commits.get(commit.vnode)?.step ?? 0) > commit.step) return
     for (const [vnode, other] of this.#commits) if (other.step < commit.step) this.#commits.delete(vnode)
     this.#commits.set(commit.vnode, commit)
     const all = this.#network.vnodes.map(({ id }) => this.#commits.get(id))
@@ -242,7 +244,11 @@ class RunOwner {
     this.#manifest = undefined
     for (const ref of next.manifests) {
       try {
-        this.#manifest = await readManifest(this.#options.store, ref)
+        this.#manifest = await readManifest(
+          this.#options.store,
+          ref,
+          this.#network.vnodes.map(({ id }) => id),
+        )
         break
       } catch (error) {
         if (!isSwarmError(error, 'store.damaged', 'store.not-found')) throw error

@@ -179,8 +179,10 @@ export class SourceDriver {
       entry.step - this.#cutStep >= everySteps ||
       entry.position - this.#cut >= Math.ceil(maxAhead / 2) ||
       atSteps?.has(entry.step)
+    // An evaluation has no place for a cut: without one here, retention would end before the next step, whatever completes.
+    const isLastChance = entry.position + this.#timetable.evaluationsAfter(entry.step) + 1 > this.#cut + maxAhead
     if (this.#isPausing && !(marks & MARK.end)) marks |= MARK.pause | MARK.cut
-    else if (isDue && !isOpen) marks |= MARK.cut
+    else if ((isDue && !isOpen) || isLastChance) marks |= MARK.cut
     if (marks & MARK.cut) {
       this.#cut = entry.position
       this.#cutStep = entry.step

@@ -163,7 +163,7 @@ class LocalRun implements Run {
   readonly result: Promise<RunResult>
   readonly #options: RunOptions
   readonly #internals: Internals
-  readonly #store: ObjectStore
+  #store: ObjectStore
   readonly #clock: Clock
   readonly #abort = new AbortController()
   /** Resolves when there are events to read; never rejects. */
@@ -217,6 +217,7 @@ class LocalRun implements Run {
         if (!this.#internals.pool) await pool.close()
       }
     } finally {
+      await this.#settle()
       await lock?.release()
     }
   }
@@ -296,6 +297,14 @@ class LocalRun implements Run {
       if (signal?.aborted) pause()
       else signal?.addEventListener('abort', pause, { once: true })
     }
+  }
+
+  /** Waits for what is still being written, before another process may begin; `history` and `model` read on. */
+  async #settle(): Promise<void> {
+    const { store = DEFAULT_STORE } = this.#options
+    if (typeof store !== 'string') return
+    await this.#store.close()
+    this.#store = openStore(store)
   }
 
   /** One process at a time works on a run in a folder; the operating system says whether it still lives. */

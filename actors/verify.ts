@@ -2,7 +2,7 @@
 import { datasetFromShards, shardKey } from '../components/datasets/index.js'
 import { canonicalJson } from '../runtime/canonical-json.js'
 import { SwarmError, isSwarmError } from '../runtime/errors.js'
-import { keys, type Manifest } from '../runtime/head.js'
+import { decodeManifest, keys, type Manifest } from '../runtime/head.js'
 import { readHead } from '../runtime/head-store.js'
 import { memoryStore } from '../runtime/object-store/memory-store.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
@@ -100,10 +100,8 @@ export async function diffRuns(store: ObjectStore, first: string, second: string
 
 /** A manifest and its states, read before the replay lets them go. */
 async function readKept(store: ObjectStore, key: string): Promise<Manifest> {
-  const [, run, , name] = key.split('/')
-  const [generation, step] = name.split('-').map(Number)
-  const manifest = await readManifest(store, { key, generation, step, position: 0 })
-  for (const { hash } of manifest.vnodes) await store.put(`kept/${hash}`, (await store.get(keys.blob(run, hash))).bytes)
+  const manifest = decodeManifest((await store.get(key)).bytes, key)
+  for (const { hash } of manifest.vnodes) await store.put(`kept/${hash}`, (await store.get(keys.blob(manifest.run, hash))).bytes)
   return manifest
 }
 

@@ -18,8 +18,8 @@ model.compile({ optimizer: tf.train.adam(1e-3), loss: 'categoricalCrossentropy' 
 const steps = mode === 'fixed' ? 32 : 4
 const xs = tf.randomUniform([BATCH * steps, 784])
 const ys = tf.oneHot(tf.randomUniform([BATCH * steps], 0, 10, 'int32'), 10)
-await model.fit(xs.slice(0, BATCH), ys.slice(0, BATCH), { epochs: 1, batchSize: BATCH, verbose: 0 })
+await model.fit(xs.slice(0, BATCH), ys.slice(0, BATCH), { epochs: 1, batchSize: BATCH })
 const started = performance.now()
-await model.fit(xs, ys, { epochs: 1, batchSize: BATCH, verbose: 0 })
+await model.fit(xs, ys, { epochs: 1, batchSize: BATCH })
 const samplesPerSecond = (steps * BATCH * 1000) / (performance.now() - started)
 process.stdout.write(`${JSON.stringify({ samplesPerSecond })}\n`)

@@ -1,0 +1,116 @@
+import test from 'ava'
+import { isSwarmError } from '../../runtime/errors.js'
+import {
+  type Head,
+  KEPT_MANIFESTS,
+  type Manifest,
+  type ManifestRef,
+  advanced,
+  claimed,
+  decodeHead,
+  decodeManifest,
+  encodeRecord,
+  firstHead,
+  keys,
+  placed,
+  rolledBack,
+} from '../../runtime/head.js'
+
+const ref = (step: number, generation = 1): ManifestRef => ({
+  key: keys.manifest('r1', generation, step),
+  generation,
+  step,
+  position: step + 2,
+})
+const MANIFEST: Manifest = {
+  v: 1,
+  run: 'r1',
+  generation: 2,
+  step: 10,
+  position: 12,
+  computeClass: 'wasm',
+  vnodes: [{ vnode: 'dense', hash: 'ab', sizeBytes: 64 }],
+}
+const HEAD = advanced(placed(claimed(firstHead('r1')), [{ vnode: 'dense', pnode: 'p1' }]), ref(10))
+const text = (value: string): Uint8Array => new TextEncoder().encode(value)
+
+test('the formats have not changed', (t) => {
+  t.is(
+    new TextDecoder().decode(encodeRecord(HEAD)),
+    '{"counters":{"moves":0,"stepsReplayed":0},"directory":{"dense":{"pnode":"p1","term":1}},"generation":1,' +
+      '"manifests":[{"generation":1,"key":"runs/r1/checkpoints/1-10","position":12,"step":10}],' +
+      '"run":"r1","status":"running","termCounter":1,"v":1,"writer":1}\n',
+  )
+  t.is(
+    new TextDecoder().decode(encodeRecord(MANIFEST)),
+    '{"computeClass":"wasm","generation":2,"position":12,"run":"r1","step":10,"v":1,"vnodes":[{"hash":"ab","sizeBytes":64,"vnode":"dense"}]}\n',
+  )
+  t.deepEqual([keys.head('r1'), keys.definition('r1'), keys.blob('r1', 'ab')], ['runs/r1/head', 'runs/r1/definition', 'runs/r1/blobs/ab'])
+})
+
+test('what was encoded is decoded', (t) => {
+  t.deepEqual(decodeHead(encodeRecord(HEAD), 'k'), HEAD)
+  t.deepEqual(decodeManifest(encodeRecord(MANIFEST), 'k'), MANIFEST)
+})
+
+test('a record that is cut short is refused, at every length, with its key', (t) => {
+  const bytes = encodeRecord(HEAD)
+  // Without its last byte, a line feed, it is whole.
+  t.deepEqual(decodeHead(bytes.subarray(0, -1), 'k'), HEAD)
+  for (let length = 0; length < bytes.byteLength - 1; length++)
+    t.throws(() => decodeHead(bytes.subarray(0, length), 'runs/r1/head'), { code: 'store.damaged', message: /runs\/r1\/head/ })
+})
+
+test('another version is refused by name, and bytes that are no record never crash the reader', (t) => {
+  for (const v of [0, 2, '1', undefined]) {
+    t.throws(() => decodeHead(encodeRecord({ ...HEAD, v } as unknown as Head), 'k'), { code: 'head.version' })
+    t.throws(() => decodeManifest(encodeRecord({ ...MANIFEST, v } as unknown as Manifest), 'k'), { code: 'manifest.version' })
+  }
+  for (const value of ['null', '7', '[]', '"x"', '\xff', '{']) {
+    const error = t.throws(() => decodeHead(text(value), 'k'))
+    t.true(isSwarmError(error, 'store.damaged', 'head.version'))
+  }
+})
+
+test('terms are drawn from one counter that only grows, through rollbacks too', (t) => {
+  const moves = [
+    { vnode: 'b', pnode: 'p2' },
+    { vnode: 'a', pnode: 'p1' },
+  ]
+  const first = placed(firstHead('r1'), moves)
+  t.deepEqual(first.directory, { b: { pnode: 'p2', term: 1 }, a: { pnode: 'p1', term: 2 } })
+  const again = placed(rolledBack(placed(first, [moves[0]])), moves)
+  t.deepEqual([again.directory.b.term, again.directory.a.term, again.termCounter, again.generation], [4, 5, 5, 2])
+  t.deepEqual(firstHead('r1').directory, {})
+  t.is(first.directory.b.term, 1)
+})
+
+test('a claim raises the writer and changes nothing else', (t) => {
+  t.deepEqual(claimed(HEAD), { ...HEAD, writer: HEAD.writer + 1 })
+})
+
+test('the newest manifests are kept, newest first', (t) => {
+  const head = [1, 2, 3, 4, 5].reduce((head, step) => advanced(head, ref(step)), firstHead('r1'))
+  t.deepEqual(
+    head.manifests.map(({ step }) => step),
+    [5, 4, 3],
+  )
+  t.is(head.manifests.length, KEPT_MANIFESTS)
+})
+
+test('a manifest never goes back, and never comes from another generation', (t) => {
+  for (const wrong of [ref(10), ref(9), ref(11, 2), ref(11, 0)]) t.throws(() => advanced(HEAD, wrong), { code: 'internal', message: /r1/ })
+  const back = rolledBack(HEAD)
+  t.throws(() => advanced(back, ref(11, 1)), { code: 'internal' })
+  t.deepEqual(
+    advanced(back, ref(11, 2)).manifests.map(({ generation }) => generation),
+    [2, 1],
+  )
+})
+
+test('a rollback goes to the newest usable manifest, or to the seed, and nobody owns anything then', (t) => {
+  const head = { ...advanced(HEAD, ref(20)), status: 'failed' as const }
+  const back = rolledBack(head, ({ step }) => step !== 20)
+  t.deepEqual([back.manifests.map(({ step }) => step), back.generation, back.status, back.directory], [[10], 2, 'running', {}])
+  t.deepEqual(rolledBack(head, () => false).manifests, [])
+})

@@ -1,0 +1,55 @@
+/** Layers that keep, as their own state, a hash chain over everything that their VNode consumed in training. */
+import { createHash } from 'node:crypto'
+import { defineBlock, tf } from 'swarmgrad'
+
+const module = import.meta.url
+
+/** Eight int32: the SHA-256 over the chain so far, the step, and the bytes of each input in order. */
+function next(chain: tf.Tensor, step: number, inputs: readonly tf.Tensor[]): tf.Tensor {
+  const hash = createHash('sha256').update(Int32Array.from(chain.dataSync())).update(Int32Array.of(step))
+  for (const input of inputs) hash.update(Float32Array.from(input.dataSync()))
+  const digest = hash.digest()
+  return tf.tensor1d(
+    Array.from({ length: 8 }, (_, i) => digest.readInt32LE(4 * i)),
+    'int32',
+  )
+}
+
+/** The identity. */
+export const chained = defineBlock({
+  module,
+  name: 'chained',
+  shape: (input) => [...input],
+  state: () => ({ chain: tf.zeros([8], 'int32') }),
+  forward(_parameters, x, { training, step, state }) {
+    if (training) state.chain = next(state.chain, step, [x])
+    return x.clone()
+  },
+})
+
+/** The sum of its inputs. */
+export const chainedSum = defineBlock({
+  module,
+  name: 'chained-sum',
+  arity: 'many',
+  shape: (input) => [...input],
+  state: () => ({ chain: tf.zeros([8], 'int32') }),
+  forward(_parameters, _x, { training, step, state }, _options, xs) {
+    if (training) state.chain = next(state.chain, step, xs)
+    return tf.addN([...xs])
+  },
+})
+
+/** The identity, until step `at`: then it throws, or computes for ever. */
+export const failing = defineBlock<{ at: number; how: 'throws' | 'hangs' }>({
+  module,
+  name: 'failing',
+  shape: (input) => [...input],
+  forward(_parameters, x, { training, step }, { at, how }) {
+    if (training && step === at) {
+      if (how === 'throws') throw new Error('on purpose')
+      for (;;);
+    }
+    return x.clone()
+  },
+})

@@ -1,0 +1,145 @@
+/** A run with everything that can go wrong drawn from a seed. */
+import { systemClock } from '../../runtime/clock.js'
+import { RandomStream } from '../../runtime/random.js'
+import { inlinePool } from '../../runtime/compute/inline-compute.js'
+import { computePool } from '../../runtime/compute/thread-compute.js'
+import type { ComputePool } from '../../runtime/compute/compute.js'
+import { memoryBroker } from '../../runtime/tensor-bus/memory-bus.js'
+import type { LocalSwarm } from '../../actors/local-swarm.js'
+import { local, type Run, type RunResult, train } from '../../actors/train.js'
+import { type BusChaos, chaoticBus } from './chaotic-bus.js'
+import { branching, chain, chainsOf, openObjects, TOTAL_STEPS, TRAINING, watchedStore } from './small-runs.js'
+
+export const MACHINES = new URL('../../components/vnode-machine.js', import.meta.url)
+
+export type NetworkName = 'chain' | 'branching'
+export const networks = { chain, branching } as const
+
+/** What is killed when some VNode first applies a step. */
+export interface Kill {
+  readonly step: number
+  readonly what: 'pnode' | 'worker' | 'all-pnodes' | 'all-workers'
+  /** Inside the observation, that is in the middle of a driver's work; else in a later turn. */
+  readonly isAtOnce: boolean
+}
+
+export interface ChaosPlan {
+  readonly seed: number
+  readonly network: NetworkName
+  readonly pnodes: number
+  readonly window: number
+  readonly threads: boolean
+  readonly returnMs: number
+  readonly everySteps: number
+  readonly bus: BusChaos
+  /** Writes to the store take up to so long, each another time. */
+  readonly storeMs: number
+  readonly kills: readonly Kill[]
+}
+
+/** What is left of a run that has ended. */
+export interface Outcome {
+  readonly hash: string | undefined
+  readonly chains: { readonly [vnode: string]: string }
+  readonly result: RunResult
+}
+
+export function planOf(seed: number): ChaosPlan {
+  const stream = new RandomStream(seed, 'plan')
+  const pick = <T>(...choices: readonly T[]): T => choices[stream.below(choices.length)]
+  return {
+    seed,
+    network: pick('chain', 'branching'),
+    pnodes: 1 + stream.below(5),
+    window: pick(1, 2, 8),
+    // A thread that is lost costs a second of computing until there is another.
+    threads: stream.below(4) === 0,
+    returnMs: pick(1, 20, 150),
+    everySteps: pick(3, 7, 11),
+    bus: { lost: pick(0, 0.003, 0.01), doubled: pick(0, 0.1, 0.5), delayed: pick(0, 0.2, 0.7), delayMs: pick(1, 5, 20) },
+    storeMs: pick(0, 0, 10, 60),
+    kills: Array.from({ length: 1 + stream.below(6) }, () => ({
+      step: 1 + stream.below(TOTAL_STEPS),
+      what: pick('pnode', 'pnode', 'worker', 'worker', 'all-pnodes', 'all-workers'),
+      isAtOnce: stream.below(2) === 0,
+    })),
+  }
+}
+
+/** Nothing goes wrong. */
+export async function undisturbed(name: NetworkName): Promise<Outcome> {
+  const { store } = openObjects()
+  return outcomeOf(train(networks[name], TRAINING, { on: local({ pnodes: 2, threads: false }), store }, { id: 'undisturbed' }), store)
+}
+
+/** Carries a plan out. @throws with the plan if it is not done after `limitMs` */
+export async function withChaos(plan: ChaosPlan, pools: { readonly inline: ComputePool; readonly threads: ComputePool }, limitMs = 45_000) {
+  const { seed, pnodes, window, threads, returnMs, everySteps } = plan
+  const delays = new RandomStream(seed, 'store')
+  const store = watchedStore(openObjects().store, async (_key, when) => {
+    if (plan.storeMs > 0 && when === 'before') await systemClock.sleep(delays.below(plan.storeMs))
+  })
+  const left = plan.kills.toSorted((a, b) => a.step - b.step)
+  const stream = new RandomStream(seed, 'kills')
+  let swarm: LocalSwarm | undefined
+  let furthest = 0
+  const kill = ({ what }: Kill) => {
+    const candidates = swarm!.busyPNodes.length > 0 ? swarm!.busyPNodes : swarm!.pnodes
+    const victims = what.startsWith('all') ? swarm!.pnodes : candidates.slice(stream.below(candidates.length)).slice(0, 1)
+    for (const victim of victims) {
+      if (what.endsWith('workers') || what === 'worker') swarm!.killWorker(victim)
+      else swarm!.killPNode(victim).catch(() => undefined)
+    }
+  }
+  const run = train(
+    networks[plan.network],
+    TRAINING,
+    { on: local({ pnodes, window, threads, returnMs }), store, checkpoint: { everySteps } },
+    {
+      id: `chaos-${seed}`,
+      // Names of PNodes are unique in a pool.
+      pool: renamed(threads ? pools.threads : pools.inline, `seed-${seed}-${crypto.randomUUID()}-`),
+      connect: chaoticBus(memoryBroker().connect, seed, plan.bus),
+      onSwarm: (started) => (swarm = started),
+      onObservation(observation) {
+        if (observation.type !== 'applied') return
+        furthest = Math.max(furthest, observation.entry.step)
+        while (swarm && left.length > 0 && left[0].step <= furthest) {
+          const next = left.shift()!
+          if (next.isAtOnce) kill(next)
+          else setImmediate(() => kill(next))
+        }
+      },
+    },
+  )
+  const limit = new AbortController()
+  const tooLong = new Promise<never>((_resolve, reject) => {
+    const timer = setTimeout(() => {
+      const vnodes = JSON.stringify(swarm?.monitor.vnodes())
+      reject(new Error(`not done after ${limitMs} ms: ${JSON.stringify(plan)}; ${swarm?.monitor.step} of ${TOTAL_STEPS} steps; ${vnodes}`))
+    }, limitMs)
+    limit.signal.addEventListener('abort', () => clearTimeout(timer))
+  })
+  try {
+    return await Promise.race([outcomeOf(run, store), tooLong])
+  } finally {
+    limit.abort()
+  }
+}
+
+/** The pools that runs of one test file share, since a thread is slow to start. */
+export function openPools() {
+  const inline = inlinePool({ machines: MACHINES })
+  const threads = computePool({ machines: MACHINES })
+  return { inline, threads, close: async () => void (await Promise.all([inline.close(), threads.close()])) }
+}
+
+/** A pool as it is, its computes under other names. The runs that share it do not close it. */
+export function renamed(pool: ComputePool, prefix: string): ComputePool {
+  return { compute: (name) => pool.compute(`${prefix}${name}`), close: async () => undefined }
+}
+
+async function outcomeOf(run: Run, store: Parameters<typeof chainsOf>[0]): Promise<Outcome> {
+  const result = await run.result
+  return { hash: result.hash, chains: await chainsOf(store, run.id), result }
+}
