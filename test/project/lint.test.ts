@@ -43,6 +43,7 @@ const PLANTED: readonly Planted[] = [
   direction('test/conformance/d11.ts', '../support/x.js'),
   direction('test/conformance/d12.ts', '../../components/x.js'),
   direction('examples/d13.ts', '../actors/x.js'),
+  direction('actors/own-name.ts', 'swarmgrad'),
   { file: 'runtime/d14.ts', code: `export const f = () => import('../actors/x.js')\n`, rules: ['swarmgrad(imports)'] },
   { file: 'runtime/d15.ts', code: `import type { x } from '../actors/x.js'\nexport type Y = typeof x\n`, rules: ['swarmgrad(imports)'] },
   { file: 'runtime/d16.ts', code: `export { x } from '../actors/x.js'\n`, rules: ['swarmgrad(imports)'] },
@@ -105,7 +106,7 @@ const PLANTED: readonly Planted[] = [
     rules: ['typescript(consistent-type-imports)'],
   },
   { file: 'actors/print.ts', code: `export const f = () => console.log('hello')\n`, rules: ['eslint(no-console)'] },
-  { file: 'actors/long.ts', code: 'export {}\n'.repeat(401), rules: ['eslint(max-lines)'] },
+  { file: 'actors/long.ts', code: `export const x = 1\n${'// a line\n'.repeat(401)}`, rules: ['eslint(max-lines)'] },
 ]
 
 /** What the planted files import, so that types are known. */
