@@ -124,6 +124,17 @@ export class LocalSwarm {
     await call<'Placement', 'leave'>(this.#system, actor.placement, 'leave', { pnode, reason })
   }
 
+  /** Takes a PNode for lost although it lives on, as after a partition of the network: its terms are over, and it does not know. */
+  async giveUp(pnode: string, reason = 'not heard of'): Promise<void> {
+    await call<'Placement', 'leave'>(this.#system, actor.placement, 'leave', { pnode, reason })
+  }
+
+  /** Deactivates the actor of a VNode, as an actor system does with idle ones. */
+  async deactivate(vnode: string): Promise<void> {
+    const pnode = this.monitor.vnodes().find((view) => view.vnode === vnode)?.pnode
+    if (pnode !== undefined) await this.#system.deactivate(actor.vnode(pnode, this.#options.run, vnode))
+  }
+
   /** Ends the compute worker of a PNode; the PNode lives on with the spare. */
   killWorker(pnode: string, reason = 'killed'): void {
     this.#hosts.get(pnode)?.killWorker(reason)

@@ -182,7 +182,7 @@ export class PNodeHost {
       clock,
       onError: this.#report,
       observe: (observation) => {
-        if (observation.type === 'applied') this.#busyMs += observation.metrics.milliseconds ?? 0
+        if (observation.type === 'applied') this.#busyMs += observation.busyMs
         observe(observation)
       },
       report: (run, method, argument, signal) =>

@@ -42,6 +42,8 @@ export interface Failure {
   readonly term: number
   readonly generation: number
   readonly error: ErrorRecord
+  /** The step that was being applied, if one was. */
+  readonly step?: number
 }
 
 /** What happened on a host, for progress displays, metrics and benchmarks. */
@@ -61,6 +63,8 @@ export type Observation =
       readonly term: number
       readonly pnode: string
       readonly entry: Entry
+      /** How long the compute worked on it, in ms. */
+      readonly busyMs: number
       readonly metrics: { readonly [name: string]: number }
     }
   | { readonly type: 'dropped'; readonly run: string; readonly vnode: string; readonly reason: string }

@@ -47,6 +47,8 @@ class RunOwner {
   #commits = new Map<string, Commit>()
   readonly #evaluations = new Map<number, Map<string, Evaluated['sums']>>()
   #history: HistoryRow[]
+  /** The step at which a VNode hung last. */
+  readonly #hung = new Map<string, number>()
   readonly #echo: HeadEcho
   /** The newest loss: the terms of the VNodes, and when it was heard of. */
   #loss: { readonly key: string; readonly atMs: number } | undefined
@@ -176,7 +178,7 @@ class RunOwner {
     if (!this.#isCurrent(failure)) return
     const { vnode, error } = failure
     if (error.code === 'checkpoint.damaged' || error.code === 'store.damaged') return this.#rollBack(error.message)
-    if (error.retryable)
+    if (error.retryable && !this.#hangsAgain(failure))
       return this.hostLost({
         pnode: this.head.directory[vnode].pnode,
         what: 'worker',
@@ -184,6 +186,14 @@ class RunOwner {
         vnodes: [`${this.#run}/${vnode}`],
       })
     await this.#fail(error)
+  }
+
+  /** A step that hung on one host may have been the host's fault; one that hangs twice is its own (PROTOCOL.md rule 15). */
+  #hangsAgain({ vnode, error, step }: Failure): boolean {
+    if (error.code !== 'compute.hung' || step === undefined) return false
+    const before = this.#hung.get(vnode)
+    this.#hung.set(vnode, step)
+    return before === step
   }
 
   /** Recovery one: the VNodes of a lost PNode, or of its lost worker, are placed anew and restore from the newest manifest. */

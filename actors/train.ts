@@ -2,10 +2,11 @@
 import { resolve as resolvePath } from 'node:path'
 import { type Dataset, datasetFromShards, shardKey } from '../components/datasets/index.js'
 import type { Network } from '../components/network.js'
-import { type Clock, systemClock } from '../runtime/clock.js'
+import { type Clock, keepAlive, systemClock } from '../runtime/clock.js'
 import type { ComputePool } from '../runtime/compute/compute.js'
 import { SwarmError, isSwarmError, toSwarmError } from '../runtime/errors.js'
 import { type FileLock, tryLock } from '../runtime/object-store/file-lock.js'
+import { fileError } from '../runtime/object-store/file-error.js'
 import { fileStore } from '../runtime/object-store/file-store.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import { readHead } from '../runtime/head-store.js'
@@ -207,6 +208,8 @@ class LocalRun implements Run {
 
   async #live(open: (store: ObjectStore) => Promise<{ definition: RunDefinition; dataset: Dataset }>): Promise<RunResult> {
     const lock = await this.#lock()
+    // When everything is lost, all that is left is waiting: no reason for the process to end.
+    const letGo = keepAlive()
     try {
       const { definition, dataset } = await open(this.#store)
       const on = this.#options.on ?? local()
@@ -219,6 +222,7 @@ class LocalRun implements Run {
     } finally {
       await this.#settle()
       await lock?.release()
+      letGo()
     }
   }
 
@@ -311,7 +315,10 @@ class LocalRun implements Run {
   async #lock(): Promise<FileLock | undefined> {
     const { store = DEFAULT_STORE } = this.#options
     if (typeof store !== 'string') return undefined
-    const result = await tryLock(runLockPath(store, this.id))
+    const path = runLockPath(store, this.id)
+    const result = await tryLock(path).catch((error: unknown) => {
+      throw fileError(error, path)
+    })
     if ('release' in result) return result
     throw new SwarmError('run.busy', {
       what: `run ${this.id} is under way in another process`,

@@ -44,13 +44,7 @@ export interface VNodeDriverOptions {
 /** Frames that wait unread at one VNode; credits keep the true number near its window. */
 const INBOX_CAPACITY = 4_096
 /** Errors that mean the loss of more than this VNode: whoever lost it tells. */
-const TOLD_BY_THE_HOST: ReadonlySet<ErrorCode> = new Set([
-  'compute.lost',
-  'compute.hung',
-  'compute.not-loaded',
-  'compute.closed',
-  'bus.closed',
-])
+const TOLD_BY_THE_HOST: ReadonlySet<ErrorCode> = new Set(['compute.lost', 'compute.not-loaded', 'compute.closed', 'bus.closed'])
 /** How often what may have been lost is asked for again, in ms. */
 const TICK_MS = 250
 
@@ -247,7 +241,7 @@ export class VNodeDriver {
     const { run, vnode, term, generation, pnode } = this.grant
     const header = { kind: 'output', ...entry, run, vnode, term, generation } as const
     try {
-      const { frame, metrics } = await this.#host.compute.apply(this.#id, {
+      const { frame, metrics, busyMs } = await this.#host.compute.apply(this.#id, {
         step: entry.step,
         evaluation: entry.evaluation,
         inputs,
@@ -256,10 +250,10 @@ export class VNodeDriver {
       if (this.#abort.signal.aborted) return
       if (entry.evaluation === 0) this.#digests.push(crc32(decodeFrame(frame).output.bytes))
       else this.#evaluate(entry, metrics)
-      this.#host.observe({ type: 'applied', run, vnode, term, pnode, entry, metrics })
+      this.#host.observe({ type: 'applied', run, vnode, term, pnode, entry, busyMs, metrics })
       this.#handle({ type: 'applied', position: entry.position, ref: frame })
     } catch (error) {
-      await this.#fail(error)
+      await this.#fail(error, entry.step)
     }
   }
 
@@ -333,13 +327,15 @@ export class VNodeDriver {
   }
 
   /** Stops this VNode. A lost worker is the PNode's to tell; everything else goes to the run's owner. */
-  async #fail(error: unknown): Promise<void> {
+  async #fail(error: unknown, step?: number): Promise<void> {
     if (this.#abort.signal.aborted) return
     const cause = toSwarmError(error, 'internal', `${this.grant.vnode} on ${this.grant.pnode}`)
     const isTold = TOLD_BY_THE_HOST.has(cause.code) && (this.#isStarted || !cause.retryable)
     if (!isTold) {
       const { vnode, term, generation } = this.grant
-      await this.#report(this.grant.run, 'failed', { vnode, term, generation, error: cause.toJSON() }).catch(this.#host.onError)
+      await this.#report(this.grant.run, 'failed', { vnode, term, generation, error: cause.toJSON(), ...(step && { step }) }).catch(
+        this.#host.onError,
+      )
     }
     this.#abort.abort(cause)
     await this.#host.compute.unload(this.#id).catch(this.#host.onError)

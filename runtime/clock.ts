@@ -8,6 +8,12 @@ export interface Clock {
   sleep(delayMs: number, signal?: AbortSignal): Promise<void>
 }
 
+/** Keeps the process alive until the returned function is called: timers of a `Clock` do not. */
+export function keepAlive(): () => void {
+  const timer = setInterval(() => {}, 2 ** 30)
+  return () => clearInterval(timer)
+}
+
 /** The machine's clock: the one place in the lower layers that reads it. */
 export const systemClock: Clock = {
   now: () => performance.timeOrigin + performance.now(),

@@ -15,6 +15,8 @@ export interface ApplyResult {
   /** The encoded output frame, in a buffer (shared memory where the host has threads) that nobody writes again. */
   readonly frame: Uint8Array
   readonly metrics: { readonly [name: string]: number }
+  /** How long the machine worked on it, in ms: for load figures. */
+  readonly busyMs: number
 }
 
 /** Why a `Compute` lost its worker. */

@@ -2,6 +2,7 @@
  * The part that a worker thread and the calling thread share: the loaded machines of one worker by id, and what each
  * request does to them. It knows no threads, no deadlines and no queue: its caller executes one request at a time.
  */
+import { systemClock } from '../clock.js'
 import { toSwarmError, SwarmError, type ErrorRecord } from '../errors.js'
 import { decodeFrame, encodeFrame, type Frame } from '../frame.js'
 import type { ApplyRequest, ApplyResult } from './compute.js'
@@ -89,11 +90,12 @@ export class MachineHost {
       return failure(error, place, false)
     }
     try {
+      const startedMs = systemClock.now()
       const { output, metrics } = machine.apply({ step: request.step, evaluation: request.evaluation, inputs })
       const checked = checkMetrics(metrics, place)
       const { labels, batch } = inputs[0]
       const frame = encodeFrame({ header: request.header, output, labels, batch }, this.#shared)
-      return { ok: true, value: { frame, metrics: checked } }
+      return { ok: true, value: { frame, metrics: checked, busyMs: systemClock.now() - startedMs } }
     } catch (error) {
       this.#drop(id)
       return failure(error, place, true)

@@ -107,14 +107,16 @@ const STEPS: Record<string, Body> = {
     await compute.load('a', PLAIN, undefined)
     const inputs = [inputFrame(3, { vnode: 'left' }), inputFrame(3, { vnode: 'right-hand' })]
     const request = trainingStep(3, inputs)
-    const { frame, metrics } = await compute.apply('a', request)
+    const result = await compute.apply('a', request)
+    const { frame, metrics } = result
+    assert.ok(result.busyMs >= 0)
     const decoded = decodeFrame(frame)
     const first = decodeFrame(inputs[0])
     assert.deepEqual(decoded.header, request.header)
     assert.equal(hex(decoded.labels.bytes), hex(first.labels.bytes), 'labels')
     assert.equal(decoded.batch, first.batch)
     assert.deepEqual(decoded.output.shape, [4, 1])
-    assert.equal(outputOf({ frame, metrics }), (await oracle(PLAIN)).apply(request))
+    assert.equal(outputOf(result), (await oracle(PLAIN)).apply(request))
     assert.equal(metrics.samples, 4)
   },
 

@@ -1,0 +1,80 @@
+/** `swarmgrad check`. */
+import { compileNetwork, DEFAULT_TRAINING } from '../../actors/prepare.js'
+import { demandOf } from '../../actors/run.js'
+import type { RunDefinition } from '../../actors/run-definition.js'
+import type { NetworkDefinition, TrainingDefinition, VNodeDefinition } from '../../components/definition.js'
+import { predsim } from '../../components/rules/index.js'
+import type { CommandContext } from '../command.js'
+import { makePlan } from '../definition.js'
+import { EXIT, type ExitStatus } from '../exit.js'
+import { count, shape, size } from '../view/format.js'
+import { layersOf, shapesOf } from '../view/graph.js'
+import { table } from '../view/table.js'
+
+export async function check(context: CommandContext, file: string | undefined): Promise<ExitStatus> {
+  const { output, settings, configured } = context
+  const { network: written, training } = await makePlan(file, { settings, configured })
+  const rule = training.rule ?? predsim()
+  const batchSize = training.batchSize ?? DEFAULT_TRAINING.batchSize
+  const { network } = (await compileNetwork(written, rule)) as { network: NetworkDefinition }
+  const memoryOf = (vnode: VNodeDefinition) =>
+    demandOf(vnode, { training: { batchSize } as TrainingDefinition } as RunDefinition).memoryBytes
+  for (const vnode of network.vnodes) {
+    const { id, inputs, inputShapes, outputShape, hasHead, parameters, cost, layers } = vnode
+    output.record({
+      type: 'vnode',
+      vnode: id,
+      inputs,
+      inputShapes,
+      outputShape,
+      layers: layers.map(({ id: name, layer, inputShapes, outputShape }) => ({
+        name,
+        layer: layer.name,
+        options: layer.options,
+        inputShapes,
+        outputShape,
+      })),
+      hasHead,
+      parameters,
+      multiplyAdds: cost,
+      memoryBytes: memoryOf(vnode),
+    })
+  }
+  const total = (of: (vnode: VNodeDefinition) => number) => network.vnodes.reduce((sum, vnode) => sum + of(vnode), 0)
+  const parameters = total((vnode) => vnode.parameters)
+  const { input, target, output: answer } = network
+  output.record({
+    type: 'network',
+    input,
+    target,
+    output: answer,
+    rule: rule.name,
+    batchSize,
+    vnodes: network.vnodes.length,
+    parameters,
+    memoryBytes: total(memoryOf),
+  })
+  const rows = network.vnodes.map((vnode) => [
+    vnode.id,
+    vnode.inputs.join(', '),
+    shapesOf(vnode),
+    layersOf(vnode),
+    vnode.hasHead ? 'learns' : '',
+    count(vnode.parameters),
+    size(memoryOf(vnode)),
+  ])
+  const columns = [
+    { title: 'VNode' },
+    { title: 'reads' },
+    { title: 'shapes' },
+    { title: 'layers' },
+    { title: 'head' },
+    { title: 'parameters', align: 'right' },
+    { title: 'memory', align: 'right' },
+  ] as const
+  const goal = target.kind === 'categorical' ? `${target.classes} classes` : `${target.size} numbers`
+  output.result(`input ${shape(input)} → ${goal}, learnt by ${rule.name}, answered by ${answer}; batches of ${batchSize}\n`)
+  output.result(table(columns, rows, output.style))
+  output.result(`\n${network.vnodes.length} VNodes, ${count(parameters)} parameters without the heads', ${size(total(memoryOf))}`)
+  return EXIT.done
+}

@@ -1,0 +1,38 @@
+/** `swarmgrad explain`: the last decision about a VNode, with what was weighed. */
+import type { RunEvent } from '../../actors/events.js'
+import { readDefinition } from '../../actors/run-definition.js'
+import { suggest } from '../../components/suggest.js'
+import { SwarmError } from '../../runtime/errors.js'
+import type { CommandContext } from '../command.js'
+import { EXIT, type ExitStatus } from '../exit.js'
+import { lastEvent } from '../read-run.js'
+import { findRun, storeAt } from '../run-list.js'
+import { dateAndTime } from '../view/format.js'
+import { table } from '../view/table.js'
+
+type Placed = RunEvent & { type: 'placed' }
+
+export async function explain({ output, settings, store: folder }: CommandContext, vnode: string): Promise<ExitStatus> {
+  const store = storeAt(folder)
+  const run = await findRun(store, folder, settings.run ?? 'latest')
+  const { network } = await readDefinition(store, run)
+  const ids = network.vnodes.map(({ id }) => id)
+  if (!ids.includes(vnode)) {
+    throw new SwarmError('usage', { what: `run ${run} has no VNode '${vnode}'`, expected: ids.join(', '), fix: suggest(vnode, ids) })
+  }
+  const placed = await lastEvent(store, run, (event): event is Placed => event.type === 'placed' && event.vnode === vnode)
+  if (!placed) throw new SwarmError('run.changed', { what: `VNode ${vnode} of run ${run} has not been placed yet` })
+  const { pnode, term, reason, candidates, atMs } = placed
+  output.record({ ...placed })
+  const { style } = output
+  output.result(`${style.bold(vnode)} of ${run} is on ${style.bold(pnode)} since ${dateAndTime(atMs)} (term ${term}): ${reason}\n`)
+  const ordered = candidates.toSorted((a, b) => (a.score ?? Infinity) - (b.score ?? Infinity))
+  const rows = ordered.map((candidate) => [
+    candidate.pnode === pnode ? style.green('✔') : '',
+    candidate.pnode,
+    candidate.score === undefined ? '–' : candidate.score.toFixed(2),
+    candidate.reason,
+  ])
+  output.result(table([{ title: '' }, { title: 'PNode' }, { title: 'score', align: 'right' }, { title: 'reason' }], rows, style))
+  return EXIT.done
+}

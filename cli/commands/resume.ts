@@ -1,0 +1,39 @@
+/** `swarmgrad resume`. */
+import { basename } from 'node:path'
+import { readDefinition, type RunDefinition } from '../../actors/run-definition.js'
+import { resume as resumeRun } from '../../actors/train.js'
+import { SwarmError } from '../../runtime/errors.js'
+import { parseChaos } from '../chaos.js'
+import type { CommandContext } from '../command.js'
+import { detach } from '../detach.js'
+import { driveRun } from '../drive-run.js'
+import type { ExitStatus } from '../exit.js'
+import { HYPER_PARAMETERS, typed } from '../flags.js'
+import { findRun, storeAt } from '../run-list.js'
+
+export async function resume(context: CommandContext, words: string): Promise<ExitStatus> {
+  const { settings, store } = context
+  for (const spec of settings.chaos ?? []) parseChaos(spec)
+  const run = await findRun(storeAt(store), store, words)
+  const definition = await readDefinition(storeAt(store), run)
+  refuseChanges(context, run, definition)
+  if (settings.detach) return detach(context)
+  return driveRun(context, { seed: definition.training.seed, start: (options, internals) => resumeRun(run, options, internals) })
+}
+
+/** What was typed must be what the run has; the environment and configurations do not count. @throws `run.changed` */
+function refuseChanges({ settings, typed: names }: CommandContext, run: string, { training, data, validation }: RunDefinition): void {
+  const { rule, epochs, batchSize, learningRate, seed } = training
+  const own = { data: data.id, rule: rule.name, epochs, batchSize, learningRate, seed, validation }
+  for (const name of HYPER_PARAMETERS) {
+    if (name === 'label' || !names.has(name)) continue
+    const given = name === 'data' ? basename(settings.data!) : settings[name]
+    if (given === own[name]) continue
+    throw new SwarmError('run.changed', {
+      what: `${typed(name)} of run ${run} cannot change`,
+      expected: own[name],
+      got: given,
+      fix: `Leave ${typed(name)} out, or start a new run from its weights with: swarmgrad train --from ${run}`,
+    })
+  }
+}

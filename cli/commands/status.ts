@@ -1,0 +1,86 @@
+/** `swarmgrad status`. */
+import type { RunEvent } from '../../actors/events.js'
+import type { CommandContext } from '../command.js'
+import { EXIT, type ExitStatus } from '../exit.js'
+import { lastEvent, summarise } from '../read-run.js'
+import { findRun, storeAt } from '../run-list.js'
+import { count, dateAndTime, decimal, percent, timeOfDay } from '../view/format.js'
+import { table } from '../view/table.js'
+import { paint } from './runs.js'
+
+type Progress = RunEvent & { type: 'progress' }
+
+export async function status({ output, store: folder }: CommandContext, words: string): Promise<ExitStatus> {
+  const store = storeAt(folder)
+  const run = await findRun(store, folder, words)
+  const summary = await summarise(store, folder, run)
+  const last = await lastEvent(store, run, (event): event is Progress => event.type === 'progress')
+  const { status, step, totalSteps, accuracy, hash, head, definition, pid } = summary
+  const reached = Math.max(step, status === 'running' ? (last?.step ?? 0) : 0)
+  const { moves = 0, stepsReplayed = 0 } = head?.counters ?? {}
+  output.record({
+    type: 'status',
+    run,
+    status,
+    pid: pid ?? null,
+    step: reached,
+    totalSteps,
+    checkpointStep: head?.manifests[0]?.step ?? null,
+    generation: head?.generation ?? 1,
+    accuracy: accuracy ?? null,
+    hash: hash ?? null,
+    moves,
+    stepsReplayed,
+    error: head?.error ?? null,
+    vnodes: last?.vnodes ?? [],
+    pnodes: last?.pnodes ?? [],
+  })
+  const { style } = output
+  const facts: [string, string | undefined][] = [
+    ['run', style.bold(run)],
+    ['status', `${paint(output, status)}${pid === undefined ? '' : ` in process ${pid}`}`],
+    ['step', `${count(reached)} of ${count(totalSteps)}, newest checkpoint ${head?.manifests[0]?.step ?? 'none'}`],
+    [
+      'data',
+      `${definition.data.id}, ${definition.training.rule.name}, batch ${definition.training.batchSize}, seed ${definition.training.seed}`,
+    ],
+    ['accuracy', percent(accuracy)],
+    ['moves', `${count(moves)}, ${count(stepsReplayed)} steps replayed`],
+    ['hash', hash],
+    ['error', head?.error && style.red(head.error.message)],
+    ['seen', last && `${dateAndTime(last.atMs)} (${timeOfDay(last.atMs)})`],
+  ]
+  for (const [name, value] of facts) if (value !== undefined) output.result(`${style.dim(name.padEnd(9))} ${value}`)
+  if (last) for (const text of tablesOf(last, style)) output.result(`\n${text}`)
+  return EXIT.done
+}
+
+function tablesOf({ vnodes, pnodes }: Progress, style: CommandContext['output']['style']): string[] {
+  const right = 'right' as const
+  return [
+    table(
+      [
+        { title: 'VNode' },
+        { title: 'PNode' },
+        { title: 'term', align: right },
+        { title: 'step', align: right },
+        { title: 'loss', align: right },
+        { title: 'accuracy', align: right },
+      ],
+      vnodes.map(({ vnode, pnode, term, step, loss, accuracy }) => [
+        vnode,
+        pnode,
+        String(term),
+        count(step),
+        decimal(loss),
+        percent(accuracy),
+      ]),
+      style,
+    ),
+    table(
+      [{ title: 'PNode' }, { title: 'state' }, { title: 'load', align: right }, { title: 'VNodes' }],
+      pnodes.map(({ pnode, state, load, vnodes }) => [pnode, state, percent(load), vnodes.join(' ')]),
+      style,
+    ),
+  ]
+}

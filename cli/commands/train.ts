@@ -1,0 +1,23 @@
+/** `swarmgrad train`. */
+import { train as trainRun } from '../../actors/train.js'
+import { parseChaos } from '../chaos.js'
+import type { CommandContext } from '../command.js'
+import { makePlan } from '../definition.js'
+import { detach } from '../detach.js'
+import { driveRun } from '../drive-run.js'
+import type { ExitStatus } from '../exit.js'
+import { findRun, storeAt } from '../run-list.js'
+
+const DEFAULT_SEED = 1
+
+export async function train(context: CommandContext, file: string | undefined): Promise<ExitStatus> {
+  const { settings, configured, store } = context
+  for (const spec of settings.chaos ?? []) parseChaos(spec)
+  if (settings.detach) return detach(context)
+  const from = settings.from === undefined ? undefined : await findRun(storeAt(store), store, settings.from)
+  const { network, training } = await makePlan(file, { settings, configured })
+  return driveRun(context, {
+    seed: training.seed ?? DEFAULT_SEED,
+    start: (options, internals) => trainRun(network, { ...training, from }, options, internals),
+  })
+}

@@ -1,0 +1,85 @@
+/** From flags and a file to a network and the rest of what decides the hash. */
+import { extname } from 'node:path'
+import type { TrainingOptions } from '../actors/prepare.js'
+import { DATASET_NAMES, type Dataset, datasets, openDataset } from '../components/datasets/index.js'
+import type { Call, Target } from '../components/define.js'
+import { batchNorm, dense, dropout, flatten, leakyRelu } from '../components/layers/index.js'
+import { loadDefinition } from '../components/load-definition.js'
+import { block, categorical, type Network, network } from '../components/network.js'
+import { backprop, pred, predsim } from '../components/rules/index.js'
+import { suggest } from '../components/suggest.js'
+import type { LoadedDefinition } from '../components/training-fields.js'
+import { SwarmError } from '../runtime/errors.js'
+import type { FlagName, Settings } from './flags.js'
+
+const RULES = { backprop, pred, predsim }
+/** The MLP of LEARNING.md's bars. */
+const DEFAULT_MLP = { blocks: 3, units: 256, dropout: 0.025 } as const
+const IMAGES = { input: [28, 28, 1], target: categorical(10) } as const
+
+/** What can be trained. */
+export interface Plan {
+  readonly network: Network
+  readonly training: TrainingOptions
+}
+
+export interface PlanOptions {
+  readonly settings: Settings
+  /** Settings that a definition's own values override. */
+  readonly configured: ReadonlySet<FlagName>
+  readonly signal?: AbortSignal
+}
+
+/** Flag, else environment, else the definition, else the configuration. @throws `usage`, `definition.…`, `dataset.…` */
+export async function makePlan(file: string | undefined, { settings, configured, signal }: PlanOptions): Promise<Plan> {
+  const own: Partial<LoadedDefinition> = file === undefined ? {} : await loadDefinition(file)
+  const choose = <T>(name: FlagName, given: T | undefined, defined: T | undefined): T | undefined =>
+    configured.has(name) ? (defined ?? given) : (given ?? defined)
+  const data = choose('data', settings.data === undefined ? undefined : await datasetOf(settings, signal), own.data) ?? datasets.glyphs()
+  const rule = choose('rule', settings.rule && RULES[settings.rule](), own.rule)
+  return {
+    network: own.network ?? mlp('input' in data ? data : IMAGES),
+    training: {
+      data,
+      rule,
+      optimizer: own.optimizer,
+      batchSize: choose('batchSize', settings.batchSize, own.batchSize),
+      epochs: choose('epochs', settings.epochs, own.epochs),
+      seed: choose('seed', settings.seed, own.seed),
+      learningRate: choose('learningRate', settings.learningRate, own.learningRate),
+      validation: choose('validation', settings.validation, own.validation),
+    },
+  }
+}
+
+/** A multilayer perceptron, each block of which is one VNode. */
+export function mlp(
+  task: { readonly input: readonly number[]; readonly target: Target },
+  { blocks, units, dropout: rate }: { readonly blocks: number; readonly units: number; readonly dropout: number } = DEFAULT_MLP,
+): Network {
+  const hidden = () => block(dense(units), batchNorm(), leakyRelu(), dropout(rate))
+  return network({ input: task.input, target: task.target }, [flatten(), ...Array.from({ length: blocks }, hidden)])
+}
+
+/** A table is opened at once: its columns decide the shape of the default network. */
+async function datasetOf({ data, label = 'label' }: Settings, signal?: AbortSignal): Promise<Call<'dataset'> | Dataset> {
+  switch (data!) {
+    case 'glyphs':
+      return datasets.glyphs()
+    case 'mnist':
+      return datasets.mnist()
+    case 'fashion-mnist':
+      return datasets.fashionMnist()
+    default:
+      if (extname(data!).toLowerCase() === '.csv') return openDataset(datasets.csv(data!, { label }), { signal })
+      throw new SwarmError('usage', {
+        what: '--data',
+        expected: 'fashion-mnist, mnist, glyphs or the path of a .csv file',
+        got: `'${data}'`,
+        fix: suggest(
+          data!,
+          DATASET_NAMES.filter((name) => name !== 'csv'),
+        ),
+      })
+  }
+}

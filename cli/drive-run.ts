@@ -1,0 +1,109 @@
+/** A run from its start to its last line: the view, the signals, requests of other processes, faults on purpose. */
+import { watchRequests } from '../actors/requests.js'
+import { readDefinition } from '../actors/run-definition.js'
+import { type Internals, local, type Run, type RunOptions, type RunResult } from '../actors/train.js'
+import { systemClock } from '../runtime/clock.js'
+import { isSwarmError, SwarmError } from '../runtime/errors.js'
+import { Chaos, parseChaos } from './chaos.js'
+import type { CommandContext } from './command.js'
+import { EXIT, type ExitStatus } from './exit.js'
+import { storeAt } from './run-list.js'
+import { watchSignals } from './signals.js'
+import { count, decimal, percent, shortHash } from './view/format.js'
+import { type RunView, viewFor } from './view/view.js'
+
+export interface Drive {
+  /** Of the run: faults are drawn from it. */
+  readonly seed: number
+  readonly start: (options: RunOptions, internals: Internals) => Run
+}
+
+/** Starts a run, shows it, and says how it ended. @throws what the run fails with */
+export async function driveRun(context: CommandContext, { seed, start }: Drive): Promise<ExitStatus> {
+  const { settings, output, store } = context
+  const sinceMs = systemClock.now()
+  const chaos = new Chaos((settings.chaos ?? []).map(parseChaos), { seed, clock: systemClock })
+  const on = local({ pnodes: settings.pnodes ?? 4, threads: settings.threads ?? true, window: settings.window ?? 4 })
+  const view = viewFor(output)
+  const abort = new AbortController()
+  let interrupted: ExitStatus | undefined
+  let stopWatching = () => {}
+  const signals = watchSignals({
+    onFirst(status) {
+      interrupted = status
+      view.say('pausing at the next step boundary; Ctrl-C again leaves at once, and nothing is lost')
+      abort.abort()
+    },
+    onSecond: () => view.end(),
+  })
+  const run = start(
+    {
+      on,
+      store,
+      signal: abort.signal,
+      checkpoint: settings.checkpointEvery === undefined ? undefined : { everySteps: settings.checkpointEvery },
+      onProgress: (done, total) => view.fetch(done, total),
+    },
+    {
+      id: settings.id,
+      onObservation: (observation) => chaos.observe(observation),
+      onSwarm(swarm) {
+        chaos.begin(swarm)
+        const onPause = () => {
+          view.say('asked to pause')
+          abort.abort()
+        }
+        stopWatching = watchRequests(storeAt(store), run.id, { clock: systemClock, sinceMs, onPause })
+      },
+    },
+  )
+  try {
+    const [result] = await Promise.all([run.result, showEvents(run, { view, store, pnodes: on.pnodes })])
+    view.end()
+    return tellEnd(context, result)
+  } catch (error) {
+    view.end()
+    if (interrupted === undefined || !isSwarmError(error, 'aborted')) throw error
+    output.note('ended before the run began')
+    return interrupted
+  } finally {
+    view.end()
+    chaos.end()
+    stopWatching()
+    signals.stop()
+  }
+}
+
+/** Until the run ends; never the reason why it fails. */
+export async function showEvents(run: Run, { view, store, pnodes }: { view: RunView; store: string; pnodes: number }): Promise<void> {
+  let hasBegun = false
+  for await (const event of run.events()) {
+    if (!hasBegun) view.begin(run.id, await readDefinition(storeAt(store), run.id), { pnodes })
+    hasBegun = true
+    view.show(event)
+  }
+}
+
+/** The last line, and the status. @throws `run.hash` */
+function tellEnd({ output, settings, store }: CommandContext, result: RunResult): ExitStatus {
+  const { status, run, steps, epochs, metrics, hash, seconds, samplesPerSecond, moves, stepsReplayed, stepsLost, stepsDoubled } = result
+  const counters = { moves, stepsReplayed, stepsLost, stepsDoubled }
+  if (status === 'paused') {
+    output.record({ type: 'paused', run, step: steps, epochs, seconds, samplesPerSecond, ...counters })
+    output.result(`paused after step ${count(steps)} · go on with: swarmgrad resume ${run}${settings.store ? ` --store ${store}` : ''}`)
+    return EXIT.paused
+  }
+  output.record({ type: 'done', run, steps, epochs, accuracy: metrics.accuracy ?? null, hash, seconds, samplesPerSecond, ...counters })
+  output.result(lastLine(result))
+  output.note(`run ${run}: ${count(seconds * 1000)} ms, hash ${hash}`)
+  const expected = settings.expectHash
+  if (expected === undefined || hash?.startsWith(expected)) return EXIT.done
+  throw new SwarmError('run.hash', { what: `run ${run} ended with other weights`, expected, got: hash })
+}
+
+/** `98.1 % · 17 moves, 412 steps replayed, 0 lost, 0 doubled · 3f2a9c…` */
+export function lastLine({ metrics, hash, moves, stepsReplayed, stepsLost, stepsDoubled }: RunResult): string {
+  const answer = metrics.accuracy === undefined ? `loss ${decimal(metrics.loss)}` : percent(metrics.accuracy)
+  const cost = `${count(moves)} moves, ${count(stepsReplayed)} steps replayed, ${stepsLost} lost, ${stepsDoubled} doubled`
+  return `${answer} · ${cost} · ${shortHash(hash)}`
+}

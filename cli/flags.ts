@@ -1,0 +1,264 @@
+/** Every flag as data: how it is written, read and explained, in one place. Nothing here may load tfjs or esbuild: `--help` reads it. */
+import { SwarmError } from '../runtime/errors.js'
+
+/** One flag; `parse` takes the text of the command line, the environment or a configuration file. */
+export interface Flag<T> {
+  /** As commander wants it: `--epochs <N>`. */
+  readonly syntax: string
+  /** What it does, and its unit. */
+  readonly description: string
+  /** What holds without it, in words. The library's own constants decide; a test compares them. */
+  readonly default?: string
+  /** Without a variable and a key a flag is for the command line alone. */
+  readonly environment?: string
+  /** Key in a configuration file. */
+  readonly key?: string
+  readonly isRepeatable?: boolean
+  /** Understood, but not shown in `--help`. */
+  readonly isHidden?: boolean
+  /** @param name where the text stood, for errors. @throws `usage` */
+  parse(text: string, name: string): T
+}
+
+const flag = <T>(flag: Flag<T>): Flag<T> => flag
+
+/** @throws `usage` */
+function refuse(name: string, expected: string, got: string): never {
+  throw new SwarmError('usage', { what: name, expected, got: `'${got}'` })
+}
+
+const text = (value: string, name: string): string => (value === '' ? refuse(name, 'a value', value) : value)
+
+function integer(least: number, most = Number.MAX_SAFE_INTEGER) {
+  const expected = most === Number.MAX_SAFE_INTEGER ? `an integer ≥ ${least}` : `an integer from ${least} to ${most}`
+  return (value: string, name: string): number => {
+    const number = /^\d+$/.test(value) ? Number(value) : Number.NaN
+    return number >= least && number <= most ? number : refuse(name, expected, value)
+  }
+}
+
+function number(expected: string, fits: (value: number) => boolean) {
+  return (value: string, name: string): number => {
+    const number = value.trim() === '' ? Number.NaN : Number(value)
+    return Number.isFinite(number) && fits(number) ? number : refuse(name, expected, value)
+  }
+}
+
+function oneOf<const Names extends readonly string[]>(...names: Names) {
+  return (value: string, name: string): Names[number] => (names.includes(value) ? value : refuse(name, names.join(' or '), value))
+}
+
+function isTrue(value: string, name: string): boolean {
+  if (['true', '1', 'yes', 'on'].includes(value.toLowerCase())) return true
+  if (['false', '0', 'no', 'off', ''].includes(value.toLowerCase())) return false
+  return refuse(name, 'true or false', value)
+}
+
+const environment = (name: string) => `SWARMGRAD_${name}`
+
+/** A hash in full, or enough of its beginning. */
+function hash(value: string, name: string): string {
+  return /^[0-9a-f]{12,64}$/.test(value) ? value : refuse(name, '12 to 64 hexadecimal digits, as the last line of train shows them', value)
+}
+
+/** What a key of the store may hold, and no word that means another run. */
+function runId(value: string, name: string): string {
+  return /^[A-Za-z0-9_-]{1,64}$/.test(value) && value !== 'latest' ? value : refuse(name, '1 to 64 letters, digits, - and _', value)
+}
+
+export const FLAGS = {
+  data: flag({
+    syntax: '--data <NAME>',
+    description: 'fashion-mnist, mnist, glyphs, or the path of a .csv file',
+    default: 'glyphs',
+    // SWARMGRAD_DATA is the folder in which data sets lie.
+    environment: environment('DATASET'),
+    key: 'data',
+    parse: text,
+  }),
+  label: flag({
+    syntax: '--label <COLUMN>',
+    description: 'label column of the .csv file',
+    default: 'label',
+    environment: environment('LABEL'),
+    key: 'label',
+    parse: text,
+  }),
+  rule: flag({
+    syntax: '--rule <RULE>',
+    description: 'learning rule: predsim, pred or backprop',
+    default: 'predsim',
+    environment: environment('RULE'),
+    key: 'rule',
+    parse: oneOf('predsim', 'pred', 'backprop'),
+  }),
+  epochs: flag({
+    syntax: '--epochs <N>',
+    description: 'passes over the training samples',
+    default: '5',
+    environment: environment('EPOCHS'),
+    key: 'epochs',
+    parse: integer(1, 1_000_000),
+  }),
+  batchSize: flag({
+    syntax: '--batch-size <N>',
+    description: 'samples of one step',
+    default: '128',
+    environment: environment('BATCH_SIZE'),
+    key: 'batchSize',
+    parse: integer(1, 65_536),
+  }),
+  learningRate: flag({
+    syntax: '--learning-rate <X>',
+    description: 'of the first step',
+    default: '2e-3; 5e-4 for more than 10 epochs',
+    environment: environment('LEARNING_RATE'),
+    key: 'learningRate',
+    parse: number('a number above 0', (x) => x > 0),
+  }),
+  seed: flag({
+    syntax: '--seed <N>',
+    description: 'of weights, order and dropout',
+    default: '1',
+    environment: environment('SEED'),
+    key: 'seed',
+    parse: integer(0),
+  }),
+  validation: flag({
+    syntax: '--validation <X>',
+    description: 'fraction of the training samples to evaluate on, 0 to below 1',
+    default: '0; 0.1 for data without a test set',
+    environment: environment('VALIDATION'),
+    key: 'validation',
+    parse: number('a fraction from 0 to below 1', (x) => x >= 0 && x < 1),
+  }),
+  from: flag({ syntax: '--from <RUN>', description: 'start from the weights of another run', parse: text }),
+  pnodes: flag({
+    syntax: '--pnodes <N>',
+    description: 'simulated PNodes, each with a compute thread',
+    default: '4',
+    environment: environment('PNODES'),
+    key: 'pnodes',
+    parse: integer(1, 256),
+  }),
+  window: flag({
+    syntax: '--window <STEPS>',
+    description: 'steps in flight on every edge',
+    default: '4',
+    environment: environment('WINDOW'),
+    key: 'window',
+    parse: integer(1, 1024),
+  }),
+  threads: flag({
+    syntax: '--no-threads',
+    description: 'compute on the main thread; the same hash',
+    default: 'threads',
+    environment: environment('THREADS'),
+    key: 'threads',
+    parse: isTrue,
+  }),
+  backend: flag({
+    syntax: '--backend <NAME>',
+    description: 'wasm or auto',
+    default: 'auto',
+    environment: environment('BACKEND'),
+    key: 'backend',
+    parse: oneOf('wasm', 'auto'),
+  }),
+  checkpointEvery: flag({
+    syntax: '--checkpoint-every <STEPS>',
+    description: 'steps between two checkpoints, at most',
+    default: '200',
+    environment: environment('CHECKPOINT_EVERY'),
+    key: 'checkpointEvery',
+    parse: integer(1),
+  }),
+  chaos: flag({
+    syntax: '--chaos <SPEC>',
+    description: 'break things on purpose: kill:pnode:every=2s, kill:worker@step=100, kill:process@step=50; repeatable',
+    isRepeatable: true,
+    parse: text,
+  }),
+  expectHash: flag({ syntax: '--expect-hash <HASH>', description: 'fail unless the run ends with these weights', parse: hash }),
+  detach: flag({ syntax: '--detach', description: 'go on in the background; print the id of the run', parse: isTrue }),
+  id: flag({ syntax: '--id <RUN>', description: 'id of the new run', isHidden: true, parse: runId }),
+  run: flag({ syntax: '--run <RUN>', description: 'id of a run, its beginning, or latest', default: 'latest', parse: text }),
+  csv: flag({ syntax: '--csv', description: 'comma-separated values', parse: isTrue }),
+  follow: flag({ syntax: '--follow', description: 'go on until the run ends', parse: isTrue }),
+  since: flag({ syntax: '--since <STEP>', description: 'only what happened after this step', default: '0', parse: integer(0) }),
+  out: flag({ syntax: '--out <FILE>', description: 'a .csv or .jsonl file to write', parse: text }),
+  samples: flag({ syntax: '--data <FILE>', description: 'IDX images (plain or .gz), or a .csv file', parse: text }),
+  yes: flag({ syntax: '--yes', description: 'do not ask', parse: isTrue }),
+  store: flag({
+    syntax: '--store <FOLDER>',
+    description: 'where runs are kept',
+    default: './runs',
+    environment: environment('STORE'),
+    key: 'store',
+    parse: text,
+  }),
+  config: flag({
+    syntax: '--config <FILE>',
+    description: 'configuration in YAML',
+    default: './swarmgrad.yaml if it is there',
+    environment: environment('CONFIG'),
+    parse: text,
+  }),
+  json: flag({
+    syntax: '--json',
+    description: 'one JSON object a line on standard output',
+    environment: environment('JSON'),
+    key: 'json',
+    parse: isTrue,
+  }),
+  quiet: flag({
+    syntax: '--quiet',
+    description: 'results and errors only',
+    environment: environment('QUIET'),
+    key: 'quiet',
+    parse: isTrue,
+  }),
+  verbose: flag({
+    syntax: '--verbose',
+    description: 'more detail, stack traces of errors',
+    environment: environment('VERBOSE'),
+    key: 'verbose',
+    parse: isTrue,
+  }),
+} as const
+
+export type FlagName = keyof typeof FLAGS
+
+/** What was asked for, whoever said it; undefined: the library's default. */
+export type Settings = {
+  readonly [Name in FlagName]?: Name extends 'chaos' ? readonly string[] : ReturnType<(typeof FLAGS)[Name]['parse']>
+}
+
+/** Flags that every command has. */
+export const COMMON_FLAGS = ['store', 'config', 'json', 'quiet', 'verbose'] as const satisfies readonly FlagName[]
+/** What decides the hash. */
+export const HYPER_PARAMETERS = [
+  'data',
+  'label',
+  'rule',
+  'epochs',
+  'batchSize',
+  'learningRate',
+  'seed',
+  'validation',
+] as const satisfies readonly FlagName[]
+/** What does not decide the hash. */
+export const EXECUTION_FLAGS = [
+  'pnodes',
+  'window',
+  'threads',
+  'backend',
+  'checkpointEvery',
+  'chaos',
+  'expectHash',
+] as const satisfies readonly FlagName[]
+
+/** `--batch-size` of `batchSize`, as a person types it. */
+export function typed(name: FlagName): string {
+  return FLAGS[name].syntax.split(' ')[0]
+}

@@ -1,0 +1,69 @@
+/** What the store knows of a run: its head, its definition and its last events. */
+import { readEvents } from '../actors/event-log.js'
+import type { RunEvent } from '../actors/events.js'
+import { readHistory } from '../actors/history.js'
+import { readDefinition, type RunDefinition } from '../actors/run-definition.js'
+import { isSwarmError } from '../runtime/errors.js'
+import type { Head } from '../runtime/head.js'
+import { readHead } from '../runtime/head-store.js'
+import type { ObjectStore } from '../runtime/object-store/object-store.js'
+import { Timetable } from '../runtime/timetable.js'
+import { runHolder } from './run-list.js'
+
+export type RunState = Head['status'] | 'interrupted'
+
+/** A run in short. */
+export interface RunSummary {
+  readonly run: string
+  /** `interrupted`: it should be running, but no process is at work on it. */
+  readonly status: RunState
+  /** The newest checkpoint's, or all if it is done. */
+  readonly step: number
+  readonly totalSteps: number
+  readonly accuracy: number | undefined
+  readonly hash: string | undefined
+  readonly definition: RunDefinition
+  /** Undefined: it was ended before its first write. */
+  readonly head: Head | undefined
+  /** Process that is at work on it. */
+  readonly pid: number | undefined
+}
+
+/** @throws `run.not-found`, `store.damaged` */
+export async function summarise(store: ObjectStore, folder: string, run: string): Promise<RunSummary> {
+  const definition = await readDefinition(store, run)
+  const [head, holder, rows] = await Promise.all([headOf(store, run), runHolder(folder, run), readHistory(store, run)])
+  const status = head?.status ?? 'running'
+  const { totalSteps } = new Timetable(definition.timetable)
+  return {
+    run,
+    definition,
+    head,
+    status: status === 'running' && !holder ? 'interrupted' : status,
+    step: status === 'done' ? totalSteps : (head?.manifests[0]?.step ?? 0),
+    totalSteps,
+    accuracy: head?.result?.metrics.accuracy ?? rows.at(-1)?.metrics.accuracy,
+    hash: head?.result?.hash,
+    pid: holder?.pid,
+  }
+}
+
+async function headOf(store: ObjectStore, run: string): Promise<Head | undefined> {
+  try {
+    return (await readHead(store, run)).head
+  } catch (error) {
+    if (isSwarmError(error, 'run.not-found')) return undefined
+    throw error
+  }
+}
+
+/** The newest event that fits. */
+export async function lastEvent<E extends RunEvent>(
+  store: ObjectStore,
+  run: string,
+  fits: (event: RunEvent) => event is E,
+): Promise<E | undefined> {
+  let last: E | undefined
+  for await (const { events } of readEvents(store, run)) last = events.findLast(fits) ?? last
+  return last
+}

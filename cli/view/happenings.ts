@@ -1,0 +1,55 @@
+/** Events as sentences; what happens all the time has none. */
+import type { RunEvent } from '../../actors/events.js'
+import { count, decimal, duration, percent } from './format.js'
+
+/** What a person is told; undefined: nothing. */
+export function sentenceOf(event: RunEvent, isVerbose = false): string | undefined {
+  switch (event.type) {
+    case 'started':
+      return event.step === 0
+        ? `started: ${count(event.totalSteps)} steps of ${event.batchSize} samples, ${event.epochs} epochs`
+        : `goes on after step ${event.step} of ${count(event.totalSteps)}`
+    case 'placed':
+      return isVerbose ? `${event.vnode} placed on ${event.pnode}, term ${event.term}: ${event.reason}` : undefined
+    case 'checkpoint':
+      return `checkpoint at step ${count(event.step)}`
+    case 'evaluated': {
+      const { accuracy, loss } = event.metrics
+      const result = accuracy === undefined ? `loss ${decimal(loss)}` : `${percent(accuracy)}, loss ${decimal(loss)}`
+      return `epoch ${event.epoch}: ${event.split} ${result}`
+    }
+    case 'joined':
+      return `${event.pnode} joined (${event.gflops.toFixed(1)} GFLOP/s)`
+    case 'lost': {
+      const what = event.what === 'worker' ? `worker of ${event.pnode}` : event.pnode
+      const moves = event.vnodes.length > 0 ? `; ${event.vnodes.join(', ')} must move` : ''
+      return `${what} lost (${event.reason})${moves}`
+    }
+    case 'relocated': {
+      const where = event.from === event.to ? `restored on ${event.to}` : `${event.from} → ${event.to}`
+      const replay = `${count(event.stepsReplayed)} steps replayed in ${duration(event.caughtUpMs - event.firstStepMs)}`
+      return `${event.vnode}: ${where} in ${duration(event.firstStepMs)}, ${replay}`
+    }
+    case 'rolledBack':
+      return `rolled back to step ${event.step}, generation ${event.generation}: ${event.reason}`
+    case 'dropped':
+      return `${count(event.count)} events were not shown`
+    case 'paused':
+      return `paused after step ${count(event.step)}`
+    case 'failed':
+      return `failed: ${event.error.message}`
+    case 'done':
+      return `done after ${count(event.steps)} steps`
+    case 'progress':
+    case 'snapshot':
+      return undefined
+  }
+}
+
+/** How bad it is, as the name of a colour. */
+export function colourOf({ type }: RunEvent): 'red' | 'yellow' | 'green' | 'white' {
+  if (type === 'lost' || type === 'failed' || type === 'rolledBack') return 'red'
+  if (type === 'relocated' || type === 'dropped') return 'yellow'
+  if (type === 'evaluated' || type === 'done') return 'green'
+  return 'white'
+}
