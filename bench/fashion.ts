@@ -1,6 +1,5 @@
 /** The first bar of the product: Fashion-MNIST, MLP 3×256, `predsim`, five epochs, default settings, four PNodes, three seeds. */
-import type { Report } from './main.js'
-import { measure } from './measure.js'
+import { measure, type Report } from './measure.js'
 
 const SEEDS = [1, 2, 3]
 

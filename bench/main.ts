@@ -1,14 +1,7 @@
 /** `npm run bench -- list|NAME|all [--json]`: each benchmark prints its ratios and bars; figures are never tested by time. */
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
-import { rounded } from './measure.js'
-
-/** What a benchmark gives: figures by name, and the bars that they are held against. */
-export interface Report {
-  readonly figures: { readonly [name: string]: unknown }
-  /** Figure by figure: at least (or at most) this much. */
-  readonly bars: readonly { readonly name: string; readonly value: number; readonly atLeast?: number; readonly atMost?: number }[]
-}
+import { type Report, rounded } from './measure.js'
 
 const BENCHMARKS: { readonly [name: string]: { readonly what: string; readonly run: () => Promise<Report> } } = {
   step: {

@@ -50,3 +50,10 @@ export function rounded<T>(value: T): T {
   if (value === null || typeof value !== 'object') return value
   return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, rounded(member)])) as T
 }
+
+/** What a benchmark gives: figures by name, and the bars that they are held against. */
+export interface Report {
+  readonly figures: { readonly [name: string]: unknown }
+  /** Figure by figure: at least (or at most) this much. */
+  readonly bars: readonly { readonly name: string; readonly value: number; readonly atLeast?: number; readonly atMost?: number }[]
+}

@@ -1,6 +1,5 @@
 /** How long a loss costs: workers are terminated from outside, without the runtime's knowledge, while Fashion-MNIST is learned. */
-import type { Report } from './main.js'
-import { measure, quantile } from './measure.js'
+import { measure, quantile, type Report } from './measure.js'
 
 const KILLS = 300
 const KILLS_PER_PROCESS = 60

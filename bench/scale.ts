@@ -1,6 +1,5 @@
 /** Four VNodes of equal cost on two PNodes against one, on two cores. */
-import type { Report } from './main.js'
-import { measure, ratio } from './measure.js'
+import { measure, ratio, type Report } from './measure.js'
 
 const PAIRS = 5
 

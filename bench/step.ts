@@ -1,6 +1,5 @@
 /** A local step (`pred`, 784-3×1024-10, batch 128, Adam) in the runtime on one PNode, against what users would write with tfjs. */
-import type { Report } from './main.js'
-import { measure, ratio } from './measure.js'
+import { measure, ratio, type Report } from './measure.js'
 
 const PAIRS = 5
 

@@ -10,7 +10,8 @@ import { EXIT, type ExitStatus } from './exit.js'
 import { storeAt } from './run-list.js'
 import { watchSignals } from './signals.js'
 import { count, decimal, percent, shortHash } from './view/format.js'
-import { type RunView, viewFor } from './view/view.js'
+import type { RunView } from './view/run-view.js'
+import { viewFor } from './view/view.js'
 
 export interface Drive {
   /** Of the run: faults are drawn from it. */

@@ -5,7 +5,7 @@ import type { Output } from '../output.js'
 import { count, duration, timeOfDay } from './format.js'
 import { graphLines } from './graph.js'
 import { colourOf, sentenceOf } from './happenings.js'
-import type { RunView } from './view.js'
+import type { RunView } from './run-view.js'
 
 /** A line of progress this often, in ms. */
 const PROGRESS_MS = 3_000

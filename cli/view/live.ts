@@ -9,7 +9,7 @@ import { graphLines } from './graph.js'
 import { colourOf, sentenceOf } from './happenings.js'
 import { titleOf } from './lines.js'
 import { table } from './table.js'
-import type { RunView } from './view.js'
+import type { RunView } from './run-view.js'
 
 /** Ten pictures a second look alive; more would only heat the machine. */
 const FRAME_MS = 100

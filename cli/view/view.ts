@@ -1,21 +1,9 @@
-/** What watches a run for somebody: a terminal, a log, a program, or nobody. */
+/** The choice of a view by where the output goes: a terminal, a log, a program, or nobody. */
 import type { RunEvent } from '../../actors/events.js'
-import type { RunDefinition } from '../../actors/run-definition.js'
 import type { Output } from '../output.js'
 import { LineView } from './lines.js'
 import { LiveView } from './live.js'
-
-export interface RunView {
-  /** The run exists. */
-  begin(run: string, definition: RunDefinition, options: { readonly pnodes: number }): void
-  show(event: RunEvent): void
-  /** Data is being fetched or made. */
-  fetch(done: number, total: number): void
-  /** Something that is no event. */
-  say(text: string): void
-  /** Gives the terminal back. May be called twice. */
-  end(): void
-}
+import type { RunView } from './run-view.js'
 
 /** The view that suits the output. */
 export function viewFor(output: Output): RunView {
