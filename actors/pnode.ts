@@ -50,7 +50,9 @@ export class PNodeHost {
   /** Warms the compute, registers the actor types, joins. */
   async join(): Promise<void> {
     const { system, compute, clock, memoryBytes, heartbeatMs } = this.#options
-    const { computeClass, gflops } = await compute.start(this.#abort.signal)
+    // A worker may be lost while it is measured, too.
+    const { signal } = this.#abort
+    const { computeClass, gflops } = await untilHeard(clock, signal, () => compute.start(signal))
     this.#computeClass = computeClass
     this.#abort.signal.throwIfAborted()
     system.register(this.#vnodeActor())

@@ -3,6 +3,7 @@
  * and says when the run is done. Its turns are short; what goes out to hosts is delivered in the background, and is an idempotent
  * echo of what is durable in `head` already.
  */
+import { setMaxListeners } from 'node:events'
 import { type NetworkDefinition, SOURCE } from '../components/definition.js'
 import type { ActorContext, ActorDefinition } from '../runtime/actor-system/actor-system.js'
 import { type ErrorRecord, SwarmError, isSwarmError, toSwarmError } from '../runtime/errors.js'
@@ -66,6 +67,8 @@ class RunOwner {
   ) {
     this.#options = options
     this.#context = context
+    // Every VNode may be told something at the same time.
+    setMaxListeners(0, context.signal)
     this.#writer = writer
     this.#definition = definition
     this.#timetable = new Timetable(definition.timetable)

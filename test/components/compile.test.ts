@@ -7,7 +7,8 @@ import { SOURCE } from '../../components/definition.js'
 import type { NetworkDefinition } from '../../components/definition.js'
 import { block, categorical, head, network, networkOf, vnode } from '../../components/network.js'
 import type { GraphEntry } from '../../components/network.js'
-import { canonicalJson, definitionHash } from '../../components/resolve.js'
+import { definitionHash } from '../../components/resolve.js'
+import { canonicalJson } from '../../runtime/canonical-json.js'
 import { add, dense, dropout, flatten, norm, relu, stubLayers } from './stub-layers.js'
 
 const task = { input: [4, 4, 1], target: categorical(3) } as const

@@ -1,0 +1,187 @@
+/** A run that cannot go on ends with one clear error, and its last checkpoint stays usable. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import { readManifest } from '../../actors/checkpoints.js'
+import { openModel } from '../../actors/model.js'
+import { local, resume, train } from '../../actors/train.js'
+import { fromArrays } from '../../components/datasets/index.js'
+import { dense, flatten, leakyRelu } from '../../components/layers/index.js'
+import { block, categorical, network } from '../../components/network.js'
+import { computePool } from '../../runtime/compute/thread-compute.js'
+import { type ErrorCode, isSwarmError } from '../../runtime/errors.js'
+import { keys } from '../../runtime/head.js'
+import { readHead } from '../../runtime/head-store.js'
+import { fileStore } from '../../runtime/object-store/file-store.js'
+import { nodeFileSystem } from '../../runtime/object-store/file-system.js'
+import type { ObjectStore } from '../../runtime/object-store/object-store.js'
+import { decodeState } from '../../runtime/state.js'
+import { failing } from '../support/chained-block.js'
+import { MACHINES, networks, openPools, renamed, undisturbed } from '../support/chaos-run.js'
+import { faultyFileSystem } from '../support/faulty-file-system.js'
+import { openObjects, TRAINING } from '../support/small-runs.js'
+
+const pools = openPools()
+test.after.always(() => pools.close())
+
+const unhandled: unknown[] = []
+process.on('unhandledRejection', (error) => unhandled.push(error))
+test.afterEach.always('no rejection is left unhandled', async (t) => {
+  await new Promise((resolve) => setImmediate(resolve))
+  t.deepEqual(unhandled.splice(0), [])
+})
+
+const on = local({ pnodes: 2, returnMs: 20 })
+const checkpoint = { everySteps: 7, retentionBytes: 0 }
+let names = 0
+const pool = () => renamed(pools.inline, `failing-${++names}-`)
+const LIMIT_MS = 20_000
+
+/** The error that a run ends with, in time. */
+async function failure(t: ExecutionContext, result: Promise<unknown>, code: ErrorCode): Promise<{ readonly message: string }> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise((resolve) => (timer = setTimeout(resolve, LIMIT_MS, 'late')))
+  const end = await Promise.race([
+    result.then(
+      () => 'no error',
+      (error: unknown) => error,
+    ),
+    late,
+  ])
+  clearTimeout(timer)
+  if (!isSwarmError(end)) throw new Error(`expected ${code}, got ${String(end)}`)
+  t.is(end.code, code, end.message)
+  t.false(end.message.includes('\n'))
+  return end
+}
+
+/** Reads every state of the newest checkpoint; its step. */
+async function readable(store: ObjectStore, run: string): Promise<number> {
+  const { head } = await readHead(store, run)
+  const { vnodes, step } = await readManifest(store, head.manifests[0])
+  for (const { hash } of vnodes) decodeState((await store.get(keys.blob(run, hash))).bytes, hash)
+  return step
+}
+
+const task = { input: [28, 28, 1], target: categorical(10) } as const
+const fails = (how: 'throws' | 'hangs', at: number) =>
+  network(task, [block(flatten(), dense(8), leakyRelu()), block(failing({ how, at }), dense(8), leakyRelu())])
+
+test.serial('a loss that is not finite stops the run and names VNode and step', async (t) => {
+  const { store } = openObjects()
+  const run = train(
+    networks.chain,
+    { ...TRAINING, learningRate: 1e30 },
+    { on, store, checkpoint: { everySteps: 1 } },
+    { id: 'a', pool: pool() },
+  )
+  const error = await failure(t, run.result, 'run.diverged')
+  t.regex(error.message, /dense-\d/)
+  t.regex(error.message, /step \d+/)
+  t.like((await readHead(store, 'a')).head, { status: 'failed', error: { code: 'run.diverged' } })
+})
+
+test.serial('after a failure the last checkpoint is as it was', async (t) => {
+  const { store } = openObjects()
+  const run = train(fails('throws', 45), TRAINING, { on, store, checkpoint }, { id: 'a', pool: pool() })
+  const error = await failure(t, run.result, 'compute.failed')
+  t.true(error.message.includes("layer 'failing-1' threw at step 45"), error.message)
+  const step = await readable(store, 'a')
+  t.true(step > 0 && step < 45)
+  const model = await openModel(store, 'a')
+  t.is((await model.predict(new Float32Array(28 * 28))).labels.length, 1)
+  await model.close()
+  const again = await failure(t, resume('a', { on, store, checkpoint }, { pool: pool() }).result, 'compute.failed')
+  t.true(again.message.includes('step 45'))
+})
+
+test.serial('a block that computes for ever is named after it was tried on two PNodes', async (t) => {
+  t.timeout(60_000)
+  const { store } = openObjects()
+  const threads = computePool({ machines: MACHINES, deadlineMs: 1_500, spares: 2 })
+  t.teardown(() => threads.close())
+  const run = train(fails('hangs', 20), TRAINING, { on, store, checkpoint }, { id: 'a', pool: threads })
+  const error = await failure(t, run.result, 'compute.hung')
+  t.regex(error.message, /step 20/)
+})
+
+test.serial('a data set of the wrong shape', async (t) => {
+  const { store } = openObjects()
+  const data = fromArrays({ inputs: new Float32Array(400), input: [4], labels: new Int32Array(100), target: categorical(2) })
+  const run = train(networks.chain, { ...TRAINING, data }, { on, store }, { id: 'a', pool: pool() })
+  await failure(t, run.result, 'dataset.invalid')
+})
+
+test.serial('no PNodes', (t) => {
+  const error = t.throws(() => local({ pnodes: 0 }))
+  t.true(isSwarmError(error, 'usage'))
+})
+
+test.serial('all PNodes lost at once: the run waits until they return, and so does the process', async (t) => {
+  const { store } = openObjects()
+  const stopped = train(
+    networks.chain,
+    TRAINING,
+    { on: local({ pnodes: 2, returnMs: 300 }), store, checkpoint },
+    { id: 'a', pool: pool(), onSwarm: (swarm) => swarm.pnodes.forEach((pnode) => void swarm.killPNode(pnode)) },
+  )
+  t.is((await stopped.result).hash, (await undisturbed('chain')).hash)
+})
+
+/** A file store that fails with `code` for every change, from the `from`-th on. */
+async function failingStore(t: ExecutionContext, code: string, from: number, filter: (path: string) => boolean = () => true) {
+  const root = await mkdtemp(join(tmpdir(), 'swarmgrad-failing-'))
+  t.teardown(async () => rm(root, { recursive: true, force: true, maxRetries: 3 }))
+  let puts = 0
+  const fs = faultyFileSystem(nodeFileSystem, (call, path) =>
+    ['create', 'write'].includes(call) && filter(path) && ++puts >= from ? code : undefined,
+  )
+  return { broken: fileStore({ root, fs }), whole: fileStore({ root }) }
+}
+
+for (const [what, code, expected] of [
+  ['full', 'ENOSPC', 'store.full'],
+  ['read-only', 'EROFS', 'store.read-only'],
+  ['failing', 'EIO', 'store.unavailable'],
+] as const) {
+  for (const from of [60, 100]) {
+    test.serial(`the store is ${what} from the ${from}th write on: one clear error, and the last checkpoint stays usable`, async (t) => {
+      const { broken, whole } = await failingStore(t, code, from)
+      const run = train(networks.branching, TRAINING, { on, store: broken, checkpoint }, { id: 'a', pool: pool() })
+      await failure(t, run.result, expected)
+      const { head } = await readHead(whole, 'a')
+      if (head.manifests.length > 0) await readable(whole, 'a')
+      const { hash } = await resume('a', { on, store: whole, checkpoint }, { pool: pool() }).result
+      t.is(hash, (await undisturbed('branching')).hash)
+    })
+  }
+}
+
+test.serial('a store that cannot be written from the start', async (t) => {
+  const { broken } = await failingStore(t, 'ENOSPC', 1)
+  await failure(t, train(networks.chain, TRAINING, { on, store: broken }, { id: 'a', pool: pool() }).result, 'store.full')
+  const { broken: readOnly } = await failingStore(t, 'EACCES', 1)
+  await failure(t, train(networks.chain, TRAINING, { on, store: readOnly }, { id: 'a', pool: pool() }).result, 'store.read-only')
+})
+
+test.serial('a second owner of a run takes it over: the first one stops with run.writer, and the hash is the same', async (t) => {
+  const { store } = openObjects()
+  let second: Promise<{ hash: string | undefined }> | undefined
+  const first = train(
+    networks.branching,
+    TRAINING,
+    { on, store, checkpoint },
+    {
+      id: 'a',
+      pool: pool(),
+      onObservation({ type, ...rest }) {
+        if (type !== 'applied' || !('entry' in rest) || rest.entry.step < 20 || second) return
+        second = resume('a', { on, store, checkpoint }, { pool: pool() }).result
+        second.catch(() => undefined)
+      },
+    },
+  )
+  await failure(t, first.result, 'run.writer')
+  t.is((await second!).hash, (await undisturbed('branching')).hash)
+})
