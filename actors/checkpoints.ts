@@ -16,7 +16,7 @@ export interface Trace {
 }
 
 const traceKey = (run: string, generation: number, step: number): string =>
-  `runs/${run}/trace/${String(step).padStart(10, '0')}-${generation}`
+  `runs/${run}/trace/${String(step).padStart(10, '0')}-${String(generation).padStart(6, '0')}`
 
 /** Writes the manifest of a complete cut (commits in graph order). It counts only once the head points to it. */
 export async function writeManifest(

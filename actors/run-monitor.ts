@@ -130,6 +130,11 @@ export class RunMonitor {
     return Math.min(...steps)
   }
 
+  /** The highest step that a VNode has ever applied. */
+  frontierOf(vnode: string): number {
+    return this.#vnodes.get(vnode)?.frontier ?? 0
+  }
+
   vnodes(): VNodeView[] {
     return this.#definition.network.vnodes.flatMap(({ id }) => {
       const tracked = this.#vnodes.get(id)

@@ -19,6 +19,7 @@ import { HeadEcho } from './head-echo.js'
 import { evict, readManifest, sweepAll, writeManifest } from './checkpoints.js'
 import { type HistoryRow, readHistory, writeHistory } from './history.js'
 import { readDefinition, type RunDefinition, SOURCE_HOST } from './run-definition.js'
+import { MAX_CRASHES, Poison } from './poison.js'
 import type { RunMonitor } from './run-monitor.js'
 import type { Commit, Evaluated, Failure } from './reports.js'
 
@@ -48,8 +49,7 @@ class RunOwner {
   #commits = new Map<string, Commit>()
   readonly #evaluations = new Map<number, Map<string, Evaluated['sums']>>()
   #history: HistoryRow[]
-  /** The step at which a VNode hung last. */
-  readonly #hung = new Map<string, number>()
+  readonly #poison = new Poison()
   readonly #echo: HeadEcho
   /** The newest loss: the terms of the VNodes, and when it was heard of. */
   #loss: { readonly key: string; readonly atMs: number } | undefined
@@ -181,7 +181,7 @@ class RunOwner {
     if (!this.#isCurrent(failure)) return
     const { vnode, error } = failure
     if (error.code === 'checkpoint.damaged' || error.code === 'store.damaged') return this.#rollBack(error.message)
-    if (error.retryable && !this.#hangsAgain(failure))
+    if (error.retryable && !this.#poison.hangsAgain(failure))
       return this.hostLost({
         pnode: this.head.directory[vnode].pnode,
         what: 'worker',
@@ -189,14 +189,6 @@ class RunOwner {
         vnodes: [`${this.#run}/${vnode}`],
       })
     await this.#fail(error)
-  }
-
-  /** A step that hung on one host may have been the host's fault; one that hangs twice is its own (PROTOCOL.md rule 15). */
-  #hangsAgain({ vnode, error, step }: Failure): boolean {
-    if (error.code !== 'compute.hung' || step === undefined) return false
-    const before = this.#hung.get(vnode)
-    this.#hung.set(vnode, step)
-    return before === step
   }
 
   /** Recovery one: the VNodes of a lost PNode, or of its lost worker, are placed anew and restore from the newest manifest. */
@@ -207,7 +199,21 @@ class RunOwner {
     )
     if (lost.length === 0) return
     const ids = lost.map(({ id }) => id)
+    const isNew = this.#loss?.key !== this.#termsOf(ids)
     const lostAtMs = this.#noticed({ pnode, what, reason }, ids)
+    if (isNew && what === 'worker' && CRASH.test(reason)) {
+      const culprits = ids.filter((vnode) => this.#poison.crashesAgain(vnode, this.#monitor.frontierOf(vnode)))
+      if (culprits.length > 0) {
+        const where = culprits.map((vnode) => `${vnode} after step ${this.#monitor.frontierOf(vnode)}`).join(', ')
+        const fix = 'Look for what ends the process or takes all its memory in the code of this VNode'
+        const error = new SwarmError('compute.lost', {
+          what: `${MAX_CRASHES} workers ended one after another at the same place: ${reason}`,
+          where,
+          fix,
+        })
+        return this.#fail(error.toJSON())
+      }
+    }
     // A PNode that lost its worker has to warm another, one that was killed may be back already: better somebody else, if there is somebody.
     const decisions = await this.#place(ids, [pnode]).catch((error: unknown) => {
       if (!isSwarmError(error, 'placement.no-pnode')) throw error
@@ -223,12 +229,16 @@ class RunOwner {
 
   /** When a loss was first heard of: until somebody takes the VNodes it is told again and again. */
   #noticed({ pnode, what, reason }: Omit<Loss, 'vnodes'>, vnodes: readonly string[]): number {
-    const key = vnodes.map((vnode) => this.head.directory[vnode].term).join()
+    const key = this.#termsOf(vnodes)
     if (this.#loss?.key !== key) {
       this.#loss = { key, atMs: this.#context.clock.now() }
       this.#monitor.emit({ type: 'lost', pnode, what, reason, vnodes })
     }
     return this.#loss.atMs
+  }
+
+  #termsOf(vnodes: readonly string[]): string {
+    return vnodes.map((vnode) => this.head.directory[vnode].term).join()
   }
 
   /** At the next step boundary, with a checkpoint. */
@@ -328,6 +338,9 @@ class RunOwner {
     this.#monitor.emit({ type: 'failed', error })
   }
 }
+
+/** How a compute tells of a worker that ended by itself. */
+const CRASH = /: (exited with code|crashed: )/
 
 export function runActor(options: RunActorOptions): ActorDefinition<RunOwner> {
   return {

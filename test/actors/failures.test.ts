@@ -36,7 +36,7 @@ const on = local({ pnodes: 2, returnMs: 20 })
 const checkpoint = { everySteps: 7, retentionBytes: 0 }
 let names = 0
 const pool = () => renamed(pools.inline, `failing-${++names}-`)
-const LIMIT_MS = 20_000
+const LIMIT_MS = 40_000
 
 /** The error that a run ends with, in time. */
 async function failure(t: ExecutionContext, result: Promise<unknown>, code: ErrorCode): Promise<{ readonly message: string }> {
@@ -65,7 +65,7 @@ async function readable(store: ObjectStore, run: string): Promise<number> {
 }
 
 const task = { input: [28, 28, 1], target: categorical(10) } as const
-const fails = (how: 'throws' | 'hangs', at: number) =>
+const fails = (how: 'throws' | 'hangs' | 'exits', at: number) =>
   network(task, [block(flatten(), dense(8), leakyRelu()), block(failing({ how, at }), dense(8), leakyRelu())])
 
 test.serial('a loss that is not finite stops the run and names VNode and step', async (t) => {
@@ -104,6 +104,16 @@ test.serial('a block that computes for ever is named after it was tried on two P
   const run = train(fails('hangs', 20), TRAINING, { on, store, checkpoint }, { id: 'a', pool: threads })
   const error = await failure(t, run.result, 'compute.hung')
   t.regex(error.message, /step 20/)
+})
+
+test.serial('a step that ends its worker wherever it is tried is named, and not tried for ever', async (t) => {
+  t.timeout(60_000)
+  const { store } = openObjects()
+  const threads = computePool({ machines: MACHINES, spares: 2 })
+  t.teardown(() => threads.close())
+  const run = train(fails('exits', 20), TRAINING, { on, store, checkpoint }, { id: 'a', pool: threads })
+  const error = await failure(t, run.result, 'compute.lost')
+  t.regex(error.message, /dense-2 after step 19/)
 })
 
 test.serial('a data set of the wrong shape', async (t) => {

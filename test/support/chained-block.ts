@@ -41,13 +41,14 @@ export const chainedSum = defineBlock({
 })
 
 /** The identity, until step `at`: then it throws, or computes for ever. */
-export const failing = defineBlock<{ at: number; how: 'throws' | 'hangs' }>({
+export const failing = defineBlock<{ at: number; how: 'throws' | 'hangs' | 'exits' }>({
   module,
   name: 'failing',
   shape: (input) => [...input],
   forward(_parameters, x, { training, step }, { at, how }) {
     if (training && step === at) {
       if (how === 'throws') throw new Error('on purpose')
+      if (how === 'exits') process.exit(7)
       for (;;);
     }
     return x.clone()
