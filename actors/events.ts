@@ -110,6 +110,8 @@ export type RunEventBody =
     }
   | { readonly type: 'rolledBack'; readonly generation: number; readonly step: number; readonly reason: string }
   | { readonly type: 'paused'; readonly step: number }
+  /** Something went wrong that the run has survived. */
+  | { readonly type: 'warning'; readonly error: ErrorRecord }
   | { readonly type: 'failed'; readonly error: ErrorRecord }
   | { readonly type: 'done'; readonly steps: number; readonly hash: string; readonly metrics: Metrics }
   | { readonly type: 'dropped'; readonly count: number }

@@ -228,8 +228,7 @@ class LocalRun implements Run {
 
   async #run(definition: RunDefinition, dataset: Dataset, on: Local, pool: ComputePool): Promise<RunResult> {
     const { connect, onObservation, cutSteps, onSwarm } = this.#internals
-    const errors: SwarmError[] = []
-    const swarm = new LocalSwarm({
+    const swarm: LocalSwarm = new LocalSwarm({
       run: this.id,
       definition,
       dataset,
@@ -243,7 +242,7 @@ class LocalRun implements Run {
       returnMs: on.returnMs,
       connect,
       onObservation,
-      onError: (error) => void errors.push(error),
+      onError: (error) => swarm.monitor.emit({ type: 'warning', error: error.toJSON() }),
     })
     const log = new EventLog(this.#store, this.id, this.#clock)
     const stopLogging = swarm.monitor.feed.listen((event) => log.append(event))

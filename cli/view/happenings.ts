@@ -36,6 +36,8 @@ export function sentenceOf(event: RunEvent, isVerbose = false): string | undefin
       return `${count(event.count)} events were not shown`
     case 'paused':
       return `paused after step ${count(event.step)}`
+    case 'warning':
+      return `warning: ${event.error.message}`
     case 'failed':
       return `failed: ${event.error.message}`
     case 'done':
@@ -49,7 +51,7 @@ export function sentenceOf(event: RunEvent, isVerbose = false): string | undefin
 /** How bad it is, as the name of a colour. */
 export function colourOf({ type }: RunEvent): 'red' | 'yellow' | 'green' | 'white' {
   if (type === 'lost' || type === 'failed' || type === 'rolledBack') return 'red'
-  if (type === 'relocated' || type === 'dropped') return 'yellow'
+  if (type === 'relocated' || type === 'dropped' || type === 'warning') return 'yellow'
   if (type === 'evaluated' || type === 'done') return 'green'
   return 'white'
 }
