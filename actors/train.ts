@@ -58,7 +58,7 @@ export interface CheckpointOptions {
   readonly everySteps?: number
   /** Default 30. */
   readonly everySeconds?: number
-  /** Outputs that a VNode keeps between two checkpoints, in bytes. Default 64 MiB. */
+  /** Outputs that a VNode keeps between two checkpoints, in bytes. Default 128 MiB. */
   readonly retentionBytes?: number
 }
 
@@ -125,7 +125,7 @@ export interface Internals {
 }
 
 /** Where user-facing defaults are; the reason of each stands at its option. */
-const DEFAULT_CHECKPOINT = { everySteps: 200, everySeconds: 30, retentionBytes: 64 * 2 ** 20 } as const
+const DEFAULT_CHECKPOINT = { everySteps: 200, everySeconds: 30, retentionBytes: 128 * 2 ** 20 } as const
 export const DEFAULT_STORE = './runs'
 const MACHINES = new URL('../components/vnode-machine.js', import.meta.url)
 

@@ -1,10 +1,9 @@
 /** Drives one granted VNode: feeds its step log from the bus and carries out what it says. The VNode actor owns it. */
-import { crc32 } from 'node:zlib'
 import type { VNodeMachineDefinition } from '../components/definition.js'
 import type { Compute } from '../runtime/compute/compute.js'
 import type { Clock } from '../runtime/clock.js'
 import { type ErrorCode, SwarmError, isSwarmError, toSwarmError } from '../runtime/errors.js'
-import { MARK, decodeFrame } from '../runtime/frame.js'
+import { MARK, decodeFrame, payloadDigest } from '../runtime/frame.js'
 import type { Grant, Placed } from '../runtime/grant.js'
 import { keys } from '../runtime/head.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
@@ -248,7 +247,7 @@ export class VNodeDriver {
         header,
       })
       if (this.#abort.signal.aborted) return
-      if (entry.evaluation === 0) this.#digests.push(crc32(decodeFrame(frame).output.bytes))
+      if (entry.evaluation === 0) this.#digests.push(payloadDigest(frame))
       else this.#evaluate(entry, metrics)
       this.#host.observe({ type: 'applied', run, vnode, term, pnode, entry, busyMs, metrics })
       this.#handle({ type: 'applied', position: entry.position, ref: frame })

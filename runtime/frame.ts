@@ -140,6 +140,13 @@ export function decodeFrame(bytes: Uint8Array): Frame {
   return { header: { ...header.fields, run, vnode }, output: tensor('output'), labels: tensor('labels'), batch }
 }
 
+/** CRC-32 of a frame's tensors alone: the same for the same outputs and labels of whatever run. Of a frame that is known to be whole. */
+export function payloadDigest(bytes: Uint8Array): number {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const payloadOffset = view.getUint32(40, true)
+  return crc32(bytes.subarray(payloadOffset, payloadOffset + view.getUint32(44, true)))
+}
+
 function decodeHeader(bytes: Uint8Array) {
   if (bytes.byteLength < FRAME_HEADER_BYTES) throw damaged(`${bytes.byteLength} bytes`)
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
