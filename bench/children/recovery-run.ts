@@ -33,23 +33,33 @@ const samples: { firstStepMs: number; newStepMs: number }[] = []
 const known = new Map<string, { term: number; frontier: number; firstAt?: number }>()
 let killedAt = 0
 let kills = 0
+/** A loss has been told, and no step has been applied since by what was lost. */
+let lost = false
 const started = { resolve: () => {}, promise: Promise.resolve() }
 started.promise = new Promise((resolve) => (started.resolve = resolve))
 const stop = new AbortController()
 
-/** Between two kills: the spare is warm again, and one loss is measured at a time. */
-const PAUSE_MS = 1_500
+/** A kill that moved a VNode shows within this time; the worker of an idle PNode or the spare moves nothing. */
+const NOTICE_MS = 300
+/** After a recovery: time for the spare to become warm, as between two real losses. */
+const PAUSE_MS = 1_000
 
 async function killOne(): Promise<void> {
-  // Workers that host nothing are terminated too: a kill counts only if a VNode moved.
   const victims = [...alive]
   const before = samples.length
   killedAt = performance.now()
   await victims[random.below(victims.length)]?.terminate()
+  await sleep(NOTICE_MS)
+  if (samples.length === before && !isMoving()) return
+  while (isMoving()) await sleep(20)
   await sleep(PAUSE_MS)
-  while ([...known.values()].some(({ firstAt }) => firstAt !== undefined)) await sleep(20)
-  if (samples.length > before) kills++
+  kills++
   if (kills >= Number(wanted)) stop.abort()
+}
+
+/** Whether a VNode waits for its first step, or replays. */
+function isMoving(): boolean {
+  return lost || [...known.values()].some(({ firstAt }) => firstAt !== undefined)
 }
 
 const run = train(
@@ -57,13 +67,21 @@ const run = train(
   { data: datasets.fashionMnist(), rule: predsim(), epochs: 1_000, seed: 1, learningRate: 2e-3 },
   { on: local({ pnodes: 4 }), store, signal: stop.signal },
   {
-    onSwarm: () => started.resolve(),
+    onSwarm: (swarm) => {
+      swarm.monitor.feed.listen(({ type, ...event }) => {
+        if (type === 'lost' && 'vnodes' in event) lost = event.vnodes.length > 0
+      })
+      started.resolve()
+    },
     onObservation: (seen) => {
       if (seen.type !== 'applied' || seen.entry.evaluation > 0) return
       const now = performance.now()
       const before = known.get(seen.vnode) ?? { term: seen.term, frontier: 0 }
       known.set(seen.vnode, before)
-      if (seen.term > before.term) Object.assign(before, { term: seen.term, firstAt: now - killedAt })
+      if (seen.term > before.term) {
+        lost = false
+        Object.assign(before, { term: seen.term, firstAt: now - killedAt })
+      }
       if (seen.entry.step > before.frontier) {
         if (before.firstAt !== undefined) samples.push({ firstStepMs: before.firstAt, newStepMs: now - killedAt })
         before.firstAt = undefined
