@@ -68,6 +68,27 @@ export async function readManifest(store: ObjectStore, ref: ManifestRef, vnodes?
   return manifest
 }
 
+/**
+ * The newest manifest that can be read, and the head without those before it that cannot.
+ * @throws `manifest.version`: a newer format is refused, not passed over
+ */
+export async function newestUsable(
+  store: ObjectStore,
+  head: Head,
+  vnodes: readonly string[],
+): Promise<{ readonly manifest: Manifest | undefined; readonly head: Head; readonly unusable: string | undefined }> {
+  let unusable: string | undefined
+  for (const [i, ref] of head.manifests.entries()) {
+    try {
+      return { manifest: await readManifest(store, ref, vnodes), head: { ...head, manifests: head.manifests.slice(i) }, unusable }
+    } catch (error) {
+      if (!isSwarmError(error, 'store.damaged', 'store.not-found')) throw error
+      unusable = error.message
+    }
+  }
+  return { manifest: undefined, head: { ...head, manifests: [] }, unusable }
+}
+
 /** The step digests of a run, by VNode: element s−1 belongs to step s; undefined where they are missing. */
 export async function readTrace(store: ObjectStore, run: string, upTo = Infinity): Promise<Map<string, (number | undefined)[]>> {
   const all = new Map<string, (number | undefined)[]>()

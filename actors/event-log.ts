@@ -52,6 +52,15 @@ export class EventLog {
 
 function ignore(): void {}
 
+/** Events are for people: a line that cannot be read is left out. */
+function readLine(line: string): RunEvent[] {
+  try {
+    return [JSON.parse(line) as RunEvent]
+  } catch {
+    return []
+  }
+}
+
 /** The events of a run so far, oldest first. @param after the key of the last chunk that was read */
 export async function* readEvents(
   store: ObjectStore,
@@ -64,7 +73,7 @@ export async function* readEvents(
     const events = text
       .split('\n')
       .filter((line) => line !== '')
-      .map((line) => JSON.parse(line) as RunEvent)
+      .flatMap(readLine)
     yield { chunk: key, events }
   }
 }

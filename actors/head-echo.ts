@@ -4,7 +4,7 @@
  */
 import { type NetworkDefinition, SOURCE } from '../components/definition.js'
 import type { ActorContext } from '../runtime/actor-system/actor-system.js'
-import { isSwarmError } from '../runtime/errors.js'
+import { type ErrorCode, isSwarmError, toSwarmError } from '../runtime/errors.js'
 import { type ControlKey, GRANT_VERSION, type Grant, type Placed, signGrant } from '../runtime/grant.js'
 import type { Head, Manifest } from '../runtime/head.js'
 import { actor, call, type Calls, untilHeard } from './calls.js'
@@ -19,6 +19,8 @@ export interface HeadEchoOptions {
   readonly onError: (error: unknown) => void
 }
 
+/** Codes that mean that the host is gone, which its loss will say. */
+const GONE: readonly ErrorCode[] = ['actor.not-found', 'actor.closed', 'aborted', 'compute.lost', 'compute.closed']
 /** How long new owners wait for their neighbours to know of them, in ms. */
 const NEIGHBOUR_WAIT_MS = 200
 
@@ -41,7 +43,12 @@ export class HeadEcho {
     // A neighbour that cannot be reached is itself lost or slow: nobody waits long for it.
     const waited = context.clock.sleep(NEIGHBOUR_WAIT_MS, context.signal).catch(() => undefined)
     await Promise.race([Promise.all(tasks), waited])
-    for (const vnode of vnodes) void this.#deliver(vnode, () => this.#grant(vnode))
+    for (const vnode of vnodes)
+      void this.#deliver(
+        vnode,
+        () => this.#grant(vnode),
+        (error) => this.#refused(vnode, error),
+      )
   }
 
   /** A manifest is complete: nothing before it is needed again. */
@@ -99,8 +106,17 @@ export class HeadEcho {
     return { vnode, ...this.#options.head().directory[vnode] }
   }
 
+  /** A host that cannot begin with a VNode says so for good: its run decides, as if the VNode had failed. */
+  async #refused(vnode: string, error: unknown): Promise<void> {
+    const { context, head } = this.#options
+    const { run, generation, directory } = head()
+    const { code, message } = toSwarmError(error, 'internal', `grant of ${vnode}`)
+    const failure = { vnode, term: directory[vnode]?.term ?? 0, generation, error: { code, message, retryable: false } }
+    await untilHeard(context.clock, context.signal, () => call<'Run', 'failed'>(context, actor.run(run), 'failed', failure))
+  }
+
   /** Tries until it is heard, or until the VNode has another owner: then somebody else is told. */
-  async #deliver(vnode: string, attempt: () => Promise<unknown>): Promise<void> {
+  async #deliver(vnode: string, attempt: () => Promise<unknown>, onRefusal?: (error: unknown) => Promise<void>): Promise<void> {
     const { context, head, onError } = this.#options
     const { term } = head().directory[vnode] ?? {}
     try {
@@ -108,8 +124,9 @@ export class HeadEcho {
         if (head().directory[vnode]?.term === term) await attempt()
       })
     } catch (error) {
-      // No such actor: its host is gone, which its loss will say.
-      if (!context.signal.aborted && !isSwarmError(error, 'actor.not-found', 'actor.closed')) onError(error)
+      if (context.signal.aborted || isSwarmError(error, ...GONE)) return
+      if (onRefusal) await onRefusal(error).catch(onError)
+      else onError(error)
     }
   }
 }

@@ -2,6 +2,7 @@
 import { SwarmError } from '../runtime/errors.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import type { Metrics } from './events.js'
+import type { Evaluated } from './reports.js'
 
 export interface HistoryRow {
   /** The step after which it was measured. */
@@ -34,4 +35,10 @@ export async function readHistory(store: ObjectStore, run: string): Promise<Hist
     }
   }
   return rows
+}
+
+/** Sums over samples to means; `accuracy` where answers can be right. */
+export function means({ count = 0, correct, ...sums }: Evaluated['sums']): { readonly [name: string]: number } {
+  const entries = Object.entries(sums).map(([name, sum]) => [name, sum / count] as const)
+  return { ...Object.fromEntries(entries), ...(correct !== undefined && { accuracy: correct / count }), count }
 }

@@ -9,7 +9,7 @@ import { type ControlKey, createControlKey } from '../runtime/grant.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import { memoryBroker } from '../runtime/tensor-bus/memory-bus.js'
 import type { BusConnect } from '../runtime/tensor-bus/tensor-bus.js'
-import { actor, call, type Membership } from './calls.js'
+import { actor, call, type Membership, untilHeard } from './calls.js'
 import { DEFAULT_MEMBERSHIP, type MembershipOptions, placementActor } from './placement.js'
 import { PNodeHost } from './pnode.js'
 import { relocationActor } from './relocation.js'
@@ -55,6 +55,7 @@ export class LocalSwarm {
   readonly #hosts = new Map<string, PNodeHost>()
   readonly #members = new Map<string, Membership>()
   readonly #returns = new Set<() => void>()
+  readonly #closing = new AbortController()
   #isClosed = false
 
   constructor(options: LocalSwarmOptions) {
@@ -94,7 +95,8 @@ export class LocalSwarm {
 
   /** At the next step boundary. */
   async pause(): Promise<void> {
-    await call<'Run', 'pause'>(this.#system, actor.run(this.#options.run), 'pause', null)
+    const { clock, run } = this.#options
+    await untilHeard(clock, this.#closing.signal, () => call<'Run', 'pause'>(this.#system, actor.run(run), 'pause', null))
   }
 
   /** PNodes that are up, in the order of their names. */
@@ -144,6 +146,7 @@ export class LocalSwarm {
   async close(): Promise<void> {
     if (this.#isClosed) return
     this.#isClosed = true
+    this.#closing.abort()
     for (const cancel of this.#returns) cancel()
     for (const host of this.#hosts.values()) host.crash()
     await this.#system.close()

@@ -2,6 +2,7 @@
 import type { ActorContext, ActorDefinition } from '../runtime/actor-system/actor-system.js'
 import { SwarmError, isSwarmError } from '../runtime/errors.js'
 import { actor, call, type Calls, type Decision, type Demand, type Membership, type Profile } from './calls.js'
+import type { VNodeDefinition } from '../components/definition.js'
 import type { Candidate } from './events.js'
 
 /** Deadlines of the membership, in ms. */
@@ -25,6 +26,7 @@ interface Member extends Profile {
 
 interface Memory {
   readonly members: Map<string, Member>
+  sweptAtMs: number
 }
 
 type Argument<M extends keyof Calls['Placement']> = Calls['Placement'][M][0]
@@ -49,7 +51,7 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
     type: 'Placement',
     activate: (context) => {
       context.setTimer('sweep', 'sweep', { afterMs: options.heartbeatMs, everyMs: options.heartbeatMs })
-      return { members: new Map() }
+      return { members: new Map(), sweptAtMs: context.clock.now() }
     },
     handlers: {
       join: (context, { members }, profile: Argument<'join'>) => {
@@ -60,7 +62,8 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
       },
       heartbeat: ({ clock }, { members }, { pnode, busyShare }: Argument<'heartbeat'>) => {
         const member = members.get(pnode)
-        if (!member || member.state === 'lost') return
+        if (!member) return
+        // One that was given up and is there all the same is welcome: what it had is fenced by its old terms.
         member.heardAtMs = clock.now()
         member.busyShare = busyShare
         options.onMember?.(view(member), 'heartbeat')
@@ -72,7 +75,13 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
       },
       place: (_context, { members }, request: Argument<'place'>) => place([...members.values()], request) as never,
       list: (_context, { members }) => [...members.values()].map(view) as never,
-      sweep: (context, { members }) => {
+      sweep: (context, memory) => {
+        const { members } = memory
+        const now = context.clock.now()
+        const lateMs = now - memory.sweptAtMs - options.heartbeatMs
+        memory.sweptAtMs = now
+        // Who was stopped itself has heard nobody (PROTOCOL.md rule 16): everyone gets the time back.
+        if (lateMs > options.heartbeatMs) for (const member of members.values()) member.heardAtMs += lateMs
         for (const member of members.values()) {
           const silentMs = context.clock.now() - member.heardAtMs
           if (silentMs >= options.lostMs) lose(context, member, `silent for ${(silentMs / 1000).toFixed(1)} s`)
@@ -171,3 +180,9 @@ function noPNode(demand: Demand, candidates: readonly Candidate[]): SwarmError {
 }
 
 const toMB = (bytes: number): string => (bytes / 1e6).toFixed(1)
+
+/** What a VNode needs: its work per step, and its state with the optimizer's two moments, twice at a cut. */
+export function demandOf({ id, cost, parameters, outputShape }: VNodeDefinition, batchSize: number): Demand {
+  const outputBytes = 4 * batchSize * outputShape.reduce((a, b) => a * b, 1)
+  return { vnode: id, cost: cost * batchSize, memoryBytes: parameters * 4 * 3 * 2 + outputBytes * 8 }
+}

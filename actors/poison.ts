@@ -18,8 +18,8 @@ export class Poison {
 
   /**
    * Counts the loss of a worker that nobody killed.
-   * @param step the highest that the VNode has applied: as long as it grows, there is progress
-   * @returns true when MAX_CRASHES workers in a row ended without any
+   * @param step the last one that the VNode had applied when it was lost
+   * @returns true when MAX_CRASHES workers in a row ended after the same step
    */
   crashesAgain(vnode: string, step: number): boolean {
     const before = this.#crashes.get(vnode)

@@ -2,12 +2,22 @@
 import { bundleModules, type Bundle } from '../components/bundle.js'
 import { compile, modulesOf } from '../components/compile.js'
 import { batchesPerEpoch, type Dataset, openDataset, splitValidation, storeDataset } from '../components/datasets/index.js'
-import { type BuiltIn, type Call, type DatasetSpec, type Options, type RuleSpec, type Tensors, specOfCall } from '../components/define.js'
-import type { TrainingDefinition } from '../components/definition.js'
+import {
+  type BuiltIn,
+  type Call,
+  type DatasetSpec,
+  type Options,
+  type RuleSpec,
+  type Target,
+  type Tensors,
+  describe,
+  specOfCall,
+} from '../components/define.js'
+import type { DefinitionRef, TrainingDefinition } from '../components/definition.js'
 import { builtInLayers } from '../components/layers/index.js'
-import type { Network } from '../components/network.js'
+import { isNetwork, type Network } from '../components/network.js'
 import { adam, builtInOptimizers } from '../components/optimizers/index.js'
-import { builtInRules, predsim } from '../components/rules/index.js'
+import { builtInRules, pred, predsim } from '../components/rules/index.js'
 import { resolve } from '../components/resolve.js'
 import { DEFAULT_DECAY, DEFAULT_MILESTONES, defaultLearningRate } from '../components/schedule.js'
 import { weightsOf } from '../components/vnode-state.js'
@@ -23,7 +33,7 @@ import { RUN_DEFINITION_VERSION, type RunDefinition, bundleKey, evaluationSplit,
 /** What decides the hash. */
 export interface TrainingOptions {
   readonly data: Call<'dataset'> | Dataset
-  /** Default `predsim()`. */
+  /** Default `predsim()`, for continuous targets `pred()`. */
   readonly rule?: Call<'rule'>
   /** Default `adam()`. */
   readonly optimizer?: Call<'optimizer'>
@@ -42,6 +52,11 @@ export interface TrainingOptions {
 }
 
 export const DEFAULT_TRAINING = { batchSize: 128, epochs: 5, seed: 1 } as const
+
+/** The rule of a run that names none: what `predsim` compares is classes. */
+export function defaultRule(target: Target): Call<'rule'> {
+  return target.kind === 'categorical' ? predsim() : pred()
+}
 
 /** A run as it can be started. */
 export interface Prepared {
@@ -85,8 +100,21 @@ export async function prepare(
   store: ObjectStore,
   { signal, onProgress }: PrepareOptions = {},
 ): Promise<Prepared> {
+  if (!isNetwork(network))
+    throw new SwarmError('definition.invalid', {
+      what: 'the network to train',
+      expected: 'what network(…) returns',
+      got: describe(network),
+    })
+  if (typeof options?.data !== 'object' && typeof options?.data !== 'function') {
+    throw new SwarmError('definition.invalid', {
+      what: "'data'",
+      expected: 'a data set such as datasets.glyphs()',
+      got: describe(options?.data),
+    })
+  }
   const { batchSize, epochs, seed } = checkNumbers(options)
-  const rule = options.rule ?? predsim()
+  const rule = options.rule ?? defaultRule(network.target)
   const optimizer = options.optimizer ?? adam()
   const reference = 'splits' in options.data ? undefined : options.data
   const compiled = await compileNetwork(network, rule, reference ? [reference] : [])
@@ -126,17 +154,25 @@ export async function prepare(
     bundles: Object.values(compiled.bundles)
       .map(({ sha256 }) => sha256)
       .toSorted(),
-    ...(options.from !== undefined && { initial: await weightsFrom(store, options.from, compiled.network) }),
+    ...(options.from !== undefined && { initial: await weightsFrom(store, options.from, compiled) }),
   }
   return { definition, dataset }
 }
 
 /** The newest weights of another run, which must have the same VNodes. @throws `run.not-found`, `run.changed`, `checkpoint.damaged` */
-async function weightsFrom(store: ObjectStore, from: string, network: RunDefinition['network']): Promise<{ [vnode: string]: string }> {
+async function weightsFrom(
+  store: ObjectStore,
+  from: string,
+  { network, rule }: { network: RunDefinition['network']; rule: DefinitionRef },
+): Promise<{ [vnode: string]: string }> {
   const [{ head }, other] = await Promise.all([readHead(store, from), readDefinition(store, from)])
-  const shape = (definition: RunDefinition['network']) => canonicalJson(definition.vnodes)
-  if (shape(other.network) !== shape(network)) {
-    throw new SwarmError('run.changed', { what: `run ${from} has another network`, fix: 'Start from a run of the same network and rule' })
+  // The rule's head is part of the weights.
+  const shape = (own: RunDefinition['network'], { name, options }: DefinitionRef) => canonicalJson([own.vnodes, own.target, name, options])
+  if (shape(other.network, other.training.rule) !== shape(network, rule)) {
+    throw new SwarmError('run.changed', {
+      what: `run ${from} has another network, target or rule`,
+      fix: 'Start from a run of the same network and rule',
+    })
   }
   const [newest] = head.manifests
   if (!newest) {

@@ -130,9 +130,9 @@ export class RunMonitor {
     return Math.min(...steps)
   }
 
-  /** The highest step that a VNode has ever applied. */
-  frontierOf(vnode: string): number {
-    return this.#vnodes.get(vnode)?.frontier ?? 0
+  /** The last step that a VNode has applied under its newest term. */
+  stepOf(vnode: string): number {
+    return this.#vnodes.get(vnode)?.step ?? 0
   }
 
   vnodes(): VNodeView[] {

@@ -14,12 +14,13 @@ import { HeadWriter } from '../runtime/head-store.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import { hashRun } from '../runtime/state.js'
 import { Timetable } from '../runtime/timetable.js'
-import { actor, call, type Calls, type Decision, type Demand } from './calls.js'
+import { actor, call, type Calls, type Decision } from './calls.js'
 import { HeadEcho } from './head-echo.js'
-import { evict, readManifest, sweepAll, writeManifest } from './checkpoints.js'
-import { type HistoryRow, readHistory, writeHistory } from './history.js'
+import { evict, newestUsable, sweepAll, writeManifest } from './checkpoints.js'
+import { type HistoryRow, means, readHistory, writeHistory } from './history.js'
 import { readDefinition, type RunDefinition, SOURCE_HOST } from './run-definition.js'
 import { MAX_CRASHES, Poison } from './poison.js'
+import { demandOf } from './placement.js'
 import type { RunMonitor } from './run-monitor.js'
 import type { Commit, Evaluated, Failure } from './reports.js'
 
@@ -33,7 +34,6 @@ export interface RunActorOptions {
 
 type Loss = Calls['Run']['hostLost'][0]
 
-/** One activation of a run's owner. */
 class RunOwner {
   readonly #options: RunActorOptions
   readonly #context: ActorContext
@@ -50,6 +50,11 @@ class RunOwner {
   readonly #evaluations = new Map<number, Map<string, Evaluated['sums']>>()
   #history: HistoryRow[]
   readonly #poison = new Poison()
+  /** Counters of the processes before this one. */
+  readonly #countersBefore: Head['counters']
+  #isPausing = false
+  /** Why a rollback is under way. */
+  #rollback: string | undefined
   readonly #echo: HeadEcho
   /** The newest loss: the terms of the VNodes, and when it was heard of. */
   #loss: { readonly key: string; readonly atMs: number } | undefined
@@ -76,6 +81,7 @@ class RunOwner {
     this.#run = writer.head.run
     this.#monitor = options.monitor(this.#run)
     this.#history = history
+    this.#countersBefore = writer.head.counters
     this.#echo = new HeadEcho({
       context,
       network: definition.network,
@@ -100,21 +106,19 @@ class RunOwner {
   /** Begins, or goes on from the newest manifest under a new generation. */
   async start(): Promise<void> {
     const { head } = this.#writer
-    if (head.status === 'done')
-      throw new SwarmError('run.changed', {
-        what: `run ${head.run} is done`,
-        fix: 'Start a new one from its weights with: swarmgrad train --from',
-      })
+    const fix = `Start a new one from its weights with: swarmgrad train --from ${head.run}`
+    if (head.status === 'done') throw new SwarmError('run.changed', { what: `run ${head.run} is done`, fix })
     const isNew = Object.keys(head.directory).length === 0
     await call<'Relocation', 'watch'>(this.#context, actor.relocation, 'watch', { run: this.#run })
     await this.#begin((before) => (isNew ? before : rolledBack(before)))
     const { epochs, batchSize } = this.#definition.training
     const samples = this.#definition.data.splits.train?.reduce((sum, shard) => sum + shard.samples, 0) ?? 0
+    const { totalSteps } = this.#timetable
     this.#monitor.emit({
       type: 'started',
       generation: this.head.generation,
       step: this.#manifest?.step ?? 0,
-      totalSteps: this.#timetable.totalSteps,
+      totalSteps,
       epochs,
       batchSize,
       samples,
@@ -142,7 +146,8 @@ class RunOwner {
     const before = this.head
     await this.#writer.update((head) => ({
       ...advanced(head, ref),
-      ...(isPaused && { status: 'paused' as const, counters: this.#totals(head) }),
+      counters: this.#totals(),
+      ...(isPaused && { status: 'paused' as const }),
     }))
     this.#manifest = manifest
     this.#commits.clear()
@@ -180,7 +185,8 @@ class RunOwner {
   async failed(failure: Failure): Promise<void> {
     if (!this.#isCurrent(failure)) return
     const { vnode, error } = failure
-    if (error.code === 'checkpoint.damaged' || error.code === 'store.damaged') return this.#rollBack(error.message)
+    // Before the first checkpoint there is nothing to go back to: the same would happen again.
+    if (error.code === 'checkpoint.damaged' && this.#manifest) return this.#rollBack(error.message)
     if (error.retryable && !this.#poison.hangsAgain(failure))
       return this.hostLost({
         pnode: this.head.directory[vnode].pnode,
@@ -192,8 +198,18 @@ class RunOwner {
   }
 
   /** Recovery one: the VNodes of a lost PNode, or of its lost worker, are placed anew and restore from the newest manifest. */
-  async hostLost({ pnode, what, reason, vnodes }: Loss): Promise<void> {
+  async hostLost(loss: Loss): Promise<void> {
     if (this.head.status !== 'running') return
+    try {
+      await this.#relocate(loss)
+    } catch (error) {
+      const cause = toSwarmError(error, 'internal', `run ${this.#run}`)
+      if (cause.retryable) throw cause
+      await this.#fail(cause.toJSON())
+    }
+  }
+
+  async #relocate({ pnode, what, reason, vnodes }: Loss): Promise<void> {
     const lost = this.#network.vnodes.filter(
       ({ id }) => this.head.directory[id]?.pnode === pnode && (!vnodes || vnodes.includes(`${this.#run}/${id}`)),
     )
@@ -202,9 +218,9 @@ class RunOwner {
     const isNew = this.#loss?.key !== this.#termsOf(ids)
     const lostAtMs = this.#noticed({ pnode, what, reason }, ids)
     if (isNew && what === 'worker' && CRASH.test(reason)) {
-      const culprits = ids.filter((vnode) => this.#poison.crashesAgain(vnode, this.#monitor.frontierOf(vnode)))
+      const culprits = ids.filter((vnode) => this.#poison.crashesAgain(vnode, this.#monitor.stepOf(vnode)))
       if (culprits.length > 0) {
-        const where = culprits.map((vnode) => `${vnode} after step ${this.#monitor.frontierOf(vnode)}`).join(', ')
+        const where = culprits.map((vnode) => `${vnode} after step ${this.#monitor.stepOf(vnode)}`).join(', ')
         const fix = 'Look for what ends the process or takes all its memory in the code of this VNode'
         const error = new SwarmError('compute.lost', {
           what: `${MAX_CRASHES} workers ended one after another at the same place: ${reason}`,
@@ -243,7 +259,13 @@ class RunOwner {
 
   /** At the next step boundary, with a checkpoint. */
   pause(): void {
+    this.#isPausing = true
     if (this.head.status === 'running') this.#echo.toSource('pause')
+  }
+
+  /** Goes on with a rollback that found no PNode. */
+  async rollBackAgain(): Promise<void> {
+    if (this.#rollback !== undefined) await this.#rollBack(this.#rollback)
   }
 
   get head(): Head {
@@ -253,8 +275,17 @@ class RunOwner {
   /** Recovery two: everything goes back to the manifest before the damaged one, or to the seed. */
   async #rollBack(reason: string): Promise<void> {
     const damaged = this.head.manifests[0]
+    this.#rollback = reason
     await this.#echo.stopAll()
-    await this.#begin((head) => rolledBack(head, ({ key }) => key !== damaged?.key))
+    try {
+      await this.#begin((head) => rolledBack(head, ({ key }) => key !== damaged?.key))
+    } catch (error) {
+      const cause = toSwarmError(error, 'internal', `run ${this.#run}`)
+      if (!cause.retryable) return this.#fail(cause.toJSON())
+      // Whoever reported it has been stopped: nobody else would try again.
+      return this.#context.setTimer('rollback', 'rollBackAgain', { afterMs: ROLLBACK_RETRY_MS })
+    }
+    this.#rollback = undefined
     this.#monitor.emit({ type: 'rolledBack', generation: this.head.generation, step: this.#manifest?.step ?? 0, reason })
   }
 
@@ -262,45 +293,40 @@ class RunOwner {
   async #begin(change: (head: Head) => Head): Promise<void> {
     this.#commits.clear()
     this.#evaluations.clear()
-    let next = change(this.head)
-    let unusable: string | undefined
+    const ids = this.#network.vnodes.map(({ id }) => id)
     this.#manifest = undefined
-    for (const ref of next.manifests) {
-      try {
-        this.#manifest = await readManifest(
-          this.#options.store,
-          ref,
-          this.#network.vnodes.map(({ id }) => id),
-        )
-        break
-      } catch (error) {
-        if (!isSwarmError(error, 'store.damaged', 'store.not-found')) throw error
-        unusable = error.message
-        next = { ...next, manifests: next.manifests.filter(({ key }) => key !== ref.key) }
-      }
-    }
+    const { manifest, head: next, unusable } = await newestUsable(this.#options.store, change(this.head), ids)
+    this.#manifest = manifest
     if (unusable) this.#monitor.emit({ type: 'rolledBack', generation: next.generation, step: this.#manifest?.step ?? 0, reason: unusable })
     // An evaluation comes after the checkpoint of its step: after the step that the run goes back to it is made again, with the same result.
     this.#history = this.#history.filter(({ step }) => step < (this.#manifest?.step ?? 0))
     await sweepAll(this.#options.store, next)
-    const ids = this.#network.vnodes.map(({ id }) => id)
     const decisions = await this.#place(ids, [], true)
     const source: Decision = { vnode: SOURCE, pnode: SOURCE_HOST, candidates: [] }
     await this.#writer.update((head) =>
       placed({ ...next, writer: head.writer, status: 'running', error: undefined }, [source, ...decisions]),
     )
     for (const decision of decisions) this.#placed(decision, 'start of a generation')
-    void this.#echo.grant([...ids, SOURCE])
+    void this.#echo.grant([...ids, SOURCE]).then(() => {
+      if (this.#isPausing) this.#echo.toSource('pause')
+    })
   }
 
   async #place(ids: readonly string[], avoid: readonly string[], isAll = false): Promise<readonly Decision[]> {
     const staying = isAll
       ? {}
       : Object.fromEntries(this.#network.vnodes.filter(({ id }) => !ids.includes(id)).map(({ id }) => [id, this.head.directory[id].pnode]))
-    const demands = this.#network.vnodes.map((vnode) => demandOf(vnode, this.#definition))
+    const demands = this.#network.vnodes.map((vnode) => demandOf(vnode, this.#definition.training.batchSize))
     const computeClass = this.#manifest?.computeClass
     const request = { run: this.#run, demands, staying, avoid, ...(computeClass && { computeClass }) }
-    return call<'Placement', 'place'>(this.#context, actor.placement, 'place', request)
+    return call<'Placement', 'place'>(this.#context, actor.placement, 'place', request).catch(async (error: unknown) => {
+      if (!computeClass || !isSwarmError(error, 'placement.no-pnode')) throw error
+      const members = await call<'Placement', 'list'>(this.#context, actor.placement, 'list', null)
+      const ready = members.filter(({ state }) => state === 'ready').map((member) => member.computeClass)
+      if (ready.length === 0 || ready.includes(computeClass)) throw error
+      const fix = 'Resume it with the version and backend that it was started with'
+      throw new SwarmError('checkpoint.class', { what: 'checkpoint of another compute class', expected: computeClass, got: ready[0], fix })
+    })
   }
 
   #placed({ vnode, pnode, candidates }: Decision, reason: string, move?: { from: string; lostAtMs: number }): void {
@@ -314,22 +340,22 @@ class RunOwner {
     return this.head.status === 'running' && generation === this.head.generation && this.head.directory[vnode]?.term === term
   }
 
-  #totals({ counters }: Head): Head['counters'] {
+  #totals(): Head['counters'] {
     const { moves, stepsReplayed } = this.#monitor.counters
-    return { moves: counters.moves + moves, stepsReplayed: counters.stepsReplayed + stepsReplayed }
+    return { moves: this.#countersBefore.moves + moves, stepsReplayed: this.#countersBefore.stepsReplayed + stepsReplayed }
   }
 
   async #finish(): Promise<void> {
     const hash = hashRun(this.#manifest!.vnodes.map((vnode) => vnode.hash))
     const metrics = this.#history.find(({ step }) => step === this.#timetable.totalSteps)?.metrics ?? {}
-    await this.#writer.update((head) => ({ ...head, status: 'done' as const, result: { hash, metrics }, counters: this.#totals(head) }))
+    await this.#writer.update((head) => ({ ...head, status: 'done' as const, result: { hash, metrics }, counters: this.#totals() }))
     await this.#echo.stopAll()
     this.#monitor.emit({ type: 'done', steps: this.#timetable.totalSteps, hash, metrics })
   }
 
   async #fail(error: ErrorRecord): Promise<void> {
     try {
-      await this.#writer.update((head) => ({ ...head, status: 'failed' as const, error, counters: this.#totals(head) }))
+      await this.#writer.update((head) => ({ ...head, status: 'failed' as const, error, counters: this.#totals() }))
     } catch (cause) {
       // A store that is full or gone may be the very reason: the run stops all the same, and its last checkpoint stays.
       this.#report(cause)
@@ -339,6 +365,8 @@ class RunOwner {
   }
 }
 
+/** How often a rollback that found no PNode is tried again, in ms. */
+const ROLLBACK_RETRY_MS = 500
 /** How a compute tells of a worker that ended by itself. */
 const CRASH = /: (exited with code|crashed: )/
 
@@ -351,20 +379,9 @@ export function runActor(options: RunActorOptions): ActorDefinition<RunOwner> {
       committed: (_context, owner, commit: Commit) => owner.committed(commit),
       evaluated: (_context, owner, result: Evaluated) => owner.evaluated(result),
       failed: (_context, owner, failure: Failure) => owner.failed(failure),
+      rollBackAgain: (_context, owner) => owner.rollBackAgain(),
       hostLost: (_context, owner, loss: Loss) => owner.hostLost(loss),
       pause: (_context, owner) => owner.pause(),
     },
   }
-}
-
-/** What a VNode needs: its work per step, and its state with the optimizer's two moments, twice at a cut. */
-export function demandOf({ id, cost, parameters, outputShape }: NetworkDefinition['vnodes'][number], { training }: RunDefinition): Demand {
-  const outputBytes = 4 * training.batchSize * outputShape.reduce((a, b) => a * b, 1)
-  return { vnode: id, cost: cost * training.batchSize, memoryBytes: parameters * 4 * 3 * 2 + outputBytes * 8 }
-}
-
-/** Sums over samples to means; `accuracy` where answers can be right. */
-function means({ count = 0, correct, ...sums }: Evaluated['sums']): { readonly [name: string]: number } {
-  const entries = Object.entries(sums).map(([name, sum]) => [name, sum / count] as const)
-  return { ...Object.fromEntries(entries), ...(correct !== undefined && { accuracy: correct / count }), count }
 }

@@ -131,13 +131,20 @@ const MACHINES = new URL('../components/vnode-machine.js', import.meta.url)
 
 /** Starts a run and returns it at once. Whatever is wrong with the definition rejects `result`. */
 export function train(network: Network, training: TrainingOptions, options: RunOptions = {}, internals: Internals = {}): Run {
-  const name = ('id' in training.data ? training.data.id : training.data.name).replaceAll(/[^A-Za-z0-9_-]/g, '-').slice(0, 40)
-  const id = internals.id ?? `${name}-${crypto.randomUUID().slice(0, 6)}`
+  const id = internals.id ?? `${nameOf(training?.data)}-${crypto.randomUUID().slice(0, 6)}`
   return new LocalRun(id, options, internals, async (store) => {
     const prepared = await prepare(network, training, store, options)
     await writeDefinition(store, id, prepared.definition)
     return prepared
   })
+}
+
+/** The first part of a run's id, for people; whatever is wrong with the data is said by `prepare`. */
+function nameOf(data: unknown): string {
+  const { id, name } = (data ?? {}) as { readonly id?: unknown; readonly name?: unknown }
+  return String(id ?? name ?? 'run')
+    .replaceAll(/[^A-Za-z0-9_-]/g, '-')
+    .slice(0, 40)
 }
 
 /** Goes on with a run from its newest checkpoint. @throws through `result`: `run.not-found`, `run.busy`, `run.changed`, `checkpoint.class` */
@@ -183,7 +190,11 @@ class LocalRun implements Run {
     this.#store = openStore(options.store)
     this.#clock = internals.clock ?? systemClock
     this.#started = new Promise((resolve) => (this.#announce = resolve))
-    this.result = this.#live(open).finally(() => this.#announce(undefined))
+    this.result = this.#live(open)
+      .catch((error: unknown) => {
+        throw toSwarmError(error, 'internal', `run ${id}`)
+      })
+      .finally(() => this.#announce(undefined))
     this.result.catch(() => undefined)
   }
 

@@ -6,7 +6,7 @@ import { decodeManifest, keys, type Manifest } from '../runtime/head.js'
 import { readHead } from '../runtime/head-store.js'
 import { memoryStore } from '../runtime/object-store/memory-store.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
-import { type StateTensor, decodeState } from '../runtime/state.js'
+import { type StateTensor, decodeState, hashRun } from '../runtime/state.js'
 import { readManifest, readTrace } from './checkpoints.js'
 import { bundleKey, readDefinition, type RunDefinition, weightsKey, writeDefinition } from './run-definition.js'
 import { local, resume } from './train.js'
@@ -83,7 +83,7 @@ export async function verifyRun(store: ObjectStore, run: string, options: Verify
   if (steps < last) await replay.result
   const trace = await readTrace(scratch, run, last)
   const replayed: Recorded = { run, store: scratch, manifests: await Promise.all(manifests), trace }
-  const difference = await firstDifference(definition, replayed, recorded)
+  const difference = (await firstDifference(definition, replayed, recorded)) ?? differentHash(replayed, recorded, head.result?.hash)
   await replay.pause().catch((error: unknown) => {
     if (!isSwarmError(error)) throw error
   })
@@ -109,6 +109,21 @@ async function readRecorded(store: ObjectStore, run: string): Promise<Recorded> 
   const { head } = await readHead(store, run)
   const manifests = await Promise.all(head.manifests.map((ref) => readManifest(store, ref)))
   return { run, store, manifests, trace: await readTrace(store, run) }
+}
+
+/** Bytes may be right where the hashes that the records name are not. */
+function differentHash(expected: Recorded, got: Recorded, result: string | undefined): Difference | undefined {
+  for (const { step, vnodes } of got.manifests.toReversed()) {
+    const twin = expected.manifests.find((manifest) => manifest.step === step)
+    for (const { vnode, hash } of vnodes) {
+      const right = twin?.vnodes.find((entry) => entry.vnode === vnode)?.hash
+      if (right !== undefined && right !== hash) return { run: got.run, step, vnode, tensor: 'hash', expected: right, got: hash }
+    }
+  }
+  const [last] = got.manifests
+  const right = hashRun(expected.manifests.find(({ step }) => step === last.step)?.vnodes.map(({ hash }) => hash) ?? [])
+  if (result === undefined || result === right) return undefined
+  return { run: got.run, step: last.step, vnode: '-', tensor: 'hash of the run', expected: right, got: result }
 }
 
 /** What the replay needs and the run does not change: the definition, users' modules, initial weights. */

@@ -182,6 +182,10 @@ export function defineBlock<O extends Options = Options>(spec: BlockSpec<O>): Ma
 
 /** Defines a learning rule of one's own; export the result from `module`. @throws `definition.invalid` */
 export function defineRule<O extends Options = Options>(spec: RuleSpec<O>): Maker<O, Call<'rule'>> {
+  if (spec && 'step' in spec) {
+    const fix = 'Write it as a loss, whose gradient is taken by the tape'
+    throw new SwarmError('definition.invalid', { what: `defineRule: 'step' of '${spec.name}' is not supported yet`, fix })
+  }
   return mark('rule', spec, ['init', 'logits', 'loss'], (call) => call)
 }
 

@@ -3,12 +3,13 @@ import { SwarmError } from '../runtime/errors.js'
 import { describe } from './define.js'
 import type { Call } from './define.js'
 import { isNetwork } from './network.js'
+import type { Dataset } from './datasets/index.js'
 import type { Network } from './network.js'
 
 /** A definition as a file gives it; what it leaves out, the caller decides. */
 export interface LoadedDefinition {
   readonly network: Network
-  readonly data?: Call<'dataset'>
+  readonly data?: Call<'dataset'> | Dataset
   readonly rule?: Call<'rule'>
   readonly optimizer?: Call<'optimizer'>
   readonly batchSize?: number
@@ -20,12 +21,13 @@ export interface LoadedDefinition {
 }
 
 const isCall = (kind: string) => (value: unknown) => (value as Call | null)?.kind === kind
+const isDataset = (value: unknown) => typeof value === 'object' && value !== null && 'splits' in value && 'sha256' in value
 const isCount = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 1
 
 /** What each field must be. */
 const FIELDS: { readonly [field in keyof LoadedDefinition]-?: readonly [(value: unknown) => boolean, string] } = {
   network: [isNetwork, 'what network(…) returns'],
-  data: [isCall('dataset'), 'a data set such as datasets.fashionMnist()'],
+  data: [(value) => isCall('dataset')(value) || isDataset(value), 'a data set such as datasets.fashionMnist()'],
   rule: [isCall('rule'), 'a learning rule such as predsim()'],
   optimizer: [isCall('optimizer'), 'an optimizer such as adam()'],
   batchSize: [isCount, 'an integer ≥ 1'],

@@ -133,7 +133,8 @@ class Reader {
   #target(): Target {
     const node = this.#get('target')
     const value = this.#plain(node)
-    const [[kind, size], ...more] = typeof value === 'object' && value !== null ? Object.entries(value) : [['', undefined] as const]
+    const [entry, ...more] = typeof value === 'object' && value !== null ? Object.entries(value) : []
+    const [kind, size] = entry ?? ['', undefined]
     if (more.length > 0 || (kind !== 'categorical' && kind !== 'continuous')) {
       throw this.#invalid(node, "'target'", '{ categorical: 10 } or { continuous: 1 }')
     }

@@ -1,9 +1,7 @@
 /** `swarmgrad check`. */
-import { compileNetwork, DEFAULT_TRAINING } from '../../actors/prepare.js'
-import { demandOf } from '../../actors/run.js'
-import type { RunDefinition } from '../../actors/run-definition.js'
-import type { NetworkDefinition, TrainingDefinition, VNodeDefinition } from '../../components/definition.js'
-import { predsim } from '../../components/rules/index.js'
+import { compileNetwork, DEFAULT_TRAINING, defaultRule } from '../../actors/prepare.js'
+import { demandOf } from '../../actors/placement.js'
+import type { NetworkDefinition, VNodeDefinition } from '../../components/definition.js'
 import type { CommandContext } from '../command.js'
 import { makePlan } from '../definition.js'
 import { EXIT, type ExitStatus } from '../exit.js'
@@ -14,11 +12,10 @@ import { table } from '../view/table.js'
 export async function check(context: CommandContext, file: string | undefined): Promise<ExitStatus> {
   const { output, settings, configured } = context
   const { network: written, training } = await makePlan(file, { settings, configured })
-  const rule = training.rule ?? predsim()
+  const rule = training.rule ?? defaultRule(written.target)
   const batchSize = training.batchSize ?? DEFAULT_TRAINING.batchSize
   const { network } = (await compileNetwork(written, rule)) as { network: NetworkDefinition }
-  const memoryOf = (vnode: VNodeDefinition) =>
-    demandOf(vnode, { training: { batchSize } as TrainingDefinition } as RunDefinition).memoryBytes
+  const memoryOf = (vnode: VNodeDefinition) => demandOf(vnode, batchSize).memoryBytes
   for (const vnode of network.vnodes) {
     const { id, inputs, inputShapes, outputShape, hasHead, parameters, cost, layers } = vnode
     output.record({
