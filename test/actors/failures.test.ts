@@ -9,6 +9,7 @@ import { local, resume, train } from '../../actors/train.js'
 import { fromArrays } from '../../components/datasets/index.js'
 import { dense, flatten, leakyRelu } from '../../components/layers/index.js'
 import { block, categorical, network } from '../../components/network.js'
+import { predsim } from '../../components/rules/index.js'
 import { computePool } from '../../runtime/compute/thread-compute.js'
 import { type ErrorCode, isSwarmError } from '../../runtime/errors.js'
 import { keys } from '../../runtime/head.js'
@@ -194,4 +195,44 @@ test.serial('a second owner of a run takes it over: the first one stops with run
   )
   await failure(t, first.result, 'run.writer')
   t.is((await second!).hash, (await undisturbed('branching')).hash)
+})
+
+test.serial('the weights of a run with another rule are refused, not tried for ever', async (t) => {
+  const { store } = openObjects()
+  await train(networks.chain, { ...TRAINING, epochs: 1 }, { on, store }, { id: 'a', pool: pool() }).result
+  const run = train(networks.chain, { ...TRAINING, rule: predsim(), from: 'a' }, { on, store }, { id: 'b', pool: pool() })
+  await failure(t, run.result, 'run.changed')
+})
+
+test.serial('a damaged module of a user ends the run by name, and costs no checkpoint', async (t) => {
+  const { store } = openObjects()
+  const first = train(networks.chain, TRAINING, { on, store, checkpoint }, { id: 'a', pool: pool() })
+  for await (const { type } of first.events()) if (type === 'evaluated') break
+  await first.pause()
+  const { head: before } = await readHead(store, 'a')
+  t.is(before.status, 'paused')
+  for await (const { key } of store.list('bundles/')) {
+    const { bytes } = await store.get(key)
+    bytes[bytes.length - 2] ^= 1
+    await store.put(key, bytes)
+  }
+  // Bundles are loaded once in a thread: workers of their own have not seen the good one.
+  const threads = computePool({ machines: MACHINES })
+  t.teardown(() => threads.close())
+  const error = await failure(t, resume('a', { on, store, checkpoint }, { pool: threads }).result, 'store.damaged')
+  t.regex(error.message, /bundle/)
+  t.deepEqual((await readHead(store, 'a')).head.manifests, before.manifests)
+  await readable(store, 'a')
+})
+
+test.serial('what is not a network or not a data set rejects the result with one clear error', async (t) => {
+  const { store } = openObjects()
+  for (const [net, training] of [
+    [undefined, TRAINING],
+    [networks.chain, {}],
+    [networks.chain, { data: 'glyphs' }],
+    [networks.chain, undefined],
+  ]) {
+    await failure(t, train(net as never, training as never, { on, store }, { pool: pool() }).result, 'definition.invalid')
+  }
 })
