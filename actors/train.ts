@@ -142,9 +142,8 @@ export function train(network: Network, training: TrainingOptions, options: RunO
 /** The first part of a run's id, for people; whatever is wrong with the data is said by `prepare`. */
 function nameOf(data: unknown): string {
   const { id, name } = (data ?? {}) as { readonly id?: unknown; readonly name?: unknown }
-  return String(id ?? name ?? 'run')
-    .replaceAll(/[^A-Za-z0-9_-]/g, '-')
-    .slice(0, 40)
+  const chosen = [id, name].find((value) => typeof value === 'string') ?? 'run'
+  return chosen.replaceAll(/[^A-Za-z0-9_-]/g, '-').slice(0, 40)
 }
 
 /** Goes on with a run from its newest checkpoint. @throws through `result`: `run.not-found`, `run.busy`, `run.changed`, `checkpoint.class` */
