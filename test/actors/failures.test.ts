@@ -236,3 +236,14 @@ test.serial('what is not a network or not a data set rejects the result with one
     await failure(t, train(net as never, training as never, { on, store }, { pool: pool() }).result, 'definition.invalid')
   }
 })
+
+test.serial('a module of a user that is gone is a refused grant: the run ends by name instead of waiting', async (t) => {
+  const { store } = openObjects()
+  const first = train(networks.chain, TRAINING, { on, store, checkpoint }, { id: 'a', pool: pool() })
+  for await (const { type } of first.events()) if (type === 'evaluated') break
+  await first.pause()
+  for await (const { key } of store.list('bundles/')) await store.delete(key)
+  const error = await failure(t, resume('a', { on, store, checkpoint }, { pool: pool() }).result, 'store.not-found')
+  t.regex(error.message, /bundles/)
+  await readable(store, 'a')
+})
