@@ -26,6 +26,11 @@ const MAY_IMPORT = {
  * Types may be imported anywhere: nothing of them is left at run time.
  */
 const ONLY = {
+  '@dapr/dapr': ['runtime/actor-system/dapr-sidecar.ts'],
+  '@nats-io/jwt': ['runtime/tensor-bus/nats-authority.ts'],
+  '@nats-io/transport-node': ['runtime/tensor-bus/nats-connection.ts'],
+  express: ['runtime/http-server.ts'],
+  minio: ['runtime/object-store/s3-client.ts'],
   '@tensorflow/tfjs-backend-wasm': ['components/tf.ts'],
   '@tensorflow/tfjs-core': ['components/tf.ts'],
   chalk: ['cli/output.ts'],

@@ -22,6 +22,8 @@ export type ErrorCode =
   | 'store.unavailable'
   | 'store.invalid-key'
   | 'store.too-large'
+  | 'store.denied' // the key is not ours, or the credentials have run out
+  | 'store.unsuitable' // a server that cannot do conditional writes
   | 'frame.damaged'
   | 'frame.version'
   | 'checkpoint.damaged'
@@ -33,11 +35,14 @@ export type ErrorCode =
   | 'grant.refused' // wrong signature or wrong run
   | 'bus.closed'
   | 'bus.too-large'
+  | 'bus.unreachable'
+  | 'bus.denied' // the broker refuses the credentials or the subject
   | 'actor.not-found' // no such actor type or no such handler
   | 'actor.busy' // the mailbox is full
   | 'actor.timeout'
   | 'actor.failed' // a handler threw something that is not a SwarmError
   | 'actor.closed'
+  | 'actor.unreachable' // the host of the actor, or our own sidecar, does not answer
   | 'actor.too-large'
   | 'compute.lost' // the worker ended
   | 'compute.hung' // the worker did not answer within its deadline
@@ -53,6 +58,15 @@ export type ErrorCode =
   | 'run.hash' // --expect-hash did not match
   | 'run.writer' // a newer writer owns the run
   | 'placement.no-pnode'
+  | 'service.missing' // a server program that is not there and could not be built
+  | 'service.failed' // a server that did not start, or ended
+  | 'port.taken'
+  | 'cluster.unreachable' // nobody answers at the address
+  | 'cluster.token' // no token, a wrong one, or one that has run out
+  | 'cluster.version' // another version of swarmgrad
+  | 'cluster.clock' // clocks differ by more than signatures allow
+  | 'host.name-taken' // another machine has joined under this name
+  | 'host.code' // code that the owner of the machine did not allow
   | 'internal' // a broken invariant: a bug in swarmgrad
   | 'aborted'
 
