@@ -7,7 +7,7 @@ import type { Clock } from '../runtime/clock.js'
 import { isSwarmError, toSwarmError } from '../runtime/errors.js'
 import { MARK, encodeFrame } from '../runtime/frame.js'
 import { type Grant, type Placed, type SignedGrant, verifyGrant } from '../runtime/grant.js'
-import { decodeSignal, encodeSignal, subjects } from '../runtime/signal.js'
+import { decodeSignal, encodeSignal, subjectOf } from '../runtime/signal.js'
 import { type Entry, StepLog, type StepCommand, type StepEvent } from '../runtime/step-log.js'
 import type { TensorBus } from '../runtime/tensor-bus/tensor-bus.js'
 import { Timetable } from '../runtime/timetable.js'
@@ -118,7 +118,7 @@ export class SourceDriver {
 
   async #listen(): Promise<void> {
     const { bus } = this.#options
-    const inbox = subjects.inbox(this.grant.run, SOURCE_HOST, SOURCE, 'signal')
+    const inbox = subjectOf(this.grant.run, SOURCE_HOST, SOURCE, 'signal')
     try {
       for await (const delivery of bus.subscribe(inbox, { capacity: INBOX_CAPACITY, signal: this.#abort.signal })) {
         if (delivery.type === 'lost' || this.#abort.signal.aborted) continue
@@ -208,7 +208,7 @@ export class SourceDriver {
 
   #publish(to: string, kind: 'frame' | 'signal', bytes: Uint8Array): void {
     const peer = this.#peers.get(to)
-    if (peer) this.#options.bus.publish(subjects.of(this.grant.run, peer.pnode, to, kind, SOURCE_HOST), bytes)
+    if (peer) this.#options.bus.publish(subjectOf(this.grant.run, peer.pnode, to, kind), bytes)
   }
 
   /** The frame of an entry: the same bytes whenever it is made. */

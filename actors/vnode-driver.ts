@@ -9,7 +9,7 @@ import { keys } from '../runtime/head.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import type { Observation, RunReport } from './reports.js'
 import { weightsKey } from './run-definition.js'
-import { decodeSignal, encodeSignal, subjects } from '../runtime/signal.js'
+import { decodeSignal, encodeSignal, subjectOf } from '../runtime/signal.js'
 import { decodeState, hashStateInBackground } from '../runtime/state.js'
 import { type Entry, StepLog, type StepCommand, type StepEvent } from '../runtime/step-log.js'
 import type { TensorBus } from '../runtime/tensor-bus/tensor-bus.js'
@@ -151,7 +151,7 @@ export class VNodeDriver {
 
   #listen(kind: 'frame' | 'signal', onMessage: (bytes: Uint8Array, from: string) => void): void {
     const { run, pnode, vnode } = this.grant
-    const subscription = this.#host.bus.subscribe(subjects.inbox(run, pnode, vnode, kind), {
+    const subscription = this.#host.bus.subscribe(subjectOf(run, pnode, vnode, kind), {
       capacity: INBOX_CAPACITY,
       signal: this.#abort.signal,
     })
@@ -306,8 +306,7 @@ export class VNodeDriver {
 
   #publish(to: string, kind: 'frame' | 'signal', bytes: Uint8Array): void {
     const peer = this.#peers.get(to)
-    if (peer && !this.#abort.signal.aborted)
-      this.#host.bus.publish(subjects.of(this.grant.run, peer.pnode, to, kind, this.grant.pnode), bytes)
+    if (peer && !this.#abort.signal.aborted) this.#host.bus.publish(subjectOf(this.grant.run, peer.pnode, to, kind), bytes)
   }
 
   #tick(): void {

@@ -37,9 +37,10 @@ export function decodeSignal(bytes: Uint8Array): Signal {
   return value
 }
 
-/** Subjects address hosts, so that a broker's permissions say who may speak as whom: `sg.<run>.to.<host>.<vnode>.<kind>.from.<host>`. */
-export const subjects = {
-  of: (run: string, to: string, vnode: string, kind: 'frame' | 'signal', from: string) =>
-    `sg.${run}.to.${to}.${vnode}.${kind}.from.${from}`,
-  inbox: (run: string, host: string, vnode: string, kind: 'frame' | 'signal') => `sg.${run}.to.${host}.${vnode}.${kind}.>`,
+/**
+ * Frames and signals go to `sg.<run>.to.<host>.<vnode>.<kind>`. Who speaks is the bus's to say: on a broker it stands behind the subject,
+ * `….from.<host>`, where the broker's permissions bind it.
+ */
+export function subjectOf(run: string, host: string, vnode: string, kind: 'frame' | 'signal'): string {
+  return `sg.${run}.to.${host}.${vnode}.${kind}`
 }
