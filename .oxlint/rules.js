@@ -37,8 +37,8 @@ const ONLY = {
   'cli-table3': ['cli/view/table.ts'],
   commander: ['cli/program.ts'],
   'csv-parse': ['components/datasets/csv.ts'],
-  // Where data sets are kept, and where settings are: two folders of the same user.
-  'env-paths': ['components/datasets/images.ts', 'cli/settings.ts'],
+  // Where data sets, settings and programs are kept: three folders of the same user.
+  'env-paths': ['components/datasets/images.ts', 'cli/settings.ts', 'runtime/services/find.ts'],
   esbuild: ['components/bundle.ts'],
   'log-update': ['cli/view/bar.ts', 'cli/view/live.ts'],
   msgpackr: ['runtime/frame.ts'],

@@ -1,7 +1,7 @@
 /** The control messages: who can be called, by which name, with what. Short, idempotent, at most 64 KB (DESIGN.md §5). */
 import type { ActorRef, ActorSystem, Json } from '../runtime/actor-system/actor-system.js'
 import type { Clock } from '../runtime/clock.js'
-import { isSwarmError } from '../runtime/errors.js'
+import { type ErrorCode, isSwarmError } from '../runtime/errors.js'
 import type { Placed, SignedGrant } from '../runtime/grant.js'
 import type { Candidate } from './events.js'
 import type { Commit, Evaluated, Failure } from './reports.js'
@@ -9,11 +9,22 @@ import type { Commit, Evaluated, Failure } from './reports.js'
 /** What a PNode says of itself when it joins. */
 export interface Profile {
   readonly pnode: string
+  /** Of this start of its process: another one under the same name has nothing of what the one before had. */
+  readonly incarnation: string
   readonly computeClass: string
   /** Measured speed of matrix products on one thread. */
   readonly gflops: number
   /** What VNodes may use. */
   readonly memoryBytes: number
+}
+
+/** What a PNode says of itself every second. */
+export interface Heartbeat {
+  readonly pnode: string
+  /** Share of the last second that its worker computed, 0 to 1. */
+  readonly busyShare: number
+  /** `<run>/<vnode>` of what it hosts. */
+  readonly vnodes: readonly string[]
 }
 
 /** What one VNode needs of its PNode. */
@@ -32,12 +43,24 @@ export interface Decision {
   readonly candidates: readonly Candidate[]
 }
 
+/** A PNode, or the machines of its worker, are gone. */
+export interface Loss {
+  readonly pnode: string
+  readonly what: 'pnode' | 'worker'
+  readonly reason: string
+  /** `<run>/<vnode>` of what is lost; absent: everything that it has. */
+  readonly vnodes?: readonly string[]
+}
+
 /** Every control message: actor, method, argument, result. */
 export interface Calls {
   Placement: {
     join: [Profile, null]
-    heartbeat: [{ pnode: string; busyShare: number; vnodes: readonly string[] }, null]
+    /** False: nobody of this name has joined, or it was taken for lost for good; it has to join again. */
+    heartbeat: [Heartbeat, boolean]
     leave: [{ pnode: string; reason: string }, null]
+    /** It gets no new VNodes; those that it has are handed over. */
+    drain: [{ pnode: string; reason: string }, null]
     place: [
       {
         run: string
@@ -53,7 +76,8 @@ export interface Calls {
   Relocation: {
     watch: [{ run: string }, null]
     forget: [{ run: string }, null]
-    relocate: [{ pnode: string; what: 'pnode' | 'worker'; reason: string; vnodes?: readonly string[] }, null]
+    relocate: [Loss, null]
+    drain: [{ pnode: string; reason: string }, null]
     retry: [null, null]
   }
   Run: {
@@ -61,34 +85,37 @@ export interface Calls {
     committed: [Commit, null]
     evaluated: [Evaluated, null]
     failed: [Failure, null]
-    hostLost: [{ pnode: string; what: 'pnode' | 'worker'; reason: string; vnodes?: readonly string[] }, null]
+    hostLost: [Loss, null]
+    /** The PNode goes: its VNodes are handed over at the next checkpoint. */
+    drain: [{ pnode: string; reason: string }, null]
     pause: [null, null]
-  }
-  Source: {
-    grant: [SignedGrant, null]
-    neighbour: [Placed, null]
-    manifest: [{ position: number }, null]
-    cut: [null, null]
-    pause: [null, null]
-    stop: [null, null]
+    /** Goes on where an owner before this one was, if the run is under way; harmless when repeated. */
+    wake: [null, null]
   }
   VNode: {
     grant: [SignedGrant, null]
     neighbour: [Placed, null]
     manifest: [{ position: number }, null]
     stop: [{ term: number }, null]
+    /** To the source: a checkpoint at the next step; a pause there. */
+    cut: [null, null]
+    pause: [null, null]
+    /** To one that is about to move: nothing more after the next checkpoint. */
+    hold: [null, null]
   }
   PNode: {
     describe: [null, { readonly pnode: string; readonly vnodes: readonly string[] }]
   }
 }
 
-export type MembershipState = 'ready' | 'suspect' | 'lost'
+export type MembershipState = 'ready' | 'draining' | 'suspect' | 'lost'
 
 /** A PNode as the placement service knows it. */
 export interface Membership extends Profile {
   readonly state: MembershipState
   readonly busyShare: number
+  /** `<run>/<vnode>` of what it said it hosts. */
+  readonly vnodes: readonly string[]
 }
 
 /** A typed call. VNode and PNode actors have one type per host: that is how an actor is put on a chosen machine. */
@@ -107,7 +134,6 @@ export const actor = {
   placement: { type: 'Placement', id: 'cluster' } as ActorRef & { actor?: 'Placement' },
   relocation: { type: 'Relocation', id: 'cluster' } as ActorRef & { actor?: 'Relocation' },
   run: (run: string): ActorRef & { actor?: 'Run' } => ({ type: 'Run', id: run }),
-  source: (run: string): ActorRef & { actor?: 'Source' } => ({ type: 'Source', id: run }),
   vnode: (pnode: string, run: string, vnode: string): ActorRef & { actor?: 'VNode' } => ({ type: `VNode.${pnode}`, id: `${run}/${vnode}` }),
   pnode: (pnode: string): ActorRef & { actor?: 'PNode' } => ({ type: `PNode.${pnode}`, id: pnode }),
 }
@@ -115,13 +141,24 @@ export const actor = {
 const FIRST_RETRY_MS = 20
 const LONGEST_RETRY_MS = 2_000
 
-/** Repeats `attempt` while it fails with a retryable error, ever more slowly, until the signal aborts. */
-export async function untilHeard<T>(clock: Clock, signal: AbortSignal, attempt: () => Promise<T>): Promise<T> {
+/** Whether the same call may succeed later: an actor that is nowhere may be one whose host is being started again. */
+export function isTransient(error: unknown): boolean {
+  return isSwarmError(error) && (error.retryable || TRANSIENT.has(error.code))
+}
+const TRANSIENT: ReadonlySet<ErrorCode> = new Set(['actor.not-found', 'actor.closed'])
+
+/** Repeats `attempt` while it fails with an error that may pass, ever more slowly, until the signal aborts. */
+export async function untilHeard<T>(
+  clock: Clock,
+  signal: AbortSignal,
+  attempt: () => Promise<T>,
+  mayPass: (error: unknown) => boolean = isTransient,
+): Promise<T> {
   for (let delayMs = FIRST_RETRY_MS; ; delayMs = Math.min(delayMs * 2, LONGEST_RETRY_MS)) {
     try {
       return await attempt()
     } catch (error) {
-      if (!isSwarmError(error) || !error.retryable) throw error
+      if (!mayPass(error)) throw error
       await clock.sleep(delayMs, signal)
     }
   }

@@ -24,7 +24,7 @@ export interface VNodeView {
 /** One PNode as people see it. */
 export interface PNodeView {
   readonly pnode: string
-  readonly state: 'ready' | 'suspect' | 'lost'
+  readonly state: 'ready' | 'draining' | 'suspect' | 'lost'
   /** VNodes that it hosts. */
   readonly vnodes: readonly string[]
   /** Speed of its matrix products as measured when it joined. */

@@ -7,7 +7,7 @@ import type { ActorContext } from '../runtime/actor-system/actor-system.js'
 import { type ErrorCode, isSwarmError, toSwarmError } from '../runtime/errors.js'
 import { type ControlKey, GRANT_VERSION, type Grant, type Placed, signGrant } from '../runtime/grant.js'
 import type { Head, Manifest } from '../runtime/head.js'
-import { actor, call, type Calls, untilHeard } from './calls.js'
+import { actor, call, type Calls, isTransient, untilHeard } from './calls.js'
 import { consumersOf, producersOf } from './run-definition.js'
 
 export interface HeadEchoOptions {
@@ -19,8 +19,8 @@ export interface HeadEchoOptions {
   readonly onError: (error: unknown) => void
 }
 
-/** Codes that mean that the host is gone, which its loss will say. */
-const GONE: readonly ErrorCode[] = ['actor.not-found', 'actor.closed', 'aborted', 'compute.lost', 'compute.closed']
+/** Codes that mean that the host is going, which its loss will say. */
+const GOING: readonly ErrorCode[] = ['aborted', 'compute.lost', 'compute.closed']
 /** How long new owners wait for their neighbours to know of them, in ms. */
 const NEIGHBOUR_WAIT_MS = 200
 
@@ -37,7 +37,7 @@ export class HeadEcho {
     const tasks: Promise<void>[] = []
     for (const vnode of vnodes) {
       for (const other of new Set([...producersOf(network, vnode), ...consumersOf(network, vnode)])) {
-        if (!vnodes.includes(other)) tasks.push(this.#deliver(other, () => this.#neighbour(other, this.#whereIs(vnode))))
+        if (!vnodes.includes(other)) tasks.push(this.#deliver(other, () => this.#call(other, 'neighbour', this.#whereIs(vnode))))
       }
     }
     // A neighbour that cannot be reached is itself lost or slow: nobody waits long for it.
@@ -53,24 +53,35 @@ export class HeadEcho {
 
   /** A manifest is complete: nothing before it is needed again. */
   manifest(position: number): void {
-    for (const { id } of this.#options.network.vnodes) void this.#deliver(id, () => this.#callVNode(id, 'manifest', { position }))
-    void this.#deliver(SOURCE, () => this.#callSource('manifest', { position }))
+    for (const id of Object.keys(this.#options.head().directory)) void this.#deliver(id, () => this.#call(id, 'manifest', { position }))
   }
 
   toSource(method: 'cut' | 'pause'): void {
-    void this.#deliver(SOURCE, () => this.#callSource(method, null))
+    void this.#deliver(SOURCE, () => this.#call(SOURCE, method, null))
+  }
+
+  /** Before a move: nothing is applied after the next checkpoint. Resolves when they know, or can wait no longer. */
+  async hold(vnodes: readonly string[]): Promise<void> {
+    const { context } = this.#options
+    const waited = context.clock.sleep(NEIGHBOUR_WAIT_MS, context.signal).catch(() => undefined)
+    await Promise.race([Promise.all(vnodes.map((vnode) => this.#deliver(vnode, () => this.#call(vnode, 'hold', null)))), waited])
+  }
+
+  /** Tells owners of the past, where they can be reached, that they are. */
+  stop(places: readonly Placed[]): void {
+    const { context, head } = this.#options
+    for (const { vnode, pnode, term } of places) {
+      const target = actor.vnode(pnode, head().run, vnode)
+      void untilHeard(context.clock, context.signal, () => call<'VNode', 'stop'>(context, target, 'stop', { term }), isRetryable).catch(
+        () => undefined,
+      )
+    }
   }
 
   /** Stops what can be reached; what cannot is fenced by its term. */
   async stopAll(): Promise<void> {
-    const stops = Object.entries(this.#options.head().directory).map(([vnode, { term }]) =>
-      vnode === SOURCE ? this.#callSource('stop', null) : this.#callVNode(vnode, 'stop', { term }),
-    )
+    const stops = Object.entries(this.#options.head().directory).map(([vnode, { term }]) => this.#call(vnode, 'stop', { term }))
     await Promise.allSettled(stops)
-  }
-
-  #neighbour(vnode: string, peer: Placed): Promise<unknown> {
-    return vnode === SOURCE ? this.#callSource('neighbour', peer) : this.#callVNode(vnode, 'neighbour', peer)
   }
 
   #grant(vnode: string): Promise<unknown> {
@@ -87,16 +98,10 @@ export class HeadEcho {
       inputs: producersOf(network, vnode).map((id) => this.#whereIs(id)),
       outputs: consumersOf(network, vnode).map((id) => this.#whereIs(id)),
     }
-    const signed = signGrant(grant, controlKey)
-    return vnode === SOURCE ? this.#callSource('grant', signed) : this.#callVNode(vnode, 'grant', signed)
+    return this.#call(vnode, 'grant', signGrant(grant, controlKey))
   }
 
-  #callSource<M extends keyof Calls['Source']>(method: M, argument: Calls['Source'][M][0]): Promise<unknown> {
-    const { context, head } = this.#options
-    return call<'Source', M>(context, actor.source(head().run), method, argument as never, context.signal)
-  }
-
-  #callVNode<M extends keyof Calls['VNode']>(vnode: string, method: M, argument: Calls['VNode'][M][0]): Promise<unknown> {
+  #call<M extends keyof Calls['VNode']>(vnode: string, method: M, argument: Calls['VNode'][M][0]): Promise<unknown> {
     const { context, head } = this.#options
     const { run, directory } = head()
     return call<'VNode', M>(context, actor.vnode(directory[vnode].pnode, run, vnode), method, argument as never, context.signal)
@@ -120,13 +125,16 @@ export class HeadEcho {
     const { context, head, onError } = this.#options
     const { term } = head().directory[vnode] ?? {}
     try {
-      await untilHeard(context.clock, context.signal, async () => {
+      const isSaid = async () => {
         if (head().directory[vnode]?.term === term) await attempt()
-      })
+      }
+      await untilHeard(context.clock, context.signal, isSaid, (error) => isTransient(error) || isSwarmError(error, ...GOING))
     } catch (error) {
-      if (context.signal.aborted || isSwarmError(error, ...GONE)) return
+      if (context.signal.aborted) return
       if (onRefusal) await onRefusal(error).catch(onError)
       else onError(error)
     }
   }
 }
+
+const isRetryable = (error: unknown): boolean => isSwarmError(error) && error.retryable

@@ -1,4 +1,5 @@
-/** A swarm in this process: the control actors and the source on this thread, each PNode with a compute worker of its own (DESIGN.md §6). */
+/** A swarm in this process: the actors on this thread, each PNode with a compute worker of its own (DESIGN.md §6). */
+import { SOURCE } from '../components/definition.js'
 import type { Dataset } from '../components/datasets/index.js'
 import { localActors } from '../runtime/actor-system/local-actors.js'
 import type { ActorSystem } from '../runtime/actor-system/actor-system.js'
@@ -6,6 +7,7 @@ import type { Clock } from '../runtime/clock.js'
 import type { ComputePool } from '../runtime/compute/compute.js'
 import type { SwarmError } from '../runtime/errors.js'
 import { type ControlKey, createControlKey } from '../runtime/grant.js'
+import { memoryStore } from '../runtime/object-store/memory-store.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import { memoryBroker } from '../runtime/tensor-bus/memory-bus.js'
 import type { BusConnect } from '../runtime/tensor-bus/tensor-bus.js'
@@ -14,9 +16,8 @@ import { DEFAULT_MEMBERSHIP, type MembershipOptions, placementActor } from './pl
 import { PNodeHost } from './pnode.js'
 import { relocationActor } from './relocation.js'
 import { runActor } from './run.js'
-import { bundleFolder, type RunDefinition, SOURCE_HOST } from './run-definition.js'
+import { bundleFolder, type RunDefinition } from './run-definition.js'
 import { RunMonitor } from './run-monitor.js'
-import { type CutPolicy, sourceActor } from './source.js'
 import type { Observation } from './reports.js'
 
 export interface LocalSwarmOptions {
@@ -28,8 +29,6 @@ export interface LocalSwarmOptions {
   readonly pool: ComputePool
   /** Names of the PNodes. */
   readonly pnodes: readonly string[]
-  readonly window: number
-  readonly cuts: CutPolicy
   readonly membership?: Partial<Omit<MembershipOptions, 'onMember'>>
   /** Other than the one in memory: for tests that shuffle, double and delay. */
   readonly connect?: BusConnect
@@ -59,34 +58,31 @@ export class LocalSwarm {
   #isClosed = false
 
   constructor(options: LocalSwarmOptions) {
-    const { run, definition, clock, store } = options
+    const { run, definition, clock } = options
     this.#options = options
     this.#connect = options.connect ?? memoryBroker().connect
-    this.#system = localActors({ store, clock, prefix: `runs/${run}/`, onError: this.#onError })
+    // Everybody ends together with this process: what outlives it is in the run's records.
+    this.#system = localActors({ store: memoryStore(), clock, onError: this.#onError })
     this.monitor = new RunMonitor(run, definition, clock, () => [...this.#members.values()])
   }
 
   /** Starts the control actors and the PNodes, and begins or continues the run. */
   async start(): Promise<void> {
-    const { run, store, clock, definition, dataset, window, cuts, membership, pnodes } = this.#options
-    const bus = await this.#connect(SOURCE_HOST)
-    const fail = (error: unknown) => this.#onError(error as SwarmError)
+    const { run, store, membership, pnodes } = this.#options
     this.#system.register(
       placementActor({ ...DEFAULT_MEMBERSHIP, ...membership, onMember: (member, reason) => this.#onMember(member, reason) }),
     )
     this.#system.register(relocationActor())
-    this.#system.register(runActor({ store, controlKey: this.#controlKey, monitor: () => this.monitor, onError: this.#onError }))
     this.#system.register(
-      sourceActor(async () => ({
-        bus,
-        clock,
-        controlKey: this.#controlKey.publicKey,
-        window,
-        definition,
-        dataset,
-        cuts,
-        onFailure: (failure) => void call<'Run', 'failed'>(this.#system, actor.run(run), 'failed', failure).catch(fail),
-      })),
+      runActor({
+        store,
+        controlKey: this.#controlKey,
+        monitor: () => this.monitor,
+        rollCallMs: membership?.lostMs,
+        onError: this.#onError,
+        // Two processes, one run: the later one has it.
+        onReplaced: (_run, error) => this.monitor.emit({ type: 'failed', error: error.toJSON() }),
+      }),
     )
     await this.#system.start()
     await Promise.all(pnodes.map((pnode) => this.#join(pnode)))
@@ -104,9 +100,14 @@ export class LocalSwarm {
     return [...this.#hosts.keys()].toSorted()
   }
 
-  /** PNodes that host a VNode now. */
+  /** PNodes that host a VNode now, or the source. */
   get busyPNodes(): string[] {
     return this.pnodes.filter((pnode) => this.#hosts.get(pnode)!.vnodes.length > 0)
+  }
+
+  /** PNodes whose worker computes. */
+  get computingPNodes(): string[] {
+    return this.pnodes.filter((pnode) => this.#hosts.get(pnode)!.vnodes.some((id) => !id.endsWith(`/${SOURCE}`)))
   }
 
   /** Ends a PNode as a power cut would; its silence is told at once, as a broker tells of a broken connection. It returns later. */
@@ -137,9 +138,24 @@ export class LocalSwarm {
     if (pnode !== undefined) await this.#system.deactivate(actor.vnode(pnode, this.#options.run, vnode))
   }
 
+  /** The control actors forget all that is not in the store, as after the loss of their host, and go on from there. */
+  async restartControl(): Promise<void> {
+    const run = actor.run(this.#options.run)
+    for (const ref of [run, actor.relocation, actor.placement]) await this.#system.deactivate(ref)
+    await untilHeard(this.#options.clock, this.#closing.signal, () => call<'Run', 'wake'>(this.#system, run, 'wake', null))
+  }
+
   /** Ends the compute worker of a PNode; the PNode lives on with the spare. */
   killWorker(pnode: string, reason = 'killed'): void {
     this.#hosts.get(pnode)?.killWorker(reason)
+  }
+
+  /** A PNode hands over what it has, and goes for good. */
+  async drain(pnode: string, reason = 'drained'): Promise<void> {
+    const host = this.#hosts.get(pnode)
+    if (!host) return
+    await host.leave(reason, this.#closing.signal)
+    this.#hosts.delete(pnode)
   }
 
   /** Stops everything. */
@@ -155,7 +171,7 @@ export class LocalSwarm {
 
   async #join(pnode: string): Promise<void> {
     if (this.#isClosed) return
-    const { store, clock, pool, window, membership, memoryBytes } = this.#options
+    const { run, dataset, store, clock, pool, membership, memoryBytes } = this.#options
     const host = new PNodeHost({
       pnode,
       system: this.#system,
@@ -166,7 +182,7 @@ export class LocalSwarm {
       controlKey: this.#controlKey.publicKey,
       memoryBytes: memoryBytes ?? PLENTY_BYTES,
       heartbeatMs: membership?.heartbeatMs ?? DEFAULT_MEMBERSHIP.heartbeatMs,
-      window,
+      dataset: (id) => (id === run ? dataset : undefined),
       cacheFolder: bundleFolder(),
       observe: (observation) => {
         this.monitor.observe(observation)

@@ -1,9 +1,10 @@
 /** The Placement actor: who is there, and what runs where, with the reason (M10 to M12). */
 import type { ActorContext, ActorDefinition } from '../runtime/actor-system/actor-system.js'
 import { SwarmError, isSwarmError } from '../runtime/errors.js'
-import { actor, call, type Calls, type Decision, type Demand, type Membership, type Profile } from './calls.js'
-import type { VNodeDefinition } from '../components/definition.js'
+import { actor, call, type Calls, type Decision, type Demand, type Membership, type Profile, untilHeard } from './calls.js'
+import { SOURCE, type VNodeDefinition } from '../components/definition.js'
 import type { Candidate } from './events.js'
+import type { RunDefinition } from './run-definition.js'
 
 /** Deadlines of the membership, in ms. */
 export interface MembershipOptions {
@@ -21,7 +22,9 @@ export const DEFAULT_MEMBERSHIP: MembershipOptions = { heartbeatMs: 1_000, suspe
 interface Member extends Profile {
   state: Membership['state']
   busyShare: number
+  vnodes: readonly string[]
   heardAtMs: number
+  isDraining: boolean
 }
 
 interface Memory {
@@ -42,32 +45,53 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
     change(member, 'lost', reason)
     const argument = { pnode: member.pnode, what: 'pnode', reason } as const
     // Not awaited: Relocation asks this very actor where to go.
-    call<'Relocation', 'relocate'>(context, actor.relocation, 'relocate', argument).catch(() => {
-      // The next sweep tells it again.
-      member.state = 'suspect'
-    })
+    untilHeard(context.clock, context.signal, () => call<'Relocation', 'relocate'>(context, actor.relocation, 'relocate', argument)).catch(
+      () => undefined,
+    )
+  }
+  const remember = (context: ActorContext, members: ReadonlyMap<string, Member>) => {
+    const there = [...members.values()].filter(({ state }) => state !== 'lost')
+    return context.state.set('members', there.map(profileOf))
   }
   return {
     type: 'Placement',
-    activate: (context) => {
+    activate: async (context) => {
       context.setTimer('sweep', 'sweep', { afterMs: options.heartbeatMs, everyMs: options.heartbeatMs })
-      return { members: new Map(), sweptAtMs: context.clock.now() }
+      const now = context.clock.now()
+      // Those who were there before have the time that everybody has to be heard of.
+      const known = ((await context.state.get('members')) ?? []) as unknown as Profile[]
+      const members = known.map((profile): [string, Member] => [profile.pnode, newMember(profile, now)])
+      return { members: new Map(members), sweptAtMs: now }
     },
     handlers: {
-      join: (context, { members }, profile: Argument<'join'>) => {
-        const member: Member = { ...profile, state: 'suspect', busyShare: 0, heardAtMs: context.clock.now() }
+      join: async (context, { members }, profile: Argument<'join'>) => {
+        const member = newMember(profile, context.clock.now())
+        const before = members.get(profile.pnode)
+        if (before?.incarnation === profile.incarnation) Object.assign(member, { vnodes: before.vnodes, isDraining: before.isDraining })
+        else if (before) lose(context, before, 'it was started again')
         members.set(profile.pnode, member)
+        await remember(context, members)
         change(member, 'ready', 'joined')
         call<'Relocation', 'retry'>(context, actor.relocation, 'retry', null).catch(() => undefined)
       },
-      heartbeat: ({ clock }, { members }, { pnode, busyShare }: Argument<'heartbeat'>) => {
+      heartbeat: ({ clock }, { members }, { pnode, busyShare, vnodes }: Argument<'heartbeat'>) => {
         const member = members.get(pnode)
-        if (!member) return
+        if (!member) return false
         // One that was given up and is there all the same is welcome: what it had is fenced by its old terms.
         member.heardAtMs = clock.now()
         member.busyShare = busyShare
+        member.vnodes = vnodes
         options.onMember?.(view(member), 'heartbeat')
-        change(member, 'ready', 'heard again')
+        change(member, member.isDraining ? 'draining' : 'ready', 'heard again')
+        return true
+      },
+      drain: (context, { members }, { pnode, reason }: Argument<'drain'>) => {
+        const member = members.get(pnode)
+        if (!member || member.state === 'lost') return
+        member.isDraining = true
+        change(member, 'draining', reason)
+        // Not awaited: Relocation asks this very actor where to go. Who drains asks again until nothing is left.
+        call<'Relocation', 'drain'>(context, actor.relocation, 'drain', { pnode, reason }).catch(() => undefined)
       },
       leave: (context, { members }, { pnode, reason }: Argument<'leave'>) => {
         const member = members.get(pnode)
@@ -85,21 +109,34 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
         for (const member of members.values()) {
           const silentMs = context.clock.now() - member.heardAtMs
           if (silentMs >= options.lostMs) lose(context, member, `silent for ${(silentMs / 1000).toFixed(1)} s`)
-          else if (silentMs >= options.suspectMs && member.state === 'ready') change(member, 'suspect', 'silent')
+          else if (silentMs >= options.suspectMs && member.state !== 'lost') change(member, 'suspect', 'silent')
         }
       },
     },
   }
 }
 
-const view = ({ pnode, computeClass, gflops, memoryBytes, state, busyShare }: Member): Membership => ({
+const profileOf = ({ pnode, incarnation, computeClass, gflops, memoryBytes }: Profile) => ({
   pnode,
+  incarnation,
   computeClass,
   gflops,
   memoryBytes,
-  state,
-  busyShare,
 })
+
+const newMember = (profile: Profile, heardAtMs: number): Member => ({
+  ...profile,
+  state: 'suspect',
+  busyShare: 0,
+  vnodes: [],
+  heardAtMs,
+  isDraining: false,
+})
+
+const view = (member: Member): Membership => {
+  const { state, busyShare, vnodes } = member
+  return { ...profileOf(member), state, busyShare, vnodes }
+}
 
 /**
  * Places the most expensive VNode first, each on the PNode on which the longest stage grows least (longest processing time first,
@@ -180,6 +217,12 @@ function noPNode(demand: Demand, candidates: readonly Candidate[]): SwarmError {
 }
 
 const toMB = (bytes: number): string => (bytes / 1e6).toFixed(1)
+
+/** What the source needs: the data, in memory. It computes nothing worth counting. */
+export function demandOfSource({ data, network: { input } }: RunDefinition): Demand {
+  const samples = Object.values(data.splits).reduce((sum, shards) => sum + (shards ?? []).reduce((all, shard) => all + shard.samples, 0), 0)
+  return { vnode: SOURCE, cost: 0, memoryBytes: samples * 4 * (input.reduce((a, b) => a * b, 1) + 1) }
+}
 
 /** What a VNode needs: its work per step, and its state with the optimizer's two moments, twice at a cut. */
 export function demandOf({ id, cost, parameters, outputShape }: VNodeDefinition, batchSize: number): Demand {

@@ -1,15 +1,19 @@
 /** A PNode: one machine's share of the swarm. It hosts VNodes, reports its worker's loss, and says that it is there. */
-import { readDefinition, machineDefinition } from './run-definition.js'
+import { type Dataset, datasetFromShards, shardKey } from '../components/datasets/index.js'
+import { SOURCE } from '../components/definition.js'
 import type { ActorContext, ActorDefinition, ActorSystem } from '../runtime/actor-system/actor-system.js'
 import type { Clock } from '../runtime/clock.js'
 import type { Compute } from '../runtime/compute/compute.js'
-import { SwarmError, isSwarmError, toSwarmError } from '../runtime/errors.js'
-import { type Placed, type SignedGrant, verifyGrant } from '../runtime/grant.js'
+import { SwarmError, toSwarmError } from '../runtime/errors.js'
+import { type Grant, type SignedGrant, verifyGrant } from '../runtime/grant.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import type { TensorBus } from '../runtime/tensor-bus/tensor-bus.js'
 import type { KeyObject } from 'node:crypto'
-import { actor, call, untilHeard } from './calls.js'
-import type { Observation } from './reports.js'
+import { actor, call, type Calls, type Heartbeat, isTransient, type Profile, untilHeard } from './calls.js'
+import type { Observation, RunReport } from './reports.js'
+import { machineDefinition, readDefinition, type RunDefinition } from './run-definition.js'
+import { readSettings, type RunSettings } from './run-settings.js'
+import { SourceDriver } from './source.js'
 import { VNodeDriver, type VNodeHost } from './vnode-driver.js'
 
 export interface PNodeOptions {
@@ -23,8 +27,10 @@ export interface PNodeOptions {
   readonly controlKey: KeyObject
   readonly memoryBytes: number
   readonly heartbeatMs: number
-  /** Frames in flight on each edge. */
-  readonly window: number
+  /** How a heartbeat is told; false: nobody knows us. Default: a call to the placement service. */
+  readonly heartbeat?: (heartbeat: Heartbeat) => Promise<boolean>
+  /** Data at hand, so that the source need not read it from the store. */
+  readonly dataset?: (run: string) => Dataset | undefined
   /** Folder for user code that was fetched from the store. */
   readonly cacheFolder: string
   readonly observe: (observation: Observation) => void
@@ -32,19 +38,26 @@ export interface PNodeOptions {
   readonly onError: (error: SwarmError) => void
 }
 
+/** How often a PNode that hands over looks whether it is done, in ms, and after how many looks it asks again. */
+const DRAIN_POLL_MS = 50
+const DRAIN_POLLS = 40
+
 /** The process of one PNode. */
 export class PNodeHost {
   readonly pnode: string
   readonly #options: PNodeOptions
-  readonly #drivers = new Map<string, VNodeDriver>()
+  /** By `<run>/<vnode>`. */
+  readonly #drivers = new Map<string, VNodeDriver | SourceDriver>()
   readonly #abort = new AbortController()
-  #computeClass = ''
+  readonly #heartbeat: (heartbeat: Heartbeat) => Promise<boolean>
+  #profile: Profile | undefined
   #busyMs = 0
-  #busyShare = 0
 
   constructor(options: PNodeOptions) {
     this.pnode = options.pnode
     this.#options = options
+    const { system } = options
+    this.#heartbeat = options.heartbeat ?? ((beat) => call<'Placement', 'heartbeat'>(system, actor.placement, 'heartbeat', beat))
   }
 
   /** Warms the compute, registers the actor types, joins. */
@@ -53,19 +66,37 @@ export class PNodeHost {
     // A worker may be lost while it is measured, too.
     const { signal } = this.#abort
     const { computeClass, gflops } = await untilHeard(clock, signal, () => compute.start(signal))
-    this.#computeClass = computeClass
     this.#abort.signal.throwIfAborted()
     system.register(this.#vnodeActor())
     system.register(this.#pnodeActor())
     compute.onLoss(({ worker, reason, machines }) => this.#onWorkerLoss(`${worker}: ${reason}`, machines))
-    const profile = { pnode: this.pnode, computeClass, gflops, memoryBytes }
-    await untilHeard(clock, this.#abort.signal, () => call<'Placement', 'join'>(system, actor.placement, 'join', profile))
+    this.#profile = { pnode: this.pnode, incarnation: crypto.randomUUID(), computeClass, gflops, memoryBytes }
+    await this.joinAgain()
     this.#beat(heartbeatMs)
   }
 
-  /** Hands nothing over: tells the others that it goes, and stops. */
-  async leave(reason: string): Promise<void> {
-    const { system, bus, compute } = this.#options
+  /** Says who it is, to a placement service that does not know it (any more). */
+  async joinAgain(): Promise<void> {
+    const { system, clock } = this.#options
+    const { signal } = this.#abort
+    await untilHeard(clock, signal, () => call<'Placement', 'join'>(system, actor.placement, 'join', this.#profile!))
+  }
+
+  /**
+   * Hands over what it has, after the next checkpoint, so that no step is done again; then tells the others that it goes, and stops.
+   * @param signal its abort stops waiting for the handover: what is still here is then lost, and replayed elsewhere
+   */
+  async leave(reason: string, signal?: AbortSignal): Promise<void> {
+    const { system, bus, compute, clock } = this.#options
+    const stop = AbortSignal.any([this.#abort.signal, ...(signal ? [signal] : [])])
+    try {
+      do {
+        await untilHeard(clock, stop, () => call<'Placement', 'drain'>(system, actor.placement, 'drain', { pnode: this.pnode, reason }))
+        for (let i = 0; i < DRAIN_POLLS && this.vnodes.length > 0; i++) await clock.sleep(DRAIN_POLL_MS, stop)
+      } while (this.vnodes.length > 0)
+    } catch (error) {
+      if (!stop.aborted) this.#report(error)
+    }
     await call<'Placement', 'leave'>(system, actor.placement, 'leave', { pnode: this.pnode, reason }).catch(this.#report)
     this.#abort.abort(new SwarmError('aborted', `${this.pnode} left`))
     await Promise.all([...this.#drivers.values()].map((driver) => driver.stop()))
@@ -103,33 +134,31 @@ export class PNodeHost {
     await Promise.all([system.unregister(`VNode.${this.pnode}`), system.unregister(`PNode.${this.pnode}`)])
   }
 
+  /**
+   * The actor is only the door: what it opened lives on when an actor system deactivates it (a broker's hiccup deactivates all of them), by
+   * VNode and term.
+   */
   #vnodeActor(): ActorDefinition<null> {
-    type Argument<M extends 'neighbour' | 'manifest' | 'stop'> = {
-      neighbour: Placed
-      manifest: { position: number }
-      stop: { term: number }
-    }[M]
-    return {
-      type: `VNode.${this.pnode}`,
-      activate: () => null,
-      deactivate: async ({ ref }) => {
-        if (!this.#drivers.has(ref.id)) return
-        // What was loaded is gone with the actor: its run places it anew, from the newest manifest.
-        await this.#stop(ref.id)
-        this.#tellLoss('deactivated', [ref.id])
+    type Handler<M extends keyof Calls['VNode']> = (
+      context: ActorContext,
+      memory: null,
+      argument: Calls['VNode'][M][0],
+    ) => Promise<void> | void
+    const handlers: { readonly [M in keyof Calls['VNode']]: Handler<M> } = {
+      grant: (context, _memory, signed) => this.#onGrant(context, signed),
+      neighbour: ({ ref }, _memory, peer) => this.#drivers.get(ref.id)?.neighbour(peer),
+      manifest: ({ ref }, _memory, { position }) => this.#drivers.get(ref.id)?.manifest(position),
+      stop: async (context, _memory, { term }) => {
+        const driver = this.#drivers.get(context.ref.id)
+        if (driver && driver.grant.term > term) return
+        await this.#stop(context.ref.id)
+        context.deactivate()
       },
-      handlers: {
-        grant: (context, _memory, signed: SignedGrant) => this.#onGrant(context, signed),
-        neighbour: ({ ref }, _memory, peer: Argument<'neighbour'>) => this.#drivers.get(ref.id)?.neighbour(peer),
-        manifest: ({ ref }, _memory, { position }: Argument<'manifest'>) => this.#drivers.get(ref.id)?.manifest(position),
-        stop: async (context, _memory, { term }: Argument<'stop'>) => {
-          const driver = this.#drivers.get(context.ref.id)
-          if (driver && driver.grant.term > term) return
-          await this.#stop(context.ref.id)
-          context.deactivate()
-        },
-      },
+      cut: ({ ref }) => this.#sourceOf(ref.id)?.cut(),
+      pause: ({ ref }) => this.#sourceOf(ref.id)?.pause(),
+      hold: ({ ref }) => this.#drivers.get(ref.id)?.hold(),
     }
+    return { type: `VNode.${this.pnode}`, activate: () => null, handlers }
   }
 
   #pnodeActor(): ActorDefinition<null> {
@@ -138,6 +167,11 @@ export class PNodeHost {
       activate: () => null,
       handlers: { describe: () => ({ pnode: this.pnode, vnodes: this.vnodes }) },
     }
+  }
+
+  #sourceOf(id: string): SourceDriver | undefined {
+    const driver = this.#drivers.get(id)
+    return driver instanceof SourceDriver ? driver : undefined
   }
 
   /** Makes this PNode the owner. The restore goes on after the turn: calls are short. */
@@ -151,21 +185,46 @@ export class PNodeHost {
       })
     }
     const current = this.#drivers.get(ref.id)
-    if (current && (current.grant.generation > grant.generation || current.grant.term >= grant.term)) return
+    if (current && (current.grant.generation > grant.generation || current.grant.term >= grant.term)) {
+      // The very same grant again: from an owner that has just begun.
+      if (current.grant.term === grant.term) current.tellAgain()
+      return
+    }
     await this.#stop(ref.id)
-    const definition = await readDefinition(this.#options.store, grant.run)
-    const machine = await machineDefinition(this.#options, definition, grant.vnode)
+    const { store } = this.#options
+    const [definition, settings] = await Promise.all([readDefinition(store, grant.run), readSettings(store, grant.run)])
+    const driver = grant.vnode === SOURCE ? await this.#source(grant, definition, settings) : await this.#vnode(grant, definition, settings)
     this.#abort.signal.throwIfAborted()
-    const driver = new VNodeDriver({
-      host: this.#hostOf(),
-      definition: machine,
-      initial: definition.initial?.[grant.vnode],
-      computeClass: this.#computeClass,
-      grant,
-      window: this.#options.window,
-    })
     this.#drivers.set(ref.id, driver)
     void driver.start()
+  }
+
+  async #vnode(grant: Grant, definition: RunDefinition, { window }: RunSettings): Promise<VNodeDriver> {
+    return new VNodeDriver({
+      host: this.#hostOf(),
+      definition: await machineDefinition(this.#options, definition, grant.vnode),
+      initial: definition.initial?.[grant.vnode],
+      computeClass: this.#profile!.computeClass,
+      grant,
+      window,
+    })
+  }
+
+  async #source(grant: Grant, definition: RunDefinition, { window, cuts }: RunSettings): Promise<SourceDriver> {
+    const { bus, clock, store, dataset } = this.#options
+    const read = async (sha256: string) => (await store.get(shardKey(sha256))).bytes
+    return new SourceDriver(
+      {
+        bus,
+        clock,
+        window,
+        cuts,
+        definition,
+        dataset: dataset?.(grant.run) ?? (await datasetFromShards(definition.data, read)),
+        onFailure: (failure) => void this.#tellRun(grant.run, 'failed', failure, this.#abort.signal).catch(this.#report),
+      },
+      grant,
+    )
   }
 
   async #stop(id: string): Promise<void> {
@@ -175,7 +234,7 @@ export class PNodeHost {
   }
 
   #hostOf(): VNodeHost {
-    const { bus, compute, store, clock, system, observe } = this.#options
+    const { bus, compute, store, clock, observe } = this.#options
     return {
       pnode: this.pnode,
       bus,
@@ -187,9 +246,13 @@ export class PNodeHost {
         if (observation.type === 'applied') this.#busyMs += observation.busyMs
         observe(observation)
       },
-      report: (run, method, argument, signal) =>
-        untilHeard(clock, signal, async () => void (await call<'Run', typeof method>(system, actor.run(run), method, argument as never))),
+      report: (run, method, argument, signal) => this.#tellRun(run, method, argument, signal),
     }
+  }
+
+  async #tellRun(run: string, method: RunReport['method'], argument: RunReport['argument'], signal: AbortSignal): Promise<void> {
+    const { system, clock } = this.#options
+    await untilHeard(clock, signal, () => call<'Run', typeof method>(system, actor.run(run), method, argument as never))
   }
 
   /** The machines of a lost worker are gone; the PNode lives on with the spare. */
@@ -218,13 +281,14 @@ export class PNodeHost {
 
   #beat(everyMs: number): void {
     if (this.#abort.signal.aborted) return
-    const { system, clock } = this.#options
-    this.#busyShare = Math.min(1, this.#busyMs / everyMs)
+    const { clock } = this.#options
+    const busyShare = Math.min(1, this.#busyMs / everyMs)
     this.#busyMs = 0
-    const heartbeat = { pnode: this.pnode, busyShare: this.#busyShare, vnodes: this.vnodes }
-    call<'Placement', 'heartbeat'>(system, actor.placement, 'heartbeat', heartbeat).catch((error: unknown) => {
-      if (!isSwarmError(error, 'actor.timeout', 'actor.busy', 'actor.closed')) this.#report(error)
-    })
+    this.#heartbeat({ pnode: this.pnode, busyShare, vnodes: this.vnodes })
+      .then((isKnown) => (isKnown ? undefined : this.joinAgain()))
+      .catch((error: unknown) => {
+        if (!isTransient(error)) this.#report(error)
+      })
     clock.after(everyMs, () => this.#beat(everyMs))
   }
 }

@@ -1,42 +1,64 @@
 /** The Relocation actor: sees to it that what was lost is placed again, and tries until it is. */
 import type { ActorContext, ActorDefinition } from '../runtime/actor-system/actor-system.js'
 import { isSwarmError } from '../runtime/errors.js'
-import { actor, call, type Calls } from './calls.js'
-
-type Loss = Calls['Relocation']['relocate'][0]
+import { actor, call, type Loss } from './calls.js'
 
 interface Memory {
   readonly runs: Set<string>
   /** Losses that a run has not been able to repair yet. */
-  pending: { run: string; loss: Loss }[]
+  pending: Pending[]
+}
+
+interface Pending {
+  readonly run: string
+  readonly loss: Loss
 }
 
 /** How often a run that has nowhere to go is tried again, in ms; a PNode that joins is tried at once. */
-const RETRY_MS = 500
+export const RETRY_MS = 500
 
 export function relocationActor(): ActorDefinition<Memory> {
-  const attempt = async (context: ActorContext, memory: Memory, todo: Memory['pending']) => {
-    memory.pending = []
+  const attempt = async (context: ActorContext, memory: Memory, todo: readonly Pending[]) => {
+    const pending: Pending[] = []
     for (const { run, loss } of todo) {
       if (!memory.runs.has(run)) continue
       try {
         await call<'Run', 'hostLost'>(context, actor.run(run), 'hostLost', loss)
       } catch (error) {
         if (isSwarmError(error) && !error.retryable) continue
-        memory.pending.push({ run, loss })
+        pending.push({ run, loss })
       }
     }
-    if (memory.pending.length > 0) context.setTimer('retry', 'retry', { afterMs: RETRY_MS })
+    await keep(context, memory, pending)
+  }
+  const keep = async (context: ActorContext, memory: Memory, pending: Pending[]) => {
+    if (pending.length > 0 || memory.pending.length > 0) await context.state.set('pending', pending as never)
+    memory.pending = pending
+    if (pending.length > 0) context.setTimer('retry', 'retry', { afterMs: RETRY_MS })
     else context.clearTimer('retry')
   }
   return {
     type: 'Relocation',
-    activate: () => ({ runs: new Set(), pending: [] }),
+    activate: async (context) => {
+      // What one activation has heard, the next one has to see to. What a lost disk forgets, runs tell again when they are taken up.
+      const memory: Memory = { runs: new Set(await context.state.get<string[]>('runs')), pending: [] }
+      await keep(context, memory, (await context.state.get<never>('pending')) ?? [])
+      return memory
+    },
     handlers: {
-      watch: (_context, { runs }, { run }: { run: string }) => void runs.add(run),
-      forget: (_context, { runs }, { run }: { run: string }) => void runs.delete(run),
+      watch: async ({ state }, { runs }, { run }: { run: string }) => {
+        if (runs.has(run)) return
+        runs.add(run)
+        await state.set('runs', [...runs])
+      },
+      forget: async ({ state }, { runs }, { run }: { run: string }) => {
+        if (runs.delete(run)) await state.set('runs', [...runs])
+      },
       relocate: (context, memory, loss: Loss) =>
         attempt(context, memory, [...memory.pending, ...[...memory.runs].map((run) => ({ run, loss }))]),
+      drain: async (context, { runs }, leaving: { pnode: string; reason: string }) => {
+        await Promise.allSettled([...runs].map((run) => call<'Run', 'drain'>(context, actor.run(run), 'drain', leaving)))
+      },
       retry: (context, memory) => attempt(context, memory, memory.pending),
     },
   }

@@ -24,6 +24,8 @@ export interface Commit {
   /** The step of the first digest. */
   readonly firstStep: number
   readonly computeClass: string
+  /** It applies nothing after this cut: it can be handed over as it is. */
+  readonly isHeld?: true
 }
 
 /** Sums over the evaluation batches after one step. */

@@ -104,9 +104,6 @@ export function producersOf(network: NetworkDefinition, vnode: string): string[]
   return [...new Set(network.vnodes.find(({ id }) => id === vnode)?.inputs)]
 }
 
-/** Where the source is said to be: it speaks for itself under this host's name. */
-export const SOURCE_HOST = 'control'
-
 /** Which samples the evaluation after an epoch uses: the validation split if there is one, the test set after the last epoch. */
 export function evaluationSplit({ splits }: Pick<Dataset, 'splits'>, isFinal: boolean): Split {
   const { test, validation, train } = splits

@@ -86,6 +86,7 @@ export class RunMonitor {
 
   /** A VNode is given to a PNode; `move` if it was somewhere else before and was lost there. */
   placed(vnode: string, pnode: string, term: number, step: number, move?: { readonly from: string; readonly lostAtMs: number }): void {
+    if (move) this.#counters.moves++
     if (vnode === SOURCE) return
     const before = this.#vnodes.get(vnode)
     const frontier = Math.max(before?.frontier ?? 0, step)
@@ -98,7 +99,6 @@ export class RunMonitor {
       state: 'restoring',
       move: move && { ...move, fromStep: step, replayed: 0 },
     })
-    if (move) this.#counters.moves++
   }
 
   observe(observation: Observation): void {

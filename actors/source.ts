@@ -1,36 +1,22 @@
 /** The source: numbered batches from (data set, seed, step), and the marks on steps (PROTOCOL.md rules 6 and 8). */
 import { createHash } from 'node:crypto'
-import type { KeyObject } from 'node:crypto'
 import { type Dataset, type Split, batch, batchIndices, epochOrder } from '../components/datasets/index.js'
-import type { ActorDefinition } from '../runtime/actor-system/actor-system.js'
 import type { Clock } from '../runtime/clock.js'
 import { isSwarmError, toSwarmError } from '../runtime/errors.js'
 import { MARK, encodeFrame } from '../runtime/frame.js'
-import { type Grant, type Placed, type SignedGrant, verifyGrant } from '../runtime/grant.js'
+import type { Grant, Placed } from '../runtime/grant.js'
 import { decodeSignal, encodeSignal, subjectOf } from '../runtime/signal.js'
 import { type Entry, StepLog, type StepCommand, type StepEvent } from '../runtime/step-log.js'
 import type { TensorBus } from '../runtime/tensor-bus/tensor-bus.js'
 import { Timetable } from '../runtime/timetable.js'
 import type { Failure } from './reports.js'
-import { type RunDefinition, SOURCE_HOST, evaluationSplit } from './run-definition.js'
+import { type RunDefinition, evaluationSplit } from './run-definition.js'
+import type { CutPolicy } from './run-settings.js'
 import { SOURCE } from '../components/definition.js'
-
-/** When the source asks for a checkpoint. None of it changes a bit of the result. */
-export interface CutPolicy {
-  /** Steps from one checkpoint to the next, at most. */
-  readonly everySteps: number
-  /** Time from one checkpoint to the next, at most, in ms. */
-  readonly everyMs: number
-  /** How far the source may be ahead of the newest manifest, in positions: what retention has room for. */
-  readonly maxAhead: number
-  /** Steps after which a checkpoint is wanted in any case (a replay that must match recorded ones). */
-  readonly atSteps?: ReadonlySet<number>
-}
 
 export interface SourceOptions {
   readonly bus: TensorBus
   readonly clock: Clock
-  readonly controlKey: KeyObject
   readonly window: number
   readonly definition: RunDefinition
   readonly dataset: Dataset
@@ -48,6 +34,7 @@ export class SourceDriver {
   readonly #timetable: Timetable
   readonly #log: StepLog<undefined>
   readonly #peers = new Map<string, Placed>()
+  readonly #atSteps: ReadonlySet<number>
   readonly #abort = new AbortController()
   /** Frames made lately: every consumer gets the same one. */
   readonly #made = new Map<number, Uint8Array>()
@@ -56,6 +43,8 @@ export class SourceDriver {
   /** Position of the newest cut, complete or not. */
   #cut: number
   #cutStep: number
+  /** The newest cut was asked for so long ago that a VNode must have missed it. */
+  #isCutStale = false
   #isCutDue = false
   #isPausing = false
   #isEnded = false
@@ -64,6 +53,7 @@ export class SourceDriver {
     this.#options = options
     this.grant = grant
     this.#timetable = new Timetable(options.definition.timetable)
+    this.#atSteps = new Set(options.cuts.atSteps)
     const from = grant.checkpoint?.position ?? 0
     this.#manifest = from
     this.#cut = from
@@ -112,13 +102,21 @@ export class SourceDriver {
     this.#pump()
   }
 
-  stop(): void {
+  async stop(): Promise<void> {
     this.#abort.abort()
   }
 
+  crash(): void {
+    this.#abort.abort()
+  }
+
+  /** Nothing of it has to be told again, and nothing handed over: whoever goes on makes the same batches. */
+  tellAgain(): void {}
+  hold(): void {}
+
   async #listen(): Promise<void> {
     const { bus } = this.#options
-    const inbox = subjectOf(this.grant.run, SOURCE_HOST, SOURCE, 'signal')
+    const inbox = subjectOf(this.grant.run, this.grant.pnode, SOURCE, 'signal')
     try {
       for await (const delivery of bus.subscribe(inbox, { capacity: INBOX_CAPACITY, signal: this.#abort.signal })) {
         if (delivery.type === 'lost' || this.#abort.signal.aborted) continue
@@ -158,7 +156,7 @@ export class SourceDriver {
         if (position > this.#timetable.totalPositions || position > this.#manifest + this.#options.cuts.maxAhead) return
         const planned = this.#timetable.at(position)
         // A checkpoint that is wanted just here waits for the one before it.
-        if (planned.evaluation === 0 && this.#options.cuts.atSteps?.has(planned.step) && this.#cut > this.#manifest) return
+        if (planned.evaluation === 0 && this.#atSteps.has(planned.step) && this.#cut > this.#manifest) return
         const entry = this.#marked(planned)
         this.#execute(this.#log.offer(entry) ?? [])
         if (entry.marks & MARK.pause) this.#isEnded = true
@@ -171,22 +169,24 @@ export class SourceDriver {
   /** Adds the marks that circumstances ask for. They never change the result, so they need not be the same in every run. */
   #marked(entry: Entry): Entry {
     if (entry.evaluation > 0) return entry
-    const { everySteps, maxAhead, atSteps } = this.#options.cuts
+    const { everySteps, maxAhead } = this.#options.cuts
     let { marks } = entry
-    const isOpen = this.#cut > this.#manifest
+    const isOpen = this.#cut > this.#manifest && !this.#isCutStale
     const isDue =
       this.#isCutDue ||
       entry.step - this.#cutStep >= everySteps ||
       entry.position - this.#cut >= Math.ceil(maxAhead / 2) ||
-      atSteps?.has(entry.step)
-    // An evaluation has no place for a cut: without one here, retention would end before the next step, whatever completes.
-    const isLastChance = entry.position + this.#timetable.evaluationsAfter(entry.step) + 1 > this.#cut + maxAhead
+      this.#atSteps.has(entry.step)
+    // The last step that retention has room for is always a cut: every source that goes on from this manifest puts it at the same place,
+    // so it completes, whichever cuts VNodes missed that were lost together with the source. An evaluation has no place for one.
+    const isLastChance = entry.position + this.#timetable.evaluationsAfter(entry.step) + 1 > this.#manifest + maxAhead
     if (this.#isPausing && !(marks & MARK.end)) marks |= MARK.pause | MARK.cut
     else if ((isDue && !isOpen) || isLastChance) marks |= MARK.cut
     if (marks & MARK.cut) {
       this.#cut = entry.position
       this.#cutStep = entry.step
       this.#isCutDue = false
+      this.#isCutStale = false
       this.#armCutTimer()
     }
     return { ...entry, marks }
@@ -271,7 +271,9 @@ export class SourceDriver {
   #armCutTimer(): void {
     const cut = this.#cut
     this.#options.clock.after(this.#options.cuts.everyMs, () => {
-      if (this.#cut === cut) this.#isCutDue = true
+      if (this.#cut !== cut || this.#abort.signal.aborted) return
+      this.#isCutDue = true
+      this.#isCutStale = true
     })
   }
 
@@ -280,33 +282,5 @@ export class SourceDriver {
     const { generation, term } = this.grant
     this.#options.onFailure({ vnode: SOURCE, term, generation, error: toSwarmError(error, 'internal', SOURCE).toJSON() })
     this.#abort.abort()
-  }
-}
-
-/** The Source actor: one per run, on a control host. */
-export function sourceActor(
-  open: (run: string) => Promise<SourceOptions>,
-): ActorDefinition<{ driver?: SourceDriver; options: SourceOptions }> {
-  return {
-    type: 'Source',
-    activate: async ({ ref }) => ({ options: await open(ref.id) }),
-    deactivate: (_context, { driver }) => driver?.stop(),
-    handlers: {
-      grant: (_context, memory, signed: SignedGrant) => {
-        const grant = verifyGrant(signed, memory.options.controlKey)
-        if (memory.driver && memory.driver.grant.term >= grant.term) return
-        memory.driver?.stop()
-        memory.driver = new SourceDriver(memory.options, grant)
-        memory.driver.start()
-      },
-      neighbour: (_context, { driver }, peer: Placed) => driver?.neighbour(peer),
-      manifest: (_context, { driver }, { position }: { position: number }) => driver?.manifest(position),
-      cut: (_context, { driver }) => driver?.cut(),
-      pause: (_context, { driver }) => driver?.pause(),
-      stop: (context, { driver }) => {
-        driver?.stop()
-        context.deactivate()
-      },
-    },
   }
 }

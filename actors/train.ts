@@ -17,7 +17,7 @@ import { LocalSwarm, type LocalSwarmOptions } from './local-swarm.js'
 import { type Model, openModel } from './model.js'
 import { type PrepareOptions, type TrainingOptions, prepare } from './prepare.js'
 import { readDefinition, type RunDefinition, writeDefinition } from './run-definition.js'
-import type { CutPolicy } from './source.js'
+import { type CheckpointOptions, runSettings, writeSettings } from './run-settings.js'
 
 /** Where a run's PNodes are: in this process. */
 export interface Local {
@@ -50,16 +50,6 @@ export function local(options: Partial<Omit<Local, 'kind'>> = {}): Local {
   check('pnodes', 256)
   check('window', 1024)
   return made
-}
-
-/** When checkpoints are taken. None of it changes the result. */
-export interface CheckpointOptions {
-  /** Default 200. */
-  readonly everySteps?: number
-  /** Default 30. */
-  readonly everySeconds?: number
-  /** Outputs that a VNode keeps between two checkpoints, in bytes. Default 128 MiB. */
-  readonly retentionBytes?: number
 }
 
 /** What does not decide the hash. */
@@ -124,8 +114,6 @@ export interface Internals {
   readonly id?: string
 }
 
-/** Where user-facing defaults are; the reason of each stands at its option. */
-const DEFAULT_CHECKPOINT = { everySteps: 200, everySeconds: 30, retentionBytes: 128 * 2 ** 20 } as const
 export const DEFAULT_STORE = './runs'
 const MACHINES = new URL('../components/vnode-machine.js', import.meta.url)
 
@@ -238,6 +226,7 @@ class LocalRun implements Run {
 
   async #run(definition: RunDefinition, dataset: Dataset, on: Local, pool: ComputePool): Promise<RunResult> {
     const { connect, onObservation, cutSteps, onSwarm } = this.#internals
+    await writeSettings(this.#store, this.id, runSettings(definition, this.#options.checkpoint, { window: on.window, atSteps: cutSteps }))
     const swarm: LocalSwarm = new LocalSwarm({
       run: this.id,
       definition,
@@ -246,8 +235,6 @@ class LocalRun implements Run {
       clock: this.#clock,
       pool,
       pnodes: Array.from({ length: on.pnodes }, (_, i) => `pnode-${i + 1}`),
-      window: on.window,
-      cuts: cutPolicy(definition, this.#options.checkpoint, cutSteps, on.window),
       membership: on.membership,
       returnMs: on.returnMs,
       connect,
@@ -345,26 +332,4 @@ export function runLockPath(store: string, run: string): string {
 async function openPool({ threads, stepDeadlineMs: deadlineMs }: Local, clock: Clock): Promise<ComputePool> {
   if (!threads) return (await import('../runtime/compute/inline-compute.js')).inlinePool({ machines: MACHINES, clock, deadlineMs })
   return (await import('../runtime/compute/thread-compute.js')).computePool({ machines: MACHINES, clock, deadlineMs })
-}
-
-/** Cuts as often as asked, and before any VNode's kept outputs outgrow their budget. */
-function cutPolicy(
-  { network, training, timetable }: RunDefinition,
-  options: CheckpointOptions = {},
-  atSteps: ReadonlySet<number> | undefined,
-  window: number,
-): CutPolicy {
-  const { everySteps, everySeconds, retentionBytes } = { ...DEFAULT_CHECKPOINT, ...options }
-  const isValid = Number.isSafeInteger(everySteps) && everySteps >= 1 && everySeconds > 0 && retentionBytes >= 0
-  if (!isValid)
-    throw new SwarmError('usage', {
-      what: 'checkpoint options out of range',
-      expected: 'everySteps ≥ 1, everySeconds > 0, retentionBytes ≥ 0',
-      got: JSON.stringify(options),
-    })
-  const largest = Math.max(...network.vnodes.map(({ outputShape }) => outputShape.reduce((a, b) => a * b, 4 * training.batchSize)))
-  const affordable = Math.floor(retentionBytes / largest)
-  // An evaluation cannot be cut in two: there is always room for one, and for what is in flight.
-  const least = Math.max(timetable.evaluationBatches, timetable.finalBatches) + 2 * window + 2
-  return { everySteps, everyMs: everySeconds * 1000, maxAhead: Math.max(affordable, least), atSteps }
 }

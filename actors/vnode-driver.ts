@@ -62,6 +62,8 @@ export class VNodeDriver {
   #digestsFrom: number
   #sums: { [name: string]: number } = {}
   #isStarted = false
+  /** What the run's owner was told since the newest manifest: an owner that starts anew is told again. */
+  readonly #told: { readonly report: RunReport; readonly position: number }[] = []
 
   constructor({ host, definition, initial, computeClass, grant, window }: VNodeDriverOptions) {
     this.#host = host
@@ -115,7 +117,19 @@ export class VNodeDriver {
 
   /** A manifest is complete up to this position. */
   manifest(position: number): void {
-    if (!this.#abort.signal.aborted) this.#handle({ type: 'manifest', position })
+    if (this.#abort.signal.aborted) return
+    while (this.#told.length > 0 && this.#told[0].position < position) this.#told.shift()
+    this.#handle({ type: 'manifest', position })
+  }
+
+  /** The run has a new owner, which does not know what the one before was told. */
+  tellAgain(): void {
+    for (const { report } of this.#told) this.#send(report)
+  }
+
+  /** This VNode is about to move: it applies nothing after the next cut. */
+  hold(): void {
+    this.#handle({ type: 'hold' })
   }
 
   /** Stops taking part and frees the machine. */
@@ -200,7 +214,7 @@ export class VNodeDriver {
   }
 
   #handle(event: StepEvent<Uint8Array>): void {
-    if (!this.#isStarted && event.type !== 'granted' && event.type !== 'manifest') return
+    if (!this.#isStarted && event.type !== 'granted' && event.type !== 'manifest' && event.type !== 'hold') return
     try {
       const commands = this.#log.handle(event)
       if (this.#isStarted) this.#execute(commands)
@@ -264,10 +278,8 @@ export class VNodeDriver {
       this.#sums[name] = (this.#sums[name] ?? 0) + (isSum ? value : value * metrics.count)
     }
     if (!(entry.marks & MARK.evaluate) || Object.keys(this.#sums).length === 0) return
-    const { run, vnode, term, generation } = this.grant
-    this.#report(run, 'evaluated', { vnode, term, generation, step: entry.step, sums: this.#sums }).catch((error: unknown) =>
-      this.#fail(error),
-    )
+    const { vnode, term, generation } = this.grant
+    this.#tell({ method: 'evaluated', argument: { vnode, term, generation, step: entry.step, sums: this.#sums } }, entry.position)
   }
 
   /** The snapshot is taken between two steps; hashing and storing it goes on in the background. */
@@ -282,7 +294,9 @@ export class VNodeDriver {
       const hash = await hashStateInBackground(blob as Uint8Array<ArrayBuffer>)
       await this.#store(keys.blob(run, hash), blob)
       const commit = { vnode, term, generation, step, position, marks, hash, sizeBytes: blob.byteLength, computeClass: this.#computeClass }
-      await this.#report(run, 'committed', { ...commit, firstStep, digests: Buffer.from(digests.buffer).toString('base64') })
+      const isHeld = this.#log.heldAt === position
+      const argument = { ...commit, firstStep, digests: Buffer.from(digests.buffer).toString('base64'), ...(isHeld && { isHeld }) }
+      this.#tell({ method: 'committed', argument }, position)
     } catch (error) {
       await this.#fail(error)
     }
@@ -296,6 +310,17 @@ export class VNodeDriver {
       if (!isSwarmError(error, 'store.conflict')) throw error
       await this.#host.store.put(key, blob, { signal: this.#abort.signal })
     }
+  }
+
+  /** Tells the run's owner, and keeps it until the next manifest. */
+  #tell(report: RunReport, position: number): void {
+    if (this.#abort.signal.aborted) return
+    this.#told.push({ report, position })
+    this.#send(report)
+  }
+
+  #send({ method, argument }: RunReport): void {
+    this.#report(this.grant.run, method, argument).catch((error: unknown) => this.#fail(error))
   }
 
   #report(run: string, method: RunReport['method'], argument: RunReport['argument']): Promise<void> {

@@ -82,7 +82,7 @@ export class Chaos {
   strike(kill: ChaosSpec['kill'], reason = 'chaos'): void {
     if (kill === 'process') process.kill(process.pid, 'SIGKILL')
     const swarm = this.#swarm
-    const busy = swarm?.busyPNodes ?? []
+    const busy = (kill === 'worker' ? swarm?.computingPNodes : swarm?.busyPNodes) ?? []
     if (!swarm || busy.length === 0) return
     const victim = busy[this.#random.below(busy.length)]
     if (kill === 'worker') swarm.killWorker(victim, reason)

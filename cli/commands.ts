@@ -124,4 +124,12 @@ export const COMMANDS: readonly CommandSpec[] = [
     flags: ['seed', 'epochs'],
     run: async (context) => (await import('./commands/demo.js')).demo(context),
   },
+  {
+    name: 'services',
+    parameters: ['<ACTION>'],
+    summary: 'Find or build (install), list, or remove the server programs of a cluster: Dapr, NATS and MinIO.',
+    examples: ['services install', 'services list --json', 'services remove'],
+    flags: [],
+    run: async (context, action) => (await import('./commands/services.js')).services(context, action!),
+  },
 ]

@@ -52,6 +52,7 @@ export class HeadWriter {
         throw new SwarmError('run.writer', {
           what: `another process has taken over run ${next.run}`,
           got: `writer ${next.writer} is out of date`,
+          retryable: true,
           cause: error,
         })
       }

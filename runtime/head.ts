@@ -27,6 +27,8 @@ export interface Head {
   readonly writer: number
   readonly generation: number
   readonly status: RunStatus
+  /** A pause was asked for and has not come about yet. */
+  readonly isPausing?: true
   /** Newest first, at most KEPT_MANIFESTS; empty before the first cut. */
   readonly manifests: readonly ManifestRef[]
   readonly directory: { readonly [vnode: string]: { readonly pnode: string; readonly term: number } }
@@ -98,6 +100,16 @@ export function advanced(head: Head, manifest: ManifestRef): Head {
   const newest = head.manifests[0]
   invariant(!newest || manifest.step > newest.step, () => `${head.run}: manifest ${manifest.step} after ${newest?.step}`)
   return { ...head, manifests: [manifest, ...head.manifests].slice(0, KEPT_MANIFESTS) }
+}
+
+/** A pause was asked for: whoever owns the run from now on sees to it. */
+export function pausing(head: Head): Head {
+  return { ...head, isPausing: true }
+}
+
+/** The pause has come about, or the run goes on. */
+export function unpaused(head: Head): Head {
+  return { ...head, isPausing: undefined }
 }
 
 /** Recovery two: the whole run goes back to its newest manifest that `isUsable`, or to its seed, under a new generation. */

@@ -25,6 +25,12 @@ export interface HttpServer {
   close(graceMs?: number): Promise<void>
 }
 
+/**
+ * Longer than clients keep an idle connection (daprd, as Go does: 90 s; Node's own 5 s are less): whoever closes it must not be the
+ * one who is just being sent a request, which would be lost.
+ */
+const KEEP_ALIVE_MS = 120_000
+
 /** An application without routes. A rejected handler goes to the error handlers, never to the process. */
 export function httpApp(): Express {
   const app = express()
@@ -46,6 +52,7 @@ export function rawBody(limitBytes: number): express.RequestHandler {
 /** @throws `port.taken`, `service.failed` */
 export async function listen(app: Express, { host = '127.0.0.1', port = 0 }: ListenOptions = {}): Promise<HttpServer> {
   const server = createServer(app)
+  server.keepAliveTimeout = KEEP_ALIVE_MS
   server.listen(port, host)
   try {
     await once(server, 'listening')

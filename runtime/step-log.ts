@@ -55,6 +55,8 @@ export type StepEvent<Ref> =
   | { readonly type: 'tick' }
   /** The bus lost messages to us. */
   | { readonly type: 'lost' }
+  /** This VNode is about to move: nothing is applied after the next cut. */
+  | { readonly type: 'hold' }
 
 export type DropReason = 'generation' | 'term' | 'ungranted' | 'duplicate' | 'beyond-credit' | 'behind-manifest' | 'stranger'
 
@@ -120,6 +122,9 @@ export class StepLog<Ref> {
   /** Credit that the producers have been told of. */
   #granted = 0
   #appliedAtTick = -1
+  #isHolding = false
+  /** Position of the cut after which nothing is applied. */
+  #heldAt: number | undefined
 
   constructor(options: StepLogOptions) {
     invariant(options.window >= 1 && options.window <= 1024, () => `${options.vnode}: window ${options.window}`)
@@ -136,6 +141,11 @@ export class StepLog<Ref> {
   /** Position of the last applied entry. */
   get applied(): number {
     return this.#applied
+  }
+
+  /** Position of the cut after which it applies nothing, once it has come to it. */
+  get heldAt(): number | undefined {
+    return this.#heldAt
   }
 
   /** Outputs kept for consumers that may have to be restored. */
@@ -179,6 +189,9 @@ export class StepLog<Ref> {
         break
       case 'lost':
         this.#grant(out, true)
+        break
+      case 'hold':
+        this.#isHolding = true
         break
       case 'tick':
         // No progress since the last tick: whatever we wait for may have been lost, in either direction.
@@ -291,16 +304,17 @@ export class StepLog<Ref> {
   /** Issues what has all its inputs, in order. */
   #issue(out: StepCommand<Ref>[]): void {
     if (this.#inputs.length === 0) return
-    while (this.#issued.length < this.#maxIssued) {
+    while (this.#issued.length < this.#maxIssued && this.#heldAt === undefined) {
       const position = this.#applied + this.#issued.length + 1
       if (!this.#hasRoom(position)) return
       const frames = this.#inputs.map(({ inbox }) => inbox.get(position))
       if (!frames.every((frame) => frame !== undefined)) return
-      const { entry } = frames[0]
-      for (const other of frames) {
-        const isSame = other.entry.step === entry.step && other.entry.evaluation === entry.evaluation && other.entry.marks === entry.marks
-        invariant(isSame, () => `${this.vnode}: inputs disagree on position ${position}: ${JSON.stringify(frames.map((f) => f.entry))}`)
-      }
+      const { step, evaluation } = frames[0].entry
+      const isSame = frames.every((frame) => frame.entry.step === step && frame.entry.evaluation === evaluation)
+      invariant(isSame, () => `${this.vnode}: inputs disagree on position ${position}: ${JSON.stringify(frames.map((f) => f.entry))}`)
+      // A source that was started again asks for cuts elsewhere than the one before, and a branch may still carry the older frame. A
+      // cut that not everybody takes part in never completes, and the next one takes its place.
+      const entry = { position, step, evaluation, marks: frames.reduce((marks, frame) => marks | frame.entry.marks, 0) }
       for (const { inbox } of this.#inputs) inbox.delete(position)
       out.push({ type: 'apply', entry, inputs: frames.map(({ ref }) => ref) }, ...this.#take(entry))
     }
@@ -308,12 +322,14 @@ export class StepLog<Ref> {
 
   #take(entry: Entry): StepCommand<Ref>[] {
     this.#issued.push(entry)
-    return entry.marks & MARK.cut && entry.evaluation === 0 ? [{ type: 'snapshot', entry }] : []
+    const isCut = (entry.marks & MARK.cut) !== 0 && entry.evaluation === 0
+    if (isCut && this.#isHolding) this.#heldAt = entry.position
+    return isCut ? [{ type: 'snapshot', entry }] : []
   }
 
   /** Idle for want of an input, and not because of a slow step or a slow consumer: those need nothing sent again. */
   #isStarved(): boolean {
-    return this.#issued.length === 0 && this.#inputs.some(({ inbox }) => !inbox.has(this.#applied + 1))
+    return this.#issued.length === 0 && this.#heldAt === undefined && this.#inputs.some(({ inbox }) => !inbox.has(this.#applied + 1))
   }
 
   /** No further ahead of any consumer than the retention allows. */

@@ -145,7 +145,7 @@ export class LiveView implements RunView {
   }
 
   #pnodeTable(): string[] {
-    const colours = { ready: this.#style.green, suspect: this.#style.yellow, lost: this.#style.red }
+    const colours = { ready: this.#style.green, draining: this.#style.cyan, suspect: this.#style.yellow, lost: this.#style.red }
     const ordered = this.#pnodes.toSorted((a, b) => a.pnode.localeCompare(b.pnode, 'en', { numeric: true }))
     const rows = ordered.map(({ pnode, state, load, vnodes }) => [
       pnode,

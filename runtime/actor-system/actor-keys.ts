@@ -17,6 +17,20 @@ export function encodeSegment(text: string): string {
   return segment
 }
 
+/** The string that `encodeSegment` encoded; undefined for anything that it never writes. */
+export function decodeSegment(segment: string): string | undefined {
+  if (segment === '_') return ''
+  if (!/^(?:[A-Za-z0-9.-]|_[0-9A-F]{2})+$/.test(segment)) return undefined
+  const bytes = segment.match(/_..|./g)!.map((part) => (part.length === 3 ? Number.parseInt(part.slice(1), 16) : part.charCodeAt(0)))
+  let text: string
+  try {
+    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(Uint8Array.from(bytes))
+  } catch {
+    return undefined
+  }
+  return encodeSegment(text) === segment ? text : undefined
+}
+
 /** The key under which an actor's things lie: `<type>/<id>`. Unique for each actor. */
 export function actorPath(ref: ActorRef): string {
   return `${encodeSegment(ref.type)}/${encodeSegment(ref.id)}`
@@ -34,6 +48,12 @@ export function actorKey(prefix: string, kind: 'actors' | 'reminders', ref: Acto
     })
   }
   return key
+}
+
+/** The host in the name of a type that only one host has: `<role>.<host>`. Undefined for other types. */
+export function hostOf(type: string): string | undefined {
+  const dot = type.indexOf('.')
+  return dot === -1 ? undefined : type.slice(dot + 1)
 }
 
 /** An actor as messages name it. */

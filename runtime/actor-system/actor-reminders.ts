@@ -1,8 +1,9 @@
 /** Reminders: timers that are stored, so that they fire after a restart too. */
 import type { Clock } from '../clock.js'
-import { SwarmError, isSwarmError, toSwarmError } from '../errors.js'
-import type { ObjectStore } from '../object-store/object-store.js'
-import { actorKey, describeRef } from './actor-keys.js'
+import { isSwarmError, toSwarmError } from '../errors.js'
+import type { SwarmError } from '../errors.js'
+import { describeRef } from './actor-keys.js'
+import type { ReminderStorage, StoredReminder } from './actor-storage.js'
 import type { ActorRef, Json } from './actor-system.js'
 import { MAX_DELAY_MS, checkSchedule } from './actor-turn.js'
 import type { Schedule, TurnOutcome } from './actor-turn.js'
@@ -29,9 +30,8 @@ export interface ReminderRecord {
 
 /** What the reminders live on. */
 export interface ReminderParts {
-  readonly store: ObjectStore
+  readonly storage: ReminderStorage
   readonly clock: Clock
-  readonly prefix: string
   readonly lanes: Lanes
   /** Runs the turn; `isWanted` is asked when it comes up. */
   fire(record: ReminderRecord, isWanted: () => boolean): Promise<TurnOutcome>
@@ -40,8 +40,13 @@ export interface ReminderParts {
 
 interface Entry {
   record: ReminderRecord
+  /** When it was first due, as stored: tells one that has fired from a new one of that name. */
+  readonly firstDueAtMs: number
   cancel(): void
 }
+
+/** Reminders that are remembered as done, so that a storage that wakes them late does not fire them again. */
+const MAX_DONE = 1_024
 
 /**
  * All reminders of a system. One fires at least once: its record is deleted (or moved on by its period) after its turn, so a crash in
@@ -51,6 +56,8 @@ export class ReminderBook {
   readonly #parts: ReminderParts
   readonly #entries = new Map<string, Entry>()
   readonly #firing = new Set<Promise<void>>()
+  /** By key: when the last one that is over was first due. */
+  readonly #done = new Map<string, number>()
   #isClosed = false
 
   constructor(parts: ReminderParts) {
@@ -62,7 +69,7 @@ export class ReminderBook {
     const where = `reminder ${JSON.stringify(name)} of ${describeRef(ref)}`
     checkSchedule(when, where)
     const text = toCallText(argument, `the argument of ${where}`, 'usage')
-    const key = actorKey(this.#parts.prefix, 'reminders', ref, name)
+    const key = this.#parts.storage.keyOf(ref, name)
     const record: ReminderRecord = {
       version: REMINDER_VERSION,
       type: ref.type,
@@ -75,10 +82,10 @@ export class ReminderBook {
     }
     const previous = this.#entries.get(key)
     previous?.cancel()
-    const entry: Entry = { record, cancel: () => {} }
+    const entry = newEntry(record)
     this.#entries.set(key, entry)
     try {
-      await this.#write(key, record)
+      await this.#parts.lanes.run(key, () => this.#parts.storage.write(key, record, when.afterMs))
     } catch (error) {
       if (this.#entries.get(key) === entry) this.#restore(key, previous)
       throw error
@@ -88,12 +95,13 @@ export class ReminderBook {
 
   /** Cancels a reminder and forgets its record. */
   async clear(ref: ActorRef, name: string): Promise<void> {
-    const key = actorKey(this.#parts.prefix, 'reminders', ref, name)
+    const key = this.#parts.storage.keyOf(ref, name)
     const previous = this.#entries.get(key)
     previous?.cancel()
     this.#entries.delete(key)
     try {
-      await this.#remove(key)
+      await this.#remove(key, ref, name)
+      if (previous) this.#noteDone(key, previous)
     } catch (error) {
       if (!this.#entries.has(key)) this.#restore(key, previous)
       throw error
@@ -102,20 +110,32 @@ export class ReminderBook {
 
   /** Arms the stored reminders of the types that `isRegistered` accepts; a damaged record is reported and left alone. */
   async start(isRegistered: (type: string) => boolean): Promise<void> {
-    for await (const { key } of this.#parts.store.list(`${this.#parts.prefix}reminders/`)) {
-      if (this.#entries.has(key)) continue
-      const record = await this.#read(key)
-      if (!record || !isRegistered(record.type) || this.#entries.has(key)) continue
-      const entry: Entry = { record, cancel: () => {} }
-      this.#entries.set(key, entry)
-      this.#arm(key, entry)
+    for await (const stored of this.#parts.storage.list()) {
+      if (this.#entries.has(stored.key)) continue
+      const record = await this.#read(stored)
+      if (record && isRegistered(record.type)) this.#admit(stored.key, record)
     }
+  }
+
+  /** Arms a reminder that its storage says is due soon, unless it is armed already or has fired. */
+  wake(record: ReminderRecord): void {
+    const key = this.#parts.storage.keyOf(record, record.name)
+    if (this.#done.get(key) !== record.dueAtMs) this.#admit(key, record)
   }
 
   /** Disarms the reminders of a type; their records stay. */
   forget(type: string): void {
     for (const [key, entry] of this.#entries) {
       if (entry.record.type !== type) continue
+      entry.cancel()
+      this.#entries.delete(key)
+    }
+  }
+
+  /** Disarms the reminders of an actor that lives elsewhere from now on; their records stay. */
+  forgetActor({ type, id }: ActorRef): void {
+    for (const [key, entry] of this.#entries) {
+      if (entry.record.type !== type || entry.record.id !== id) continue
       entry.cancel()
       this.#entries.delete(key)
     }
@@ -130,6 +150,22 @@ export class ReminderBook {
   /** Resolves when what fired has been written down. */
   async settled(): Promise<void> {
     while (this.#firing.size > 0) await Promise.all(this.#firing)
+  }
+
+  #admit(key: string, record: ReminderRecord): void {
+    if (this.#entries.has(key)) return
+    const entry = newEntry(record)
+    this.#entries.set(key, entry)
+    this.#arm(key, entry)
+  }
+
+  #noteDone(key: string, { firstDueAtMs }: Entry): void {
+    this.#done.delete(key)
+    this.#done.set(key, firstDueAtMs)
+    for (const oldest of this.#done.keys()) {
+      if (this.#done.size <= MAX_DONE) break
+      this.#done.delete(oldest)
+    }
   }
 
   #arm(key: string, entry: Entry, delayMs = entry.record.dueAtMs - this.#parts.clock.now()): void {
@@ -160,7 +196,8 @@ export class ReminderBook {
 
   /** Writes down that a reminder has fired, or has it fire again if it could not. */
   async #moveOn(key: string, entry: Entry, outcome: TurnOutcome): Promise<void> {
-    const { everyMs, dueAtMs } = entry.record
+    const { everyMs, dueAtMs, name, type, id } = entry.record
+    const isCurrent = () => this.#entries.get(key) === entry
     const error = outcome.type === 'failed' ? outcome.error : undefined
     if (error?.code === 'actor.closed') return // refused by the closing system: it fires after the restart
     if (everyMs === undefined) {
@@ -168,13 +205,15 @@ export class ReminderBook {
         this.#arm(key, entry, REMINDER_RETRY_MS)
         return
       }
-      await this.#remove(key, () => this.#entries.get(key) === entry)
-      if (this.#entries.get(key) === entry) this.#entries.delete(key)
+      await this.#remove(key, { type, id }, name, isCurrent)
+      if (!isCurrent()) return
+      this.#noteDone(key, entry)
+      this.#entries.delete(key)
       return
     }
     const missed = Math.max(0, Math.floor((this.#parts.clock.now() - dueAtMs) / everyMs))
     entry.record = { ...entry.record, dueAtMs: dueAtMs + (missed + 1) * everyMs }
-    await this.#write(key, entry.record, () => this.#entries.get(key) === entry)
+    await this.#advance(key, entry.record, isCurrent)
     this.#arm(key, entry)
   }
 
@@ -188,39 +227,29 @@ export class ReminderBook {
   }
 
   /** Writes unless `isWanted` says no when its turn has come: a newer reminder of that name is already in line. */
-  #write(key: string, record: ReminderRecord, isWanted = () => true): Promise<void> {
+  #advance(key: string, record: ReminderRecord, isWanted: () => boolean): Promise<void> {
     return this.#parts.lanes.run(key, async () => {
-      if (isWanted()) await this.#parts.store.put(key, new TextEncoder().encode(JSON.stringify(record)))
+      if (isWanted()) await this.#parts.storage.advance(key, record)
     })
   }
 
-  #remove(key: string, isWanted = () => true): Promise<void> {
+  #remove(key: string, ref: ActorRef, name: string, isWanted = () => true): Promise<void> {
     return this.#parts.lanes.run(key, async () => {
-      if (isWanted()) await this.#parts.store.delete(key)
+      if (isWanted()) await this.#parts.storage.remove(key, ref, name)
     })
   }
 
-  async #read(key: string): Promise<ReminderRecord | undefined> {
-    let bytes: Uint8Array
+  async #read(stored: StoredReminder): Promise<ReminderRecord | undefined> {
     try {
-      bytes = (await this.#parts.store.get(key)).bytes
+      return await stored.read()
     } catch (error) {
-      if (isSwarmError(error, 'store.not-found')) return undefined // cleared since it was listed
-      throw error
-    }
-    try {
-      const record = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)) as ReminderRecord
-      if (record.version === REMINDER_VERSION && actorKey(this.#parts.prefix, 'reminders', record, record.name) === key) return record
-      throw new SwarmError('store.damaged', {
-        what: 'reminder of another version or actor',
-        expected: REMINDER_VERSION,
-        got: String(record.version),
-      })
-    } catch (error) {
-      const [type = '', id = ''] = key.slice(`${this.#parts.prefix}reminders/`.length).split('/')
-      const damage = toSwarmError(error, 'store.damaged', `damaged reminder (${key})`)
-      this.#parts.report(damage, { type, id })
+      if (!isSwarmError(error, 'store.damaged')) throw error
+      this.#parts.report(error, stored.ref)
       return undefined
     }
   }
+}
+
+function newEntry(record: ReminderRecord): Entry {
+  return { record, firstDueAtMs: record.dueAtMs, cancel: () => {} }
 }

@@ -1,18 +1,11 @@
 /** The embedded half of the actor system: mailboxes in this process, state in an object store. */
 import type { Clock } from '../clock.js'
-import { SwarmError, toSwarmError } from '../errors.js'
 import type { ObjectStore } from '../object-store/object-store.js'
-import { actorPath, describeRef } from './actor-keys.js'
-import { ActorMailbox } from './actor-mailbox.js'
-import { ReminderBook } from './actor-reminders.js'
-import type { ReminderRecord } from './actor-reminders.js'
-import { openState } from './actor-state.js'
-import { DEFAULT_CALL_DEADLINE_MS, MAX_CALL_DEADLINE_MS } from './actor-system.js'
+import { ActorHost, DEFAULT_IDLE_MS, checkCall, warnOfActor } from './actor-host.js'
+import type { ActorErrorListener } from './actor-host.js'
+import { describeRef } from './actor-keys.js'
 import type { ActorDefinition, ActorRef, ActorSystem, CallOptions, Json } from './actor-system.js'
-import { MAX_DELAY_MS, checkHandler } from './actor-turn.js'
-import type { Turn, TurnOutcome } from './actor-turn.js'
-import { fromText, toCallText } from './json-copy.js'
-import { Lanes } from './lanes.js'
+import { objectReminders, objectState } from './object-storage.js'
 
 export interface LocalActorsOptions {
   /** Not closed by the system. One live system per (store, prefix): a second one would not know of the first one's actors. */
@@ -23,11 +16,8 @@ export interface LocalActorsOptions {
   /** An actor that was not called for so long is deactivated. Range 1 to 2^31 - 1 ms. Default DEFAULT_IDLE_MS. */
   readonly idleMs?: number
   /** Told of what no caller hears: a throwing timer, reminder or `deactivate`, and a failed turn whose caller had given up. Default: a process warning. */
-  readonly onError?: (error: SwarmError, ref: ActorRef) => void
+  readonly onError?: ActorErrorListener
 }
-
-/** 24 hours: an idle actor costs only memory here, and a run's actors are used all the time. */
-export const DEFAULT_IDLE_MS = 86_400_000
 
 /**
  * An actor system in this process.
@@ -40,171 +30,47 @@ export const DEFAULT_IDLE_MS = 86_400_000
  * @throws `usage` if idleMs is out of range
  */
 export function localActors(options: LocalActorsOptions): ActorSystem {
-  const { store, clock, prefix = '', idleMs = DEFAULT_IDLE_MS, onError = warn } = options
-  if (!(idleMs >= 1 && idleMs <= MAX_DELAY_MS)) {
-    throw new SwarmError('usage', { what: 'idleMs out of range', expected: `1 to ${MAX_DELAY_MS}`, got: String(idleMs) })
-  }
-  return new LocalActors({ store, clock, prefix, idleMs, onError })
+  return new LocalActors(options)
 }
 
 class LocalActors implements ActorSystem {
-  readonly #options: Required<LocalActorsOptions>
-  readonly #lanes = new Lanes()
-  readonly #reminders: ReminderBook
-  readonly #definitions = new Map<string, ActorDefinition>()
-  /** By actorPath; only those that are active or have turns waiting. */
-  readonly #mailboxes = new Map<string, ActorMailbox>()
-  #closed: Promise<void> | undefined
+  readonly #host: ActorHost
 
-  constructor(options: Required<LocalActorsOptions>) {
-    this.#options = options
-    const { store, clock, prefix } = options
-    this.#reminders = new ReminderBook({
-      store,
+  constructor({ store, clock, prefix = '', idleMs = DEFAULT_IDLE_MS, onError = warnOfActor }: LocalActorsOptions) {
+    this.#host = new ActorHost({
       clock,
-      prefix,
-      lanes: this.#lanes,
-      fire: (record, isWanted) => this.#fire(record, isWanted),
-      report: (error, ref) => this.#report(error, ref),
+      idleMs,
+      state: objectState(store, prefix),
+      reminders: objectReminders(store, prefix),
+      onError,
+      call: (...parts) => this.call(...parts),
     })
   }
 
   register<Memory>(definition: ActorDefinition<Memory>): void {
-    this.#assertOpen(`register ${definition.type}`)
-    if (this.#definitions.has(definition.type)) {
-      throw new SwarmError('usage', { what: `the actor type ${JSON.stringify(definition.type)} is already registered` })
-    }
-    // Memory goes from activate to the handlers of the same definition only.
-    this.#definitions.set(definition.type, definition as ActorDefinition)
+    this.#host.register(definition)
   }
 
-  async unregister(type: string): Promise<void> {
-    if (!this.#definitions.delete(type)) return
-    this.#reminders.forget(type)
-    const prefix = actorPath({ type, id: '' }).slice(0, -1)
-    const leaving = [...this.#mailboxes].filter(([path]) => path.startsWith(prefix))
-    await Promise.all(leaving.map(([, mailbox]) => mailbox.deactivate()))
+  unregister(type: string): Promise<void> {
+    return this.#host.unregister(type)
   }
 
   async call(target: ActorRef, method: string, argument?: Json, options: CallOptions = {}): Promise<Json> {
-    const { deadlineMs = DEFAULT_CALL_DEADLINE_MS, signal } = options
-    const what = `${describeRef(target)}: ${method}`
-    this.#assertOpen(what)
-    const definition = this.#definitions.get(target.type)
-    if (!definition) throw new SwarmError('actor.not-found', { what: `no actor type ${JSON.stringify(target.type)}`, where: what })
-    checkHandler(definition, method, target)
-    if (!(deadlineMs >= 1 && deadlineMs <= MAX_CALL_DEADLINE_MS)) {
-      throw new SwarmError('usage', { what: 'deadlineMs out of range', expected: `1 to ${MAX_CALL_DEADLINE_MS}`, got: String(deadlineMs) })
-    }
-    if (signal?.aborted) throw new SwarmError('aborted', { what: `call aborted (${what})`, cause: signal.reason })
-    const text = toCallText(argument, `the argument of ${what}`, 'usage')
-    return this.#await(target, { kind: 'call', definition, method, argument: text }, deadlineMs, signal)
+    this.#host.assertOpen(`${describeRef(target)}: ${method}`)
+    this.#host.find(target, method)
+    return this.#host.perform(checkCall(target, method, argument, options))
   }
 
-  async deactivate(target: ActorRef): Promise<void> {
-    await this.#mailboxes.get(actorPath(target))?.deactivate()
+  deactivate(target: ActorRef): Promise<void> {
+    return this.#host.deactivate(target)
   }
 
   async start(): Promise<void> {
-    this.#assertOpen('start')
-    await this.#reminders.start((type) => this.#definitions.has(type))
+    this.#host.assertOpen('start')
+    await this.#host.reminders.start((type) => this.#host.has(type))
   }
 
   close(): Promise<void> {
-    this.#closed ??= this.#close()
-    return this.#closed
+    return this.#host.close()
   }
-
-  async #close(): Promise<void> {
-    this.#reminders.close()
-    await Promise.all([...this.#mailboxes.values()].map((mailbox) => mailbox.close()))
-    await this.#reminders.settled()
-    await this.#lanes.settled()
-  }
-
-  /** Queues the turn and waits for its end, its deadline or the abort. */
-  #await(target: ActorRef, turn: Omit<Turn, 'isWanted' | 'done'>, deadlineMs: number, signal?: AbortSignal): Promise<Json> {
-    const mailbox = this.#mailbox(target)
-    const what = `${describeRef(target)}: ${turn.method}`
-    return new Promise((resolve, reject) => {
-      let isSettled = false
-      const settle = (end: () => void) => {
-        isSettled = true
-        cancelDeadline()
-        signal?.removeEventListener('abort', onAbort)
-        end()
-      }
-      const giveUp = (error: SwarmError) => {
-        mailbox.withdraw(queued)
-        settle(() => reject(error))
-      }
-      const onAbort = () => giveUp(new SwarmError('aborted', { what: `call aborted (${what})`, cause: signal?.reason }))
-      const onDone = (outcome: TurnOutcome) => {
-        if (isSettled) {
-          if (outcome.type === 'failed' && outcome.error.code !== 'actor.closed') this.#report(outcome.error, target)
-        } else if (outcome.type === 'done') settle(() => resolve(fromText(outcome.result)))
-        else if (outcome.type === 'failed') settle(() => reject(outcome.error))
-      }
-      const queued: Turn = { ...turn, isWanted: () => !isSettled, done: onDone }
-      mailbox.push(queued)
-      const cancelDeadline = this.#options.clock.after(deadlineMs, () =>
-        giveUp(new SwarmError('actor.timeout', { what: `no answer from ${what} within ${deadlineMs} ms`, retryable: true })),
-      )
-      signal?.addEventListener('abort', onAbort, { once: true })
-    })
-  }
-
-  async #fire(record: ReminderRecord, isWanted: () => boolean): Promise<TurnOutcome> {
-    const { method, argument } = record
-    const ref = { type: record.type, id: record.id }
-    const definition = this.#definitions.get(ref.type)
-    if (!definition) return { type: 'skipped' }
-    try {
-      this.#assertOpen(method)
-      checkHandler(definition, method, ref)
-    } catch (error) {
-      return { type: 'failed', error: toSwarmError(error, 'internal') }
-    }
-    return new Promise((resolve) => {
-      this.#mailbox(ref).push({ kind: 'reminder', definition, method, argument: JSON.stringify(argument), isWanted, done: resolve })
-    })
-  }
-
-  #mailbox(target: ActorRef): ActorMailbox {
-    const path = actorPath(target)
-    const known = this.#mailboxes.get(path)
-    if (known) return known
-    const ref = { type: target.type, id: target.id }
-    const { clock, idleMs, store, prefix } = this.#options
-    const mailbox = new ActorMailbox({
-      ref,
-      clock,
-      idleMs,
-      openState: () => openState({ store, prefix, lanes: this.#lanes }, ref),
-      reminders: this.#reminders,
-      call: (...parts) => this.call(...parts),
-      report: (error) => this.#report(error, ref),
-      onEmpty: () => this.#mailboxes.delete(path),
-    })
-    this.#mailboxes.set(path, mailbox)
-    return mailbox
-  }
-
-  #assertOpen(what: string): void {
-    if (this.#closed) throw new SwarmError('actor.closed', { what: 'the actor system is closed', where: what })
-  }
-
-  #report(error: SwarmError, ref: ActorRef): void {
-    try {
-      this.#options.onError(error, ref)
-    } catch (thrown) {
-      // A throwing reporter must not end the process either, nor hide what it was told.
-      warn(error, ref)
-      warn(toSwarmError(thrown, 'internal', 'onError threw'), ref)
-    }
-  }
-}
-
-function warn(error: SwarmError, ref: ActorRef): void {
-  process.emitWarning(`${describeRef(ref)}: ${error.message}`, { type: 'SwarmActorWarning', code: error.code })
 }

@@ -31,7 +31,7 @@ export function memoryBroker(): { connect: BusConnect } {
 }
 
 /** The subscriptions of all peers, found by subject. */
-class SubjectIndex {
+export class SubjectIndex {
   readonly #exact = new Map<string, Set<MemorySubscription>>()
   /** By the prefix before `.>`. */
   readonly #wild = new Map<string, Set<MemorySubscription>>()

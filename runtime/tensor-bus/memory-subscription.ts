@@ -54,10 +54,18 @@ export class MemorySubscription implements Subscription {
       this.#messages++
       this.#queue.push({ type: 'message', subject, from, bytes })
     } else {
-      const last = this.#queue.at(-1)
-      if (last?.type === 'lost') last.count++
-      else this.#queue.push({ type: 'lost', subject: this.subject, count: 1 })
+      this.lose(1)
     }
+  }
+
+  /** Queues the news that `count` messages were lost at this place. */
+  lose(count: number): void {
+    if (this.#isEnded) return
+    const waiter = this.#waiters.shift()
+    const last = this.#queue.at(-1)
+    if (waiter) waiter({ done: false, value: { type: 'lost', subject: this.subject, count } })
+    else if (last?.type === 'lost') last.count += count
+    else this.#queue.push({ type: 'lost', subject: this.subject, count })
   }
 
   unsubscribe(): void {

@@ -14,6 +14,9 @@ const member = (pnode: string, more: Partial<Member> = {}): Member => ({
   memoryBytes: 1e9,
   state: 'ready',
   busyShare: 0,
+  vnodes: [],
+  isDraining: false,
+  incarnation: pnode,
   heardAtMs: 0,
   ...more,
 })

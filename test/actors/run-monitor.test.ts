@@ -90,12 +90,12 @@ test('an owner under an old term, and a VNode that nobody placed, count for noth
   t.deepEqual(monitor.counters, { moves: 1, stepsReplayed: 0, stepsLost: 0, stepsDoubled: 0 })
 })
 
-test('evaluation entries and the source are not steps', (t) => {
+test('evaluation entries are not steps, and neither is what the source does; its moves count', (t) => {
   const { monitor, place } = monitorOf()
   const entry = { position: 11, step: 10, evaluation: 1, marks: 0 }
   monitor.observe({ type: 'applied', run: 'r1', vnode: 'a', term: 1, pnode: 'p1', entry, busyMs: 1, metrics: {} })
   place('source', 'control', 9, 0, 'control')
-  t.deepEqual(monitor.counters, { moves: 0, stepsReplayed: 0, stepsLost: 0, stepsDoubled: 0 })
+  t.deepEqual(monitor.counters, { moves: 1, stepsReplayed: 0, stepsLost: 0, stepsDoubled: 0 })
   t.is(monitor.vnodes().length, 2)
 })
 

@@ -82,12 +82,32 @@ test('whatever the order of arrival, entries are applied once each, in order', (
 })
 
 test('joins refuse inputs that disagree on an entry, by its position', (t) => {
-  for (const other of [{ marks: MARK.cut }, { step: 9 }, { evaluation: 1 }]) {
+  for (const other of [{ step: 9 }, { evaluation: 1 }]) {
     const log = logOf()
     log.handle(frame('a', 1))
     const error = t.throws(() => log.handle(frame('b', 1, other)), { code: 'internal' })
     t.regex(error.message, /m: inputs disagree on position 1/)
   }
+})
+
+test('a mark on any input of a join holds for the join: a source that starts anew marks other entries', (t) => {
+  const log = logOf()
+  log.handle(frame('a', 1))
+  const [apply, snapshot] = log.handle(frame('b', 1, { marks: MARK.cut }))
+  t.like(apply, { type: 'apply', entry: entry(1, { marks: MARK.cut }) })
+  t.deepEqual(snapshot, { type: 'snapshot', entry: entry(1, { marks: MARK.cut }) })
+})
+
+test('one that is about to move applies nothing after the next cut, and asks for nothing again', (t) => {
+  const log = logOf({ inputs: ['a'], maxIssued: 2 })
+  log.handle({ type: 'hold' })
+  t.is(log.heldAt, undefined)
+  t.deepEqual(issued(log.handle(frame('a', 1, { marks: MARK.cut }))), [1])
+  t.is(log.heldAt, 1)
+  t.deepEqual(issued(log.handle(frame('a', 2))), [])
+  t.deepEqual(issued(log.handle({ type: 'applied', position: 1, ref: 'm1' })), [])
+  log.handle({ type: 'tick' })
+  t.true(log.handle({ type: 'tick' }).every((command) => command.type !== 'credit' || !command.resend))
 })
 
 test('a frame that was applied, is being applied or waits is a duplicate', (t) => {

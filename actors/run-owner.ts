@@ -1,0 +1,400 @@
+/**
+ * The Run actor: owner of `head`. It places VNodes, completes cuts, answers losses (recovery one) and damage (recovery two),
+ * and says when the run is done. Its turns are short; what goes out to hosts is delivered in the background, and is an idempotent
+ * echo of what is durable in `head` already.
+ */
+import { setMaxListeners } from 'node:events'
+import { SOURCE } from '../components/definition.js'
+import type { ActorContext } from '../runtime/actor-system/actor-system.js'
+import { type ErrorRecord, SwarmError, isSwarmError, toSwarmError } from '../runtime/errors.js'
+import { MARK } from '../runtime/frame.js'
+import type { ControlKey } from '../runtime/grant.js'
+import { advanced, firstHead, type Head, type Manifest, pausing, placed, rolledBack, unpaused } from '../runtime/head.js'
+import { HeadWriter } from '../runtime/head-store.js'
+import type { ObjectStore } from '../runtime/object-store/object-store.js'
+import { hashRun } from '../runtime/state.js'
+import { Timetable } from '../runtime/timetable.js'
+import { actor, call, type Decision, isTransient, type Loss } from './calls.js'
+import { HeadEcho } from './head-echo.js'
+import { evict, newestUsable, readManifest, sweepAll, writeManifest } from './checkpoints.js'
+import { Evaluations } from './evaluations.js'
+import { readDefinition, type RunDefinition } from './run-definition.js'
+import { OpenCuts } from './open-cuts.js'
+import { Poison } from './poison.js'
+import { RETRY_MS } from './relocation.js'
+import { missingAt } from './roll-call.js'
+import { DEFAULT_MEMBERSHIP } from './placement.js'
+import { placeVNodes } from './run-placing.js'
+import type { RunMonitor } from './run-monitor.js'
+import type { Commit, Evaluated, Failure } from './reports.js'
+
+export interface RunActorOptions {
+  readonly store: ObjectStore
+  readonly controlKey: ControlKey
+  readonly monitor: (run: string, definition: RunDefinition) => RunMonitor
+  /** Told when somebody else has taken a run over. Default: the actor is deactivated, and whoever is activated next reads the run anew. */
+  readonly onReplaced?: (run: string, error: SwarmError) => void
+  /** How long an owner that goes on with a run waits for PNodes to say that they are there, in ms. Default: as long as for silence. */
+  readonly rollCallMs?: number
+  /** Told of errors that no caller can be told of. */
+  readonly onError: (error: SwarmError) => void
+}
+
+export class RunOwner {
+  readonly #options: RunActorOptions
+  readonly #context: ActorContext
+  readonly #writer: HeadWriter
+  readonly #definition: RunDefinition
+  readonly #timetable: Timetable
+  readonly #monitor: RunMonitor
+  readonly #run: string
+  /** The newest manifest. */
+  #manifest: Manifest | undefined
+  readonly #cuts: OpenCuts
+  readonly #evaluations: Evaluations
+  /** The source, and the VNodes in graph order. */
+  readonly #ids: readonly string[]
+  readonly #poison = new Poison()
+  /** Counters of the processes before this one. */
+  readonly #countersBefore: Head['counters']
+  /** The run is under way by our own doing: we know what is where. */
+  #isAwake = false
+  /** The last term that an owner before this one drew. */
+  #termsBefore = 0
+  /** PNodes that want to go. */
+  readonly #leaving = new Set<string>()
+  /** VNodes that stand still after the newest checkpoint, to be handed over. */
+  readonly #held = new Set<string>()
+  /** Why a rollback is under way. */
+  #rollback: string | undefined
+  readonly #echo: HeadEcho
+  /** The newest loss: the terms of the VNodes, and when it was heard of. */
+  #loss: { readonly key: string; readonly atMs: number } | undefined
+
+  readonly #report = (error: unknown): void => {
+    if (!this.#context.signal.aborted) this.#options.onError(toSwarmError(error, 'internal', `run ${this.#run}`))
+  }
+
+  private constructor(
+    options: RunActorOptions,
+    context: ActorContext,
+    writer: HeadWriter,
+    definition: RunDefinition,
+    timetable: Timetable,
+    evaluations: Evaluations,
+  ) {
+    this.#options = options
+    this.#context = context
+    // Every VNode may be told something at the same time.
+    setMaxListeners(0, context.signal)
+    this.#writer = writer
+    this.#definition = definition
+    this.#timetable = timetable
+    this.#ids = [SOURCE, ...definition.network.vnodes.map(({ id }) => id)]
+    this.#cuts = new OpenCuts(this.#ids.slice(1))
+    this.#run = writer.head.run
+    this.#monitor = options.monitor(this.#run, definition)
+    this.#evaluations = evaluations
+    this.#countersBefore = writer.head.counters
+    this.#echo = new HeadEcho({
+      context,
+      network: definition.network,
+      controlKey: options.controlKey,
+      head: () => writer.head,
+      manifest: () => this.#manifest,
+      onError: this.#report,
+    })
+  }
+
+  /** Takes the run over: raises `writer`, so that an older owner is refused. */
+  static async activate(options: RunActorOptions, context: ActorContext): Promise<RunOwner> {
+    const run = context.ref.id
+    const definition = await readDefinition(options.store, run)
+    const writer = await HeadWriter.claim(options.store, run).catch((error: unknown) => {
+      if (!isSwarmError(error, 'run.not-found')) throw error
+      return HeadWriter.create(options.store, firstHead(run))
+    })
+    const timetable = new Timetable(definition.timetable)
+    const evaluations = await Evaluations.read(options.store, run, definition, timetable)
+    return new RunOwner(options, context, writer, definition, timetable, evaluations)
+  }
+
+  /** Begins, or goes on from the newest manifest under a new generation. */
+  async start(): Promise<void> {
+    const { head } = this.#writer
+    const fix = `Start a new one from its weights with: swarmgrad train --from ${head.run}`
+    if (head.status === 'done') throw new SwarmError('run.changed', { what: `run ${head.run} is done`, fix })
+    const isNew = Object.keys(head.directory).length === 0
+    await call<'Relocation', 'watch'>(this.#context, actor.relocation, 'watch', { run: this.#run })
+    await this.#begin((before) => (isNew ? before : unpaused(rolledBack(before))))
+    this.#isAwake = true
+    const { training, data } = this.#definition
+    const { epochs, batchSize } = training
+    const samples = data.splits.train?.reduce((sum, shard) => sum + shard.samples, 0) ?? 0
+    const step = this.#manifest?.step ?? 0
+    const { totalSteps } = this.#timetable
+    this.#monitor.emit({ type: 'started', generation: this.head.generation, step, totalSteps, epochs, batchSize, samples })
+  }
+
+  /** Goes on where an owner before this one was, in the same generation: tells everybody again what is durable, and hears who is there. */
+  async wake(): Promise<void> {
+    if (this.#isAwake || this.head.status !== 'running') return
+    if (Object.keys(this.head.directory).length === 0) return this.start()
+    await call<'Relocation', 'watch'>(this.#context, actor.relocation, 'watch', { run: this.#run })
+    const [newest] = this.head.manifests
+    try {
+      this.#manifest = newest && (await readManifest(this.#options.store, newest, this.#ids.slice(1)))
+    } catch (error) {
+      if (!isSwarmError(error, 'store.damaged', 'store.not-found')) throw error
+      this.#isAwake = true
+      return this.#rollBack(error.message)
+    }
+    this.#isAwake = true
+    this.#termsBefore = this.head.termCounter
+    const { step, position } = this.#manifest ?? { step: 0, position: 0 }
+    for (const [vnode, { pnode, term }] of Object.entries(this.head.directory)) this.#monitor.placed(vnode, pnode, term, step)
+    if (step === this.#timetable.totalSteps && !this.#evaluations.isMissing(step)) return this.#finish()
+    if (position > 0) this.#echo.manifest(position)
+    void this.#echo.grant(this.#ids).then(() => this.#pauseAgain())
+    this.#context.setTimer('roll call', 'rollCall', { afterMs: this.#options.rollCallMs ?? DEFAULT_MEMBERSHIP.lostMs })
+  }
+
+  /** Whoever was lost while nobody owned the run is missed now. */
+  async rollCall(): Promise<void> {
+    try {
+      const members = await call<'Placement', 'list'>(this.#context, actor.placement, 'list', null)
+      for (const loss of missingAt(members, this.head, this.#termsBefore)) await this.hostLost(loss)
+    } catch (error) {
+      if (!isTransient(error)) throw error
+      this.#context.setTimer('roll call', 'rollCall', { afterMs: RETRY_MS })
+    }
+  }
+
+  /** A VNode's state after a cut is in the store. */
+  async committed(commit: Commit): Promise<void> {
+    if (!this.#isCurrent(commit) || commit.step <= (this.#manifest?.step ?? 0)) return
+    const complete = this.#cuts.add(commit)
+    if (complete) await this.#complete(complete)
+  }
+
+  async #complete(commits: readonly Commit[]): Promise<void> {
+    const { step, position, marks } = commits[0]
+    const { manifest, ref } = await writeManifest(this.#options.store, this.#run, this.head.generation, commits)
+    const before = this.head
+    const isPaused = (marks & MARK.pause) !== 0
+    await this.#writer.update((head) => ({
+      ...(isPaused ? unpaused(advanced(head, ref)) : advanced(head, ref)),
+      counters: this.#totals(),
+      ...(isPaused && { status: 'paused' as const }),
+    }))
+    this.#manifest = manifest
+    this.#cuts.close(step)
+    this.#monitor.emit({ type: 'checkpoint', step, generation: ref.generation, key: ref.key })
+    this.#echo.manifest(position)
+    evict(this.#options.store, this.head, before).catch(this.#report)
+    if (isPaused) {
+      this.#monitor.emit({ type: 'paused', step })
+      await this.#end()
+    } else if (step === this.#timetable.totalSteps && !this.#evaluations.isMissing(step)) await this.#finish()
+    else {
+      for (const { vnode, isHeld } of commits) if (isHeld) this.#held.add(vnode)
+      await this.#handOver()
+    }
+  }
+
+  /** A VNode has answered all evaluation batches after a step. */
+  async evaluated(result: Evaluated): Promise<void> {
+    const { step } = result
+    const row = this.#isCurrent(result) && !this.#evaluations.has(step) && (await this.#evaluations.add(result))
+    if (row) this.#monitor.emit({ type: 'evaluated', ...row })
+    if (row && step === this.#timetable.totalSteps && this.#manifest?.step === step) await this.#finish()
+  }
+
+  /** A VNode stopped by itself. */
+  async failed(failure: Failure): Promise<void> {
+    if (!this.#isCurrent(failure)) return
+    const { vnode, error } = failure
+    // Before the first checkpoint there is nothing to go back to: the same would happen again.
+    if (error.code === 'checkpoint.damaged' && this.#manifest) return this.#rollBack(error.message)
+    if (error.retryable && !this.#poison.hangsAgain(failure))
+      return this.hostLost({
+        pnode: this.head.directory[vnode].pnode,
+        what: 'worker',
+        reason: error.message,
+        vnodes: [`${this.#run}/${vnode}`],
+      })
+    await this.#fail(error)
+  }
+
+  /** Recovery one: the VNodes of a lost PNode, or of its lost worker, are placed anew and restore from the newest manifest. */
+  async hostLost(loss: Loss): Promise<void> {
+    if (this.head.status !== 'running') return
+    try {
+      await this.#relocate(loss)
+    } catch (error) {
+      const cause = toSwarmError(error, 'internal', `run ${this.#run}`)
+      if (cause.retryable) throw cause
+      await this.#fail(cause.toJSON())
+    }
+  }
+
+  async #relocate({ pnode, what, reason, vnodes }: Loss): Promise<void> {
+    const ids = this.#ids.filter((id) => this.head.directory[id]?.pnode === pnode && (!vnodes || vnodes.includes(`${this.#run}/${id}`)))
+    if (ids.length === 0) return
+    // Until somebody takes the VNodes it is told again and again.
+    const key = ids.map((vnode) => this.head.directory[vnode].term).join()
+    const isNew = this.#loss?.key !== key
+    if (isNew) this.#monitor.emit({ type: 'lost', pnode, what, reason, vnodes: ids })
+    const { atMs: lostAtMs } = (this.#loss = isNew ? { key, atMs: this.#context.clock.now() } : this.#loss!)
+    if (isNew && what === 'worker') {
+      const error = this.#poison.verdict(ids, (vnode) => this.#monitor.stepOf(vnode), reason)
+      if (error) return this.#fail(error.toJSON())
+    }
+    // A PNode that lost its worker has to warm another, one that was killed may be back already: better somebody else, if there is somebody.
+    const decisions = await this.#place(ids, [pnode]).catch((error: unknown) => {
+      if (!isSwarmError(error, 'placement.no-pnode')) throw error
+      return this.#place(ids, [])
+    })
+    await this.#move(decisions, what === 'pnode' ? `${pnode} was lost` : `the worker of ${pnode} was lost`, lostAtMs)
+    this.#echo.toSource('cut')
+  }
+
+  /** One durable write, then the grants. */
+  async #move(decisions: readonly Decision[], reason: string, sinceMs: number): Promise<void> {
+    const before = this.head.directory
+    await this.#writer.update((head) => placed(head, decisions))
+    for (const decision of decisions) {
+      this.#cuts.forget(decision.vnode)
+      this.#held.delete(decision.vnode)
+      this.#placed(decision, reason, { from: before[decision.vnode].pnode, lostAtMs: sinceMs })
+    }
+    void this.#echo.grant(decisions.map(({ vnode }) => vnode)).then(() => this.#pauseAgain())
+  }
+
+  /** A PNode wants to go. What it has stops after the next checkpoint, and starts again from it elsewhere: no step is done twice. */
+  async drain({ pnode }: { readonly pnode: string }): Promise<void> {
+    if (this.head.status !== 'running') return
+    const leaving = this.#ids.filter((id) => this.head.directory[id]?.pnode === pnode)
+    if (leaving.length === 0) return
+    this.#leaving.add(pnode)
+    // What is held already found no place before. The source has no state: it is held at once.
+    if (leaving.every((id) => id === SOURCE || this.#held.has(id))) return this.#handOver()
+    await this.#echo.hold(leaving)
+    this.#echo.toSource('cut')
+  }
+
+  /** Gives away what is held at the newest checkpoint. Who drains asks again where nobody could take it. */
+  async #handOver(): Promise<void> {
+    const isSourceLeaving = this.#leaving.has(this.head.directory[SOURCE]?.pnode)
+    const ids = isSourceLeaving ? [SOURCE, ...this.#held] : [...this.#held]
+    if (ids.length === 0) return
+    const before = this.head.directory
+    const from = [...new Set(ids.map((id) => before[id].pnode))]
+    const decisions = await this.#place(ids, from)
+    await this.#move(decisions, `${from.join(', ')} leaves`, this.#context.clock.now())
+    this.#echo.stop(ids.map((vnode) => ({ vnode, ...before[vnode] })))
+  }
+
+  /** At the next step boundary, with a checkpoint. */
+  async pause(): Promise<void> {
+    if (this.head.status !== 'running') return
+    if (!this.head.isPausing) await this.#writer.update(pausing)
+    this.#pauseAgain()
+  }
+
+  /** Whatever source there is now has to know. */
+  #pauseAgain(): void {
+    if (this.head.isPausing && this.head.status === 'running') this.#echo.toSource('pause')
+  }
+
+  get head(): Head {
+    return this.#writer.head
+  }
+
+  /** Goes on with a rollback that found no PNode. */
+  async rollBackAgain(): Promise<void> {
+    if (this.#rollback !== undefined) await this.#rollBack(this.#rollback)
+  }
+
+  /** Recovery two: everything goes back to the manifest before the damaged one, or to the seed. */
+  async #rollBack(reason: string): Promise<void> {
+    const damaged = this.head.manifests[0]
+    this.#rollback = reason
+    await this.#echo.stopAll()
+    try {
+      await this.#begin((head) => rolledBack(head, ({ key }) => key !== damaged?.key))
+    } catch (error) {
+      const cause = toSwarmError(error, 'internal', `run ${this.#run}`)
+      if (!cause.retryable) return this.#fail(cause.toJSON())
+      // Whoever reported it has been stopped: nobody else would try again.
+      return this.#context.setTimer('rollback', 'rollBackAgain', { afterMs: RETRY_MS })
+    }
+    this.#rollback = undefined
+    this.#monitor.emit({ type: 'rolledBack', generation: this.head.generation, step: this.#manifest?.step ?? 0, reason })
+  }
+
+  /** Places every VNode from one manifest: one durable write, then the grants. */
+  async #begin(change: (head: Head) => Head): Promise<void> {
+    this.#cuts.clear()
+    this.#leaving.clear()
+    this.#held.clear()
+    this.#manifest = undefined
+    const { manifest, head: next, unusable } = await newestUsable(this.#options.store, change(this.head), this.#ids.slice(1))
+    this.#manifest = manifest
+    if (unusable) this.#monitor.emit({ type: 'rolledBack', generation: next.generation, step: this.#manifest?.step ?? 0, reason: unusable })
+    this.#evaluations.goBackTo(this.#manifest?.step ?? 0)
+    await sweepAll(this.#options.store, next)
+    const decisions = await this.#place(this.#ids, [], true)
+    await this.#writer.update((head) => placed({ ...next, writer: head.writer, status: 'running', error: undefined }, decisions))
+    for (const decision of decisions) this.#placed(decision, 'start of a generation')
+    void this.#echo.grant(this.#ids).then(() => this.#pauseAgain())
+  }
+
+  async #place(ids: readonly string[], avoid: readonly string[], isAll = false): Promise<readonly Decision[]> {
+    const run = { definition: this.#definition, head: this.head, computeClass: this.#manifest?.computeClass }
+    return placeVNodes(this.#context, run, ids, avoid, isAll)
+  }
+
+  #placed({ vnode, pnode, candidates }: Decision, reason: string, move?: { from: string; lostAtMs: number }): void {
+    const { term } = this.head.directory[vnode]
+    this.#monitor.placed(vnode, pnode, term, this.#manifest?.step ?? 0, move)
+    this.#monitor.emit({ type: 'placed', vnode, pnode, term, reason, candidates })
+  }
+
+  /** From the current owner, in the current generation? Anything else is dropped. */
+  #isCurrent({ vnode, generation, term }: { readonly vnode: string; readonly generation: number; readonly term: number }): boolean {
+    return this.head.status === 'running' && generation === this.head.generation && this.head.directory[vnode]?.term === term
+  }
+
+  #totals(): Head['counters'] {
+    const { moves, stepsReplayed } = this.#countersBefore
+    const { counters } = this.#monitor
+    return { moves: moves + counters.moves, stepsReplayed: stepsReplayed + counters.stepsReplayed }
+  }
+
+  async #finish(): Promise<void> {
+    const hash = hashRun(this.#manifest!.vnodes.map((vnode) => vnode.hash))
+    const { final: metrics } = this.#evaluations
+    await this.#writer.update((head) => ({ ...head, status: 'done' as const, result: { hash, metrics }, counters: this.#totals() }))
+    await this.#end()
+    this.#monitor.emit({ type: 'done', steps: this.#timetable.totalSteps, hash, metrics })
+  }
+
+  /** The run is over, this time: nobody computes for it any more, and no loss concerns it. */
+  async #end(): Promise<void> {
+    await this.#echo.stopAll()
+    // Not awaited: it may be Relocation itself that waits for us.
+    call<'Relocation', 'forget'>(this.#context, actor.relocation, 'forget', { run: this.#run }).catch(() => undefined)
+  }
+
+  async #fail(error: ErrorRecord): Promise<void> {
+    try {
+      await this.#writer.update((head) => ({ ...head, status: 'failed' as const, error, counters: this.#totals() }))
+    } catch (cause) {
+      // A store that is full or gone may be the very reason: the run stops all the same, and its last checkpoint stays.
+      this.#report(cause)
+    }
+    await this.#end()
+    this.#monitor.emit({ type: 'failed', error })
+  }
+}

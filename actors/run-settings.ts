@@ -1,0 +1,97 @@
+/** How a run is carried out: `runs/<run>/settings`. None of it changes a bit of the result, so a resume may write it anew. */
+import { canonicalJson } from '../runtime/canonical-json.js'
+import { SwarmError } from '../runtime/errors.js'
+import type { ObjectStore } from '../runtime/object-store/object-store.js'
+import type { RunDefinition } from './run-definition.js'
+
+export const RUN_SETTINGS_VERSION = 1
+
+/** When the source asks for a checkpoint. */
+export interface CutPolicy {
+  /** Steps from one checkpoint to the next, at most. */
+  readonly everySteps: number
+  /** Time from one checkpoint to the next, at most, in ms. */
+  readonly everyMs: number
+  /** How far the source may be ahead of the newest manifest, in positions: what retention has room for. */
+  readonly maxAhead: number
+  /** Steps after which a checkpoint is wanted in any case (a replay that must match recorded ones). */
+  readonly atSteps?: readonly number[]
+}
+
+export interface RunSettings {
+  readonly v: typeof RUN_SETTINGS_VERSION
+  /** Steps in flight on every edge: 1 to 1,024. */
+  readonly window: number
+  readonly cuts: CutPolicy
+}
+
+/** When checkpoints are taken. None of it changes the result. */
+export interface CheckpointOptions {
+  /** Default 200. */
+  readonly everySteps?: number
+  /** Default 30. */
+  readonly everySeconds?: number
+  /** Outputs that a VNode keeps between two checkpoints, in bytes. Default 128 MiB. */
+  readonly retentionBytes?: number
+}
+
+/** 200 steps are seconds of work to replay; 128 MiB are room for hundreds of steps of a wide layer, and little beside tfjs itself. */
+const DEFAULT_CHECKPOINT = { everySteps: 200, everySeconds: 30, retentionBytes: 128 * 2 ** 20 } as const
+/** A commit carries four bytes for each step since the one before, and has to stay a short message. */
+const MAX_STEPS_PER_CUT = 8_192
+
+const key = (run: string): string => `runs/${run}/settings`
+
+/** Cuts as often as asked, and before any VNode's kept outputs outgrow their budget. @throws `usage` */
+export function runSettings(
+  { network, training, timetable }: RunDefinition,
+  options: CheckpointOptions = {},
+  { window, atSteps }: { readonly window: number; readonly atSteps?: ReadonlySet<number> },
+): RunSettings {
+  const { everySteps, everySeconds, retentionBytes } = { ...DEFAULT_CHECKPOINT, ...options }
+  const isValid = Number.isSafeInteger(everySteps) && everySteps >= 1 && everySeconds > 0 && retentionBytes >= 0
+  if (!isValid)
+    throw new SwarmError('usage', {
+      what: 'checkpoint options out of range',
+      expected: 'everySteps ≥ 1, everySeconds > 0, retentionBytes ≥ 0',
+      got: JSON.stringify(options),
+    })
+  const largest = Math.max(...network.vnodes.map(({ outputShape }) => outputShape.reduce((a, b) => a * b, 4 * training.batchSize)))
+  const affordable = Math.min(Math.floor(retentionBytes / largest), MAX_STEPS_PER_CUT)
+  // An evaluation cannot be cut in two: there is always room for one, and for what is in flight.
+  const least = Math.max(timetable.evaluationBatches, timetable.finalBatches) + 2 * window + 2
+  return {
+    v: RUN_SETTINGS_VERSION,
+    window,
+    cuts: {
+      everySteps: Math.min(everySteps, MAX_STEPS_PER_CUT),
+      everyMs: everySeconds * 1000,
+      maxAhead: Math.max(affordable, least),
+      ...(atSteps && { atSteps: [...atSteps] }),
+    },
+  }
+}
+
+export async function writeSettings(store: ObjectStore, run: string, settings: RunSettings): Promise<void> {
+  await store.put(key(run), new TextEncoder().encode(canonicalJson(settings)))
+}
+
+/** @throws `store.not-found`, `store.damaged`, `definition.version` */
+export async function readSettings(store: ObjectStore, run: string): Promise<RunSettings> {
+  const { bytes } = await store.get(key(run))
+  let settings: RunSettings
+  try {
+    settings = JSON.parse(new TextDecoder().decode(bytes))
+  } catch (cause) {
+    throw new SwarmError('store.damaged', { what: 'unreadable settings', where: key(run), cause })
+  }
+  if (settings?.v !== RUN_SETTINGS_VERSION) {
+    throw new SwarmError('definition.version', {
+      what: 'settings of another version',
+      where: key(run),
+      expected: RUN_SETTINGS_VERSION,
+      got: String(settings?.v),
+    })
+  }
+  return settings
+}

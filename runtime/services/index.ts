@@ -1,0 +1,10 @@
+/** The servers of a cluster on this machine: found or built, started, stopped, never left behind. */
+export { startDaprd, type DaprdOptions, type DaprdServer } from './daprd.js'
+export { type DaprLogLevel, type PlacementOptions, type PlacementServer, startPlacement } from './dapr-placement.js'
+export { type SchedulerOptions, type SchedulerServer, startScheduler } from './dapr-scheduler.js'
+export { findProgram, findPrograms, programCache } from './find.js'
+export { type MinioOptions, type MinioServer, startMinio } from './minio-server.js'
+export { type NatsOptions, type NatsServer, startNats } from './nats-server.js'
+export { freePort } from './ports.js'
+export { PROGRAMS, type Program, type ProgramName } from './programs.js'
+export { type ServerExit, type ServerProcess, stopAll } from './server-process.js'
