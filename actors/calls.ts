@@ -16,6 +16,14 @@ export interface Profile {
   readonly gflops: number
   /** What VNodes may use. */
   readonly memoryBytes: number
+  /** Whose machine it is. */
+  readonly owner?: string
+  /** At most so many VNodes at a time. Default: as many as fit. */
+  readonly maxVNodes?: number
+  /** SHA-256 of users' modules that its owner lets in. Absent: any. */
+  readonly allowsCode?: readonly string[]
+  /** Its sidecar cannot be reached from outside: calls to its actors go over its connection to the broker. */
+  readonly isRelayed?: boolean
 }
 
 /** What a PNode says of itself every second. */
@@ -67,6 +75,8 @@ export interface Calls {
         demands: readonly Demand[]
         staying: { readonly [vnode: string]: string }
         computeClass?: string
+        /** SHA-256 of users' modules that run in it. */
+        code: readonly string[]
         avoid: readonly string[]
       },
       readonly Decision[],
@@ -90,7 +100,7 @@ export interface Calls {
     drain: [{ pnode: string; reason: string }, null]
     pause: [null, null]
     /** Goes on where an owner before this one was, if the run is under way; harmless when repeated. */
-    wake: [null, null]
+    wake: [null, { readonly isRunning: boolean }]
   }
   VNode: {
     grant: [SignedGrant, null]

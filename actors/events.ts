@@ -43,6 +43,12 @@ export interface Candidate {
 
 export type RunEvent = { readonly v: typeof EVENT_VERSION; readonly run: string; readonly atMs: number } & RunEventBody
 
+/** What must never happen, counted all the same. */
+export interface Faults {
+  readonly stepsLost?: number
+  readonly stepsDoubled?: number
+}
+
 export type RunEventBody =
   | {
       readonly type: 'snapshot'
@@ -109,9 +115,9 @@ export type RunEventBody =
       readonly caughtUpMs: number
     }
   | { readonly type: 'rolledBack'; readonly generation: number; readonly step: number; readonly reason: string }
-  | { readonly type: 'paused'; readonly step: number }
+  | ({ readonly type: 'paused'; readonly step: number } & Faults)
   /** Something went wrong that the run has survived. */
   | { readonly type: 'warning'; readonly error: ErrorRecord }
   | { readonly type: 'failed'; readonly error: ErrorRecord }
-  | { readonly type: 'done'; readonly steps: number; readonly hash: string; readonly metrics: Metrics }
+  | ({ readonly type: 'done'; readonly steps: number; readonly hash: string; readonly metrics: Metrics } & Faults)
   | { readonly type: 'dropped'; readonly count: number }

@@ -13,11 +13,18 @@ export interface MembershipOptions {
   readonly suspectMs: number
   /** Silence after which its VNodes are placed elsewhere. */
   readonly lostMs: number
+  /** Whether heartbeats would arrive: silence counts only while they would (PROTOCOL.md rule 16). Default: always. */
+  readonly isHearing?: () => boolean
   /** Told of every heartbeat and every change, for people. */
   readonly onMember?: (member: Membership, reason: string) => void
 }
 
 export const DEFAULT_MEMBERSHIP: MembershipOptions = { heartbeatMs: 1_000, suspectMs: 3_000, lostMs: 5_000 }
+
+/** Of so few PNodes a third says nothing. */
+const LEAST_FOR_DOUBT = 4
+/** How much longer many who fall silent together are waited for. */
+const DOUBT = 3
 
 interface Member extends Profile {
   state: Membership['state']
@@ -51,7 +58,7 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
   }
   const remember = (context: ActorContext, members: ReadonlyMap<string, Member>) => {
     const there = [...members.values()].filter(({ state }) => state !== 'lost')
-    return context.state.set('members', there.map(profileOf))
+    return context.state.set('members', there.map(profileOf) as never)
   }
   return {
     type: 'Placement',
@@ -103,26 +110,30 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
         const { members } = memory
         const now = context.clock.now()
         const lateMs = now - memory.sweptAtMs - options.heartbeatMs
+        const deafMs = options.isHearing?.() === false ? now - memory.sweptAtMs : 0
         memory.sweptAtMs = now
-        // Who was stopped itself has heard nobody (PROTOCOL.md rule 16): everyone gets the time back.
-        if (lateMs > options.heartbeatMs) for (const member of members.values()) member.heardAtMs += lateMs
-        for (const member of members.values()) {
-          const silentMs = context.clock.now() - member.heardAtMs
-          if (silentMs >= options.lostMs) lose(context, member, `silent for ${(silentMs / 1000).toFixed(1)} s`)
-          else if (silentMs >= options.suspectMs && member.state !== 'lost') change(member, 'suspect', 'silent')
+        // Who was stopped, or cut off itself has heard nobody: everyone gets the time back.
+        const forgivenMs = Math.max(deafMs, lateMs > options.heartbeatMs ? lateMs : 0)
+        for (const member of members.values()) member.heardAtMs += forgivenMs
+        const here = [...members.values()].filter(({ state }) => state !== 'lost')
+        const silent = here.filter(({ heardAtMs }) => now - heardAtMs >= options.lostMs)
+        // So many at once: it is rather we who do not hear. But not for ever.
+        const isSelfSuspect = here.length >= LEAST_FOR_DOUBT && silent.length * 3 > here.length
+        for (const member of here) {
+          const silentMs = now - member.heardAtMs
+          if (silentMs >= options.lostMs * (isSelfSuspect ? DOUBT : 1))
+            lose(context, member, `silent for ${(silentMs / 1000).toFixed(1)} s`)
+          else if (silentMs >= options.suspectMs) change(member, 'suspect', 'silent')
         }
       },
     },
   }
 }
 
-const profileOf = ({ pnode, incarnation, computeClass, gflops, memoryBytes }: Profile) => ({
-  pnode,
-  incarnation,
-  computeClass,
-  gflops,
-  memoryBytes,
-})
+const PROFILE = ['pnode', 'incarnation', 'computeClass', 'gflops', 'memoryBytes', 'owner', 'maxVNodes', 'allowsCode', 'isRelayed'] as const
+
+const profileOf = (member: Profile): Profile =>
+  Object.fromEntries(PROFILE.flatMap((field) => (member[field] === undefined ? [] : [[field, member[field]]]))) as unknown as Profile
 
 const newMember = (profile: Profile, heardAtMs: number): Member => ({
   ...profile,
@@ -157,22 +168,28 @@ export function place(members: readonly Member[], request: Argument<'place'>): D
   }
 }
 
+interface Load {
+  readonly vnodes: number
+  readonly cost: number
+  readonly memoryBytes: number
+}
+
 /** Gives each VNode in turn to the eligible PNode with the lowest `rank`. */
 function assign(
   members: readonly Member[],
-  { demands, staying, avoid, computeClass }: Argument<'place'>,
+  { demands, staying, avoid, computeClass, code }: Argument<'place'>,
   inOrder: readonly Demand[],
   rank: (candidate: Candidate, freeBytes: number) => number,
 ): Decision[] {
-  const load = new Map<string, { cost: number; memoryBytes: number }>()
+  const load = new Map<string, Load>()
   const add = (pnode: string, { cost, memoryBytes }: Demand) => {
-    const before = load.get(pnode) ?? { cost: 0, memoryBytes: 0 }
-    load.set(pnode, { cost: before.cost + cost, memoryBytes: before.memoryBytes + memoryBytes })
+    const before = load.get(pnode) ?? { vnodes: 0, cost: 0, memoryBytes: 0 }
+    load.set(pnode, { vnodes: before.vnodes + 1, cost: before.cost + cost, memoryBytes: before.memoryBytes + memoryBytes })
   }
   for (const demand of demands) if (demand.vnode in staying) add(staying[demand.vnode], demand)
   const sorted = members.toSorted((a, b) => (a.pnode < b.pnode ? -1 : 1))
   return inOrder.map((demand) => {
-    const candidates = sorted.map((member) => judge(member, demand, load.get(member.pnode), { avoid, computeClass }))
+    const candidates = sorted.map((member) => judge(member, demand, load.get(member.pnode), { avoid, computeClass, code }))
     const ranked = sorted.flatMap(({ pnode, memoryBytes }, i) => {
       const freeBytes = memoryBytes - (load.get(pnode)?.memoryBytes ?? 0)
       return candidates[i].score === undefined ? [] : [{ pnode, rank: rank(candidates[i], freeBytes) }]
@@ -187,8 +204,8 @@ function assign(
 function judge(
   member: Member,
   demand: Demand,
-  load: { cost: number; memoryBytes: number } | undefined,
-  wanted: { avoid: readonly string[]; computeClass?: string },
+  load: Load | undefined,
+  wanted: Pick<Argument<'place'>, 'avoid' | 'computeClass' | 'code'>,
 ): Candidate {
   const { pnode } = member
   const used = load?.memoryBytes ?? 0
@@ -196,6 +213,9 @@ function judge(
   if (wanted.avoid.includes(pnode)) return { pnode, reason: 'it has just been lost' }
   if (wanted.computeClass !== undefined && member.computeClass !== wanted.computeClass)
     return { pnode, reason: `its compute class is ${member.computeClass}` }
+  const refused = wanted.code.find((sha256) => member.allowsCode && !member.allowsCode.includes(sha256))
+  if (refused !== undefined) return { pnode, reason: `its owner does not allow the code ${refused.slice(0, 12)}…` }
+  if ((load?.vnodes ?? 0) >= (member.maxVNodes ?? Infinity)) return { pnode, reason: `its owner allows ${member.maxVNodes} VNodes` }
   if (used + demand.memoryBytes > member.memoryBytes)
     return { pnode, reason: `${toMB(demand.memoryBytes)} MB more than its ${toMB(member.memoryBytes)} MB allow` }
   // Milliseconds per step, if it does two flops per multiply-add for the forward and two passes for the gradients.

@@ -27,6 +27,10 @@ export interface PNodeOptions {
   readonly controlKey: KeyObject
   readonly memoryBytes: number
   readonly heartbeatMs: number
+  /** What else its owner says of it. */
+  readonly terms?: Pick<Profile, 'owner' | 'maxVNodes' | 'allowsCode'>
+  /** Starts the actor system, where this PNode has one of its own: called when its actor types are registered; what it says of itself then. */
+  readonly start?: () => Promise<Pick<Profile, 'isRelayed'>>
   /** How a heartbeat is told; false: nobody knows us. Default: a call to the placement service. */
   readonly heartbeat?: (heartbeat: Heartbeat) => Promise<boolean>
   /** Data at hand, so that the source need not read it from the store. */
@@ -70,7 +74,9 @@ export class PNodeHost {
     system.register(this.#vnodeActor())
     system.register(this.#pnodeActor())
     compute.onLoss(({ worker, reason, machines }) => this.#onWorkerLoss(`${worker}: ${reason}`, machines))
-    this.#profile = { pnode: this.pnode, incarnation: crypto.randomUUID(), computeClass, gflops, memoryBytes }
+    const started = await this.#options.start?.()
+    const { terms } = this.#options
+    this.#profile = { pnode: this.pnode, incarnation: crypto.randomUUID(), computeClass, gflops, memoryBytes, ...terms, ...started }
     await this.joinAgain()
     this.#beat(heartbeatMs)
   }
@@ -191,8 +197,11 @@ export class PNodeHost {
       return
     }
     await this.#stop(ref.id)
-    const { store } = this.#options
+    const { store, terms } = this.#options
     const [definition, settings] = await Promise.all([readDefinition(store, grant.run), readSettings(store, grant.run)])
+    const refused = definition.bundles.find((sha256) => terms?.allowsCode && !terms.allowsCode.includes(sha256))
+    if (refused !== undefined)
+      throw new SwarmError('host.code', { what: `the owner of ${this.pnode} does not allow this code`, got: refused })
     const driver = grant.vnode === SOURCE ? await this.#source(grant, definition, settings) : await this.#vnode(grant, definition, settings)
     this.#abort.signal.throwIfAborted()
     this.#drivers.set(ref.id, driver)

@@ -1,11 +1,12 @@
 /** What can be seen of a run from outside: turns observations into views and events. Nothing here touches a VNode's state. */
 import { SOURCE } from '../components/definition.js'
 import type { Clock } from '../runtime/clock.js'
-import type { RunStatus } from '../runtime/head.js'
+import type { Head, RunStatus } from '../runtime/head.js'
 import { Feed } from '../runtime/telemetry.js'
 import { Timetable } from '../runtime/timetable.js'
 import type { Membership } from './calls.js'
 import { EVENT_VERSION, type PNodeView, type RunEvent, type RunEventBody, type VNodeView } from './events.js'
+import type { AppliedSpan } from './observations.js'
 import type { RunDefinition } from './run-definition.js'
 import type { Observation } from './reports.js'
 
@@ -51,6 +52,7 @@ export class RunMonitor {
   readonly #dropped = new Map<string, number>()
   readonly #members: () => readonly Membership[]
   #counters = { moves: 0, stepsReplayed: 0, stepsLost: 0, stepsDoubled: 0 }
+  #before: Head['counters'] | undefined
   #toldAtMs = 0
   #status: RunStatus = 'running'
 
@@ -67,8 +69,19 @@ export class RunMonitor {
     })
   }
 
+  get status(): RunStatus {
+    return this.#status
+  }
+
   get counters(): RunCounters {
     return this.#counters
+  }
+
+  /** Over the whole life of the run. @param before what the head had when the first owner here took it up; later ones know no better */
+  totals(before: Head['counters']): Head['counters'] {
+    this.#before ??= before
+    const { moves, stepsReplayed } = this.#before
+    return { moves: moves + this.#counters.moves, stepsReplayed: stepsReplayed + this.#counters.stepsReplayed }
   }
 
   /** Messages that were dropped, by reason. */
@@ -81,7 +94,8 @@ export class RunMonitor {
       this.#status = body.type
       this.#tellProgress()
     }
-    this.feed.emit(this.#event(body))
+    const { stepsLost, stepsDoubled } = this.#counters
+    this.feed.emit(this.#event(body.type === 'done' || body.type === 'paused' ? { ...body, stepsLost, stepsDoubled } : body))
   }
 
   /** A VNode is given to a PNode; `move` if it was somewhere else before and was lost there. */
@@ -111,6 +125,17 @@ export class RunMonitor {
     if (observation.type === 'restored') tracked.state = 'running'
     else if (observation.entry.evaluation === 0) this.#applied(observation.vnode, tracked, observation.entry.step, observation.metrics)
     this.#maybeTellProgress()
+  }
+
+  /** Steps that a PNode applied one after the other; what it told before and did not arrive is among them. */
+  observeSpan({ vnode, term, firstStep, lastStep, busyMs, metrics, run }: AppliedSpan): void {
+    const tracked = this.#vnodes.get(vnode)
+    if (!tracked || tracked.term !== term) return
+    const { pnode } = tracked
+    for (let step = Math.min(firstStep, tracked.step + 1); step <= lastStep; step++) {
+      const entry = { position: 0, step, evaluation: 0, marks: 0 }
+      this.observe({ type: 'applied', run, vnode, term, pnode, entry, busyMs: busyMs / (lastStep - firstStep + 1), metrics })
+    }
   }
 
   snapshot(): RunEventBody & { type: 'snapshot' } {

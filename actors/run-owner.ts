@@ -8,10 +8,8 @@ import { SOURCE } from '../components/definition.js'
 import type { ActorContext } from '../runtime/actor-system/actor-system.js'
 import { type ErrorRecord, SwarmError, isSwarmError, toSwarmError } from '../runtime/errors.js'
 import { MARK } from '../runtime/frame.js'
-import type { ControlKey } from '../runtime/grant.js'
 import { advanced, firstHead, type Head, type Manifest, pausing, placed, rolledBack, unpaused } from '../runtime/head.js'
 import { HeadWriter } from '../runtime/head-store.js'
-import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import { hashRun } from '../runtime/state.js'
 import { Timetable } from '../runtime/timetable.js'
 import { actor, call, type Decision, isTransient, type Loss } from './calls.js'
@@ -27,18 +25,7 @@ import { DEFAULT_MEMBERSHIP } from './placement.js'
 import { placeVNodes } from './run-placing.js'
 import type { RunMonitor } from './run-monitor.js'
 import type { Commit, Evaluated, Failure } from './reports.js'
-
-export interface RunActorOptions {
-  readonly store: ObjectStore
-  readonly controlKey: ControlKey
-  readonly monitor: (run: string, definition: RunDefinition) => RunMonitor
-  /** Told when somebody else has taken a run over. Default: the actor is deactivated, and whoever is activated next reads the run anew. */
-  readonly onReplaced?: (run: string, error: SwarmError) => void
-  /** How long an owner that goes on with a run waits for PNodes to say that they are there, in ms. Default: as long as for silence. */
-  readonly rollCallMs?: number
-  /** Told of errors that no caller can be told of. */
-  readonly onError: (error: SwarmError) => void
-}
+import type { RunActorOptions } from './run.js'
 
 export class RunOwner {
   readonly #options: RunActorOptions
@@ -96,6 +83,7 @@ export class RunOwner {
     this.#monitor = options.monitor(this.#run, definition)
     this.#evaluations = evaluations
     this.#countersBefore = writer.head.counters
+    this.#monitor.totals(this.#countersBefore)
     this.#echo = new HeadEcho({
       context,
       network: definition.network,
@@ -122,6 +110,12 @@ export class RunOwner {
   /** Begins, or goes on from the newest manifest under a new generation. */
   async start(): Promise<void> {
     const { head } = this.#writer
+    if (this.#isAwake && head.status === 'running') return
+    if (this.#isAwake) {
+      // An owner has one stretch of a run, from a start to its end: the next one is watched anew.
+      this.#context.deactivate()
+      throw new SwarmError('actor.busy', { what: `run ${head.run} has just ended: ${head.status}`, retryable: true })
+    }
     const fix = `Start a new one from its weights with: swarmgrad train --from ${head.run}`
     if (head.status === 'done') throw new SwarmError('run.changed', { what: `run ${head.run} is done`, fix })
     const isNew = Object.keys(head.directory).length === 0
@@ -184,7 +178,7 @@ export class RunOwner {
     const isPaused = (marks & MARK.pause) !== 0
     await this.#writer.update((head) => ({
       ...(isPaused ? unpaused(advanced(head, ref)) : advanced(head, ref)),
-      counters: this.#totals(),
+      counters: this.#monitor.totals(this.#countersBefore),
       ...(isPaused && { status: 'paused' as const }),
     }))
     this.#manifest = manifest
@@ -366,16 +360,15 @@ export class RunOwner {
     return this.head.status === 'running' && generation === this.head.generation && this.head.directory[vnode]?.term === term
   }
 
-  #totals(): Head['counters'] {
-    const { moves, stepsReplayed } = this.#countersBefore
-    const { counters } = this.#monitor
-    return { moves: moves + counters.moves, stepsReplayed: stepsReplayed + counters.stepsReplayed }
-  }
-
   async #finish(): Promise<void> {
     const hash = hashRun(this.#manifest!.vnodes.map((vnode) => vnode.hash))
     const { final: metrics } = this.#evaluations
-    await this.#writer.update((head) => ({ ...head, status: 'done' as const, result: { hash, metrics }, counters: this.#totals() }))
+    await this.#writer.update((head) => ({
+      ...head,
+      status: 'done' as const,
+      result: { hash, metrics },
+      counters: this.#monitor.totals(this.#countersBefore),
+    }))
     await this.#end()
     this.#monitor.emit({ type: 'done', steps: this.#timetable.totalSteps, hash, metrics })
   }
@@ -389,7 +382,12 @@ export class RunOwner {
 
   async #fail(error: ErrorRecord): Promise<void> {
     try {
-      await this.#writer.update((head) => ({ ...head, status: 'failed' as const, error, counters: this.#totals() }))
+      await this.#writer.update((head) => ({
+        ...head,
+        status: 'failed' as const,
+        error,
+        counters: this.#monitor.totals(this.#countersBefore),
+      }))
     } catch (cause) {
       // A store that is full or gone may be the very reason: the run stops all the same, and its last checkpoint stays.
       this.#report(cause)

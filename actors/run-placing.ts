@@ -32,7 +32,7 @@ export async function placeVNodes(
         [SOURCE, ...network.vnodes.map(({ id }) => id)].filter((id) => !ids.includes(id)).map((id) => [id, head.directory[id].pnode]),
       )
   const demands = [demandOfSource(definition), ...network.vnodes.map((vnode) => demandOf(vnode, training.batchSize))]
-  const request = { run: head.run, demands, staying, avoid, ...(computeClass && { computeClass }) }
+  const request = { run: head.run, demands, staying, avoid, code: definition.bundles, ...(computeClass && { computeClass }) }
   try {
     return await call<'Placement', 'place'>(context, actor.placement, 'place', request)
   } catch (error) {

@@ -40,7 +40,7 @@ const DEFAULT_CHECKPOINT = { everySteps: 200, everySeconds: 30, retentionBytes: 
 /** A commit carries four bytes for each step since the one before, and has to stay a short message. */
 const MAX_STEPS_PER_CUT = 8_192
 
-const key = (run: string): string => `runs/${run}/settings`
+export const settingsKey = (run: string): string => `runs/${run}/settings`
 
 /** Cuts as often as asked, and before any VNode's kept outputs outgrow their budget. @throws `usage` */
 export function runSettings(
@@ -73,22 +73,22 @@ export function runSettings(
 }
 
 export async function writeSettings(store: ObjectStore, run: string, settings: RunSettings): Promise<void> {
-  await store.put(key(run), new TextEncoder().encode(canonicalJson(settings)))
+  await store.put(settingsKey(run), new TextEncoder().encode(canonicalJson(settings)))
 }
 
 /** @throws `store.not-found`, `store.damaged`, `definition.version` */
 export async function readSettings(store: ObjectStore, run: string): Promise<RunSettings> {
-  const { bytes } = await store.get(key(run))
+  const { bytes } = await store.get(settingsKey(run))
   let settings: RunSettings
   try {
     settings = JSON.parse(new TextDecoder().decode(bytes))
   } catch (cause) {
-    throw new SwarmError('store.damaged', { what: 'unreadable settings', where: key(run), cause })
+    throw new SwarmError('store.damaged', { what: 'unreadable settings', where: settingsKey(run), cause })
   }
   if (settings?.v !== RUN_SETTINGS_VERSION) {
     throw new SwarmError('definition.version', {
       what: 'settings of another version',
-      where: key(run),
+      where: settingsKey(run),
       expected: RUN_SETTINGS_VERSION,
       got: String(settings?.v),
     })

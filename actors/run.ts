@@ -1,18 +1,34 @@
 /** The Run actor: the door to the owner of a run. */
-import type { ActorContext, ActorDefinition } from '../runtime/actor-system/actor-system.js'
-import { isSwarmError } from '../runtime/errors.js'
+import type { ActorContext, ActorDefinition, Json } from '../runtime/actor-system/actor-system.js'
+import { type SwarmError, isSwarmError } from '../runtime/errors.js'
+import type { ControlKey } from '../runtime/grant.js'
+import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import type { Loss } from './calls.js'
 import type { Commit, Evaluated, Failure } from './reports.js'
-import { type RunActorOptions, RunOwner } from './run-owner.js'
+import type { RunDefinition } from './run-definition.js'
+import type { RunMonitor } from './run-monitor.js'
+import { RunOwner } from './run-owner.js'
+
+export interface RunActorOptions {
+  readonly store: ObjectStore
+  readonly controlKey: ControlKey
+  readonly monitor: (run: string, definition: RunDefinition) => RunMonitor
+  /** Told when somebody else has taken a run over. Default: the actor is deactivated, and whoever is activated next reads the run anew. */
+  readonly onReplaced?: (run: string, error: SwarmError) => void
+  /** How long an owner that goes on with a run waits for PNodes to say that they are there, in ms. Default: as long as for silence. */
+  readonly rollCallMs?: number
+  /** Told of errors that no caller can be told of. */
+  readonly onError: (error: SwarmError) => void
+}
 
 export function runActor(options: RunActorOptions): ActorDefinition<RunOwner> {
   /** What VNodes and supervisors say concerns a run that is under way: an owner that has just been activated takes it up first. */
   const awake =
-    <Argument>(handle: (owner: RunOwner, argument: Argument) => Promise<void>) =>
+    <Argument>(handle: (owner: RunOwner, argument: Argument) => Promise<Json | void>) =>
     async (context: ActorContext, owner: RunOwner, argument: Argument) => {
       try {
         await owner.wake()
-        await handle(owner, argument)
+        return await handle(owner, argument)
       } catch (error) {
         if (!isSwarmError(error, 'run.writer')) throw error
         if (!options.onReplaced) context.deactivate()
@@ -25,7 +41,7 @@ export function runActor(options: RunActorOptions): ActorDefinition<RunOwner> {
     activate: (context) => RunOwner.activate(options, context),
     handlers: {
       start: (_context, owner) => owner.start(),
-      wake: awake(async () => undefined),
+      wake: awake(async ({ head }) => ({ isRunning: head.status === 'running' })),
       committed: awake((owner, commit: Commit) => owner.committed(commit)),
       evaluated: awake((owner, result: Evaluated) => owner.evaluated(result)),
       failed: awake((owner, failure: Failure) => owner.failed(failure)),

@@ -10,6 +10,7 @@ import { fileError } from '../runtime/object-store/file-error.js'
 import { fileStore } from '../runtime/object-store/file-store.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import { readHead } from '../runtime/head-store.js'
+import { type Cluster, ClusterRun, openOnCluster } from './cluster.js'
 import { EventLog } from './event-log.js'
 import type { Metrics, RunEvent } from './events.js'
 import { type HistoryRow, readHistory } from './history.js'
@@ -55,7 +56,7 @@ export function local(options: Partial<Omit<Local, 'kind'>> = {}): Local {
 /** What does not decide the hash. */
 export interface RunOptions {
   /** Default `local()`. */
-  readonly on?: Local
+  readonly on?: Local | Cluster
   /** A folder, or a store. Default `./runs`. */
   readonly store?: string | ObjectStore
   readonly checkpoint?: CheckpointOptions
@@ -120,11 +121,13 @@ const MACHINES = new URL('../components/vnode-machine.js', import.meta.url)
 /** Starts a run and returns it at once. Whatever is wrong with the definition rejects `result`. */
 export function train(network: Network, training: TrainingOptions, options: RunOptions = {}, internals: Internals = {}): Run {
   const id = internals.id ?? `${nameOf(training?.data)}-${crypto.randomUUID().slice(0, 6)}`
-  return new LocalRun(id, options, internals, async (store) => {
+  const { on = local() } = options
+  const open = async (store: ObjectStore) => {
     const prepared = await prepare(network, training, store, options)
     await writeDefinition(store, id, prepared.definition)
     return prepared
-  })
+  }
+  return on.kind === 'cluster' ? new ClusterRun(id, on, options, open) : new LocalRun(id, on, options, internals, open)
 }
 
 /** The first part of a run's id, for people; whatever is wrong with the data is said by `prepare`. */
@@ -136,7 +139,9 @@ function nameOf(data: unknown): string {
 
 /** Goes on with a run from its newest checkpoint. @throws through `result`: `run.not-found`, `run.busy`, `run.changed`, `checkpoint.class` */
 export function resume(id: string, options: RunOptions = {}, internals: Internals = {}): Run {
-  return new LocalRun(id, options, internals, async (store) => {
+  const { on = local() } = options
+  if (on.kind === 'cluster') return new ClusterRun(id, on, options, (store) => openOnCluster(store, id))
+  return new LocalRun(id, on, options, internals, async (store) => {
     await readHead(store, id).catch((error: unknown) => {
       // A run that was killed before its first write starts from its seed.
       if (!isSwarmError(error, 'run.not-found')) throw error
@@ -156,6 +161,7 @@ export function openStore(store: string | ObjectStore = DEFAULT_STORE): ObjectSt
 class LocalRun implements Run {
   readonly id: string
   readonly result: Promise<RunResult>
+  readonly #on: Local
   readonly #options: RunOptions
   readonly #internals: Internals
   #store: ObjectStore
@@ -167,11 +173,13 @@ class LocalRun implements Run {
 
   constructor(
     id: string,
+    on: Local,
     options: RunOptions,
     internals: Internals,
     open: (store: ObjectStore) => Promise<{ definition: RunDefinition; dataset: Dataset }>,
   ) {
     this.id = id
+    this.#on = on
     this.#options = options
     this.#internals = internals
     this.#store = openStore(options.store)
@@ -210,10 +218,9 @@ class LocalRun implements Run {
     const letGo = keepAlive()
     try {
       const { definition, dataset } = await open(this.#store)
-      const on = this.#options.on ?? local()
-      const pool = this.#internals.pool ?? (await openPool(on, this.#clock))
+      const pool = this.#internals.pool ?? (await openPool(this.#on, this.#clock))
       try {
-        return await this.#run(definition, dataset, on, pool)
+        return await this.#run(definition, dataset, pool)
       } finally {
         if (!this.#internals.pool) await pool.close()
       }
@@ -224,7 +231,8 @@ class LocalRun implements Run {
     }
   }
 
-  async #run(definition: RunDefinition, dataset: Dataset, on: Local, pool: ComputePool): Promise<RunResult> {
+  async #run(definition: RunDefinition, dataset: Dataset, pool: ComputePool): Promise<RunResult> {
+    const on = this.#on
     const { connect, onObservation, cutSteps, onSwarm } = this.#internals
     await writeSettings(this.#store, this.id, runSettings(definition, this.#options.checkpoint, { window: on.window, atSteps: cutSteps }))
     const swarm: LocalSwarm = new LocalSwarm({

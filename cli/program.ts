@@ -1,5 +1,4 @@
 /** From the words of the command line to the body of a command, and from what it throws to one line and a status. */
-import { readFileSync } from 'node:fs'
 import { Command, CommanderError, Option } from 'commander'
 import { isSwarmError, SwarmError } from '../runtime/errors.js'
 import type { CommandSpec } from './command.js'
@@ -8,9 +7,9 @@ import { EXIT, type ExitStatus } from './exit.js'
 import { COMMON_FLAGS, FLAGS, type Flag, type FlagName } from './flags.js'
 import { Output } from './output.js'
 import { resolveSettings, type TypedFlags, userConfigPath } from './settings.js'
+import { VERSION } from '../actors/version.js'
 
 const EXIT_CODES = `Exit status: 0 done or detached, 1 failed, 2 usage, 3 paused, 130 or 143 ended by a signal.`
-const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
 
 /** Runs the command line; never throws. */
 export async function runProgram(words: readonly string[]): Promise<ExitStatus> {
@@ -48,7 +47,7 @@ function makeProgram(act: Action): Command {
   const program = new Command('swarmgrad')
   quieten(program)
     .description('Train neural networks on machines that come and go, to identical bits whatever is killed.')
-    .version(version, '--version', 'print the version')
+    .version(VERSION, '--version', 'print the version')
     .helpOption('--help', 'explain')
     .enablePositionalOptions()
     .addHelpText(
@@ -63,7 +62,7 @@ function makeProgram(act: Action): Command {
     const command = program.command([spec.name, ...spec.parameters].join(' '))
     quieten(command)
       .description(spec.summary)
-      .version(version, '--version', 'print the version')
+      .version(VERSION, '--version', 'print the version')
       .helpOption('--help', 'explain')
       .addHelpText('after', helpEnd(spec.examples))
       .action(async (...words: unknown[]) => {

@@ -44,6 +44,11 @@ export function httpRouter(): Router {
   return express.Router()
 }
 
+/** Reads JSON bodies. @param limitBytes a longer body is answered with 413 */
+export function httpJson(limitBytes: number): express.RequestHandler {
+  return express.json({ limit: limitBytes })
+}
+
 /** Reads bodies of any content type as a Buffer, JSON included. @param limitBytes a longer body is answered with 413 */
 export function rawBody(limitBytes: number): express.RequestHandler {
   return express.raw({ type: () => true, limit: limitBytes })

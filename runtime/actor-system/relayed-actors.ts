@@ -1,6 +1,6 @@
 /** Calls to PNodes whose sidecar cannot be reached from outside: over their connection to the broker, to their own sidecar. */
 import { answer } from '../ask.js'
-import type { AnswerOptions, Answering, Asker } from '../ask.js'
+import type { AnswerOptions, Answering, AskHandler, Asker } from '../ask.js'
 import type { Clock } from '../clock.js'
 import { SwarmError } from '../errors.js'
 import type { TensorBus } from '../tensor-bus/tensor-bus.js'
@@ -111,6 +111,8 @@ class RelayedActors implements ActorSystem {
 export interface RelayAnswerOptions extends AnswerOptions {
   /** Who may call. Default `control`. */
   readonly control?: string
+  /** What else this PNode answers: one peer, one set of questions. */
+  readonly handlers?: { readonly [method: string]: AskHandler }
 }
 
 /** The PNode's side: calls `system` for `control`, for actors of types `<role>.<pnode>` and for nobody else. */
@@ -118,7 +120,7 @@ export function answerRelayedCalls(
   bus: TensorBus,
   pnode: string,
   system: Pick<ActorSystem, 'call'>,
-  { control = 'control', ...options }: RelayAnswerOptions,
+  { control = 'control', handlers, ...options }: RelayAnswerOptions,
 ): Answering {
   const handle = async (argument: unknown, from: string) => {
     if (from !== control) throw new SwarmError('bus.denied', { what: 'only control may have calls relayed', expected: control, got: from })
@@ -128,7 +130,7 @@ export function answerRelayedCalls(
     }
     return system.call(target, method, inner, { deadlineMs })
   }
-  return answer(bus, pnode, { [METHOD]: handle }, options)
+  return answer(bus, pnode, { ...handlers, [METHOD]: handle }, options)
 }
 
 /** @throws `usage` */

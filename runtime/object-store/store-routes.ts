@@ -11,7 +11,7 @@ export type StoreOperation = 'get' | 'put' | 'delete' | 'list'
 /** What one caller may do, and how the bytes reach him. */
 export interface Access {
   /** @param key of `list`: the prefix */
-  allows(operation: StoreOperation, key: string): boolean
+  allows(operation: StoreOperation, key: string): boolean | Promise<boolean>
   /** `stream`: the bytes pass through this server. `redirect`: the caller gets a pre-signed URL for each object and fetches or sends them himself. */
   readonly via: 'stream' | 'redirect'
 }
@@ -109,7 +109,7 @@ async function admit(
   key: string,
 ): Promise<Access> {
   const access = await authorize(request)
-  if (operations.some((operation) => access.allows(operation, key))) return access
+  for (const operation of operations) if (await access.allows(operation, key)) return access
   throw new SwarmError('store.denied', { what: `no right to ${operations[0]} this`, where: key })
 }
 

@@ -26,6 +26,7 @@ const request = (demands: readonly Demand[], more: Partial<Request> = {}): Reque
   demands,
   staying: {},
   avoid: [],
+  code: [],
   ...more,
 })
 const where = (members: readonly Member[], wanted: Request) =>
@@ -143,7 +144,7 @@ test('lost, suspect and avoided PNodes and those of another compute class are no
     member('e', { memoryBytes: 5, gflops: 99 }),
     member('f', { gflops: 1 }),
   ]
-  const [decision] = place(members, request([demand('v', 1_000_000, 2_000_000)], { avoid: ['c'], computeClass: 'wasm' }))
+  const [decision] = place(members, request([demand('v', 1_000_000, 2_000_000)], { code: [], avoid: ['c'], computeClass: 'wasm' }))
   t.is(decision.pnode, 'f')
   t.deepEqual(
     decision.candidates.map(({ pnode, reason }) => `${pnode}: ${reason}`),
@@ -178,7 +179,7 @@ test('a PNode without a measured speed is a last resort, not an error', (t) => {
 
 test('where nobody can take a VNode the error names it and says why of each, and may be tried again', (t) => {
   const members = [member('p1', { state: 'suspect' }), member('p2', { memoryBytes: 5 })]
-  const error = t.throws(() => place(members, request([demand('dense', 1, 10)], { avoid: [] })), { code: 'placement.no-pnode' })
+  const error = t.throws(() => place(members, request([demand('dense', 1, 10)], { avoid: [], code: [] })), { code: 'placement.no-pnode' })
   t.is(error?.message, 'no PNode for dense: got p1: it is suspect; p2: 0.0 MB more than its 0.0 MB allow')
   t.true(isSwarmError(error) && error.retryable)
   const none = t.throws(() => place([], request([demand('dense', 1)])), { code: 'placement.no-pnode' })

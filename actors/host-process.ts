@@ -1,0 +1,143 @@
+/** The process of a PNode: joins a cluster over its API, then computes for it. Everything it opens is outbound. */
+import { createPublicKey } from 'node:crypto'
+import { asker } from '../runtime/ask.js'
+import { daprActors } from '../runtime/actor-system/dapr-actors.js'
+import type { SidecarAddress } from '../runtime/actor-system/dapr-sidecar.js'
+import { answerRelayedCalls } from '../runtime/actor-system/relayed-actors.js'
+import type { Clock } from '../runtime/clock.js'
+import type { ComputePool } from '../runtime/compute/compute.js'
+import type { SwarmError } from '../runtime/errors.js'
+import { httpStore } from '../runtime/object-store/http-store.js'
+import { patientStore } from '../runtime/object-store/patient-store.js'
+import { loopbackBus } from '../runtime/tensor-bus/loopback-bus.js'
+import type { HostKey } from '../runtime/tensor-bus/nats-authority.js'
+import { natsBus } from '../runtime/tensor-bus/nats-bus.js'
+import type { TensorBus } from '../runtime/tensor-bus/tensor-bus.js'
+import { CONTROL, controlLine } from './channels.js'
+import { ControlClient } from './control-client.js'
+import type { JoinAnswer } from './control-api.js'
+import { PNodeHost } from './pnode.js'
+
+export interface HostProcessOptions {
+  /** Of the control API. */
+  readonly url: string
+  readonly name: string
+  readonly owner: string
+  /** This machine's user key on the broker; it stays on this machine. */
+  readonly key: HostKey
+  /** A token to join with, or the one that this host was given before. */
+  readonly token: string
+  /** Its daprd, or starts it, now that it is known where the placement is. */
+  readonly sidecar: (appPort: number, joined: JoinAnswer) => Promise<SidecarAddress>
+  /** Where daprd reaches us. Default: any free port. */
+  readonly appPort?: number
+  /** Whether calls to our actors come over the broker. `auto`: if control cannot reach our sidecar. Default `auto`. */
+  readonly relay?: 'auto' | 'always' | 'never'
+  readonly pool: ComputePool
+  /** What VNodes may use. */
+  readonly memoryBytes: number
+  readonly maxVNodes?: number
+  /** SHA-256 of users' modules that may run here. */
+  readonly allowsCode: readonly string[]
+  /** Folder for such code. */
+  readonly cacheFolder: string
+  /** Of swarmgrad. */
+  readonly version: string
+  readonly clock: Clock
+  /** Given both connections to the broker, for limits on what goes out. */
+  readonly limit?: (bus: TensorBus) => TensorBus
+  /** Told of what this machine was given to join with. */
+  readonly onJoined?: (answer: JoinAnswer) => void
+  readonly onError: (error: SwarmError) => void
+}
+
+export interface HostProcess {
+  readonly pnode: PNodeHost
+  /** Hands over, tells the others, stops. @param signal its abort stops waiting for the handover */
+  leave(reason: string, signal?: AbortSignal): Promise<void>
+}
+
+/** How long before its end the right to the broker is fetched anew, in ms. */
+const RENEW_BEFORE_MS = 12 * 3600 * 1000
+
+/** @throws `cluster.unreachable`, `cluster.token`, `cluster.version`, `cluster.clock`, `host.name-taken`, codes of the broker and the sidecar */
+export async function startHost(options: HostProcessOptions): Promise<HostProcess> {
+  const { name, owner, key, clock, onError, pool, version, relay = 'auto' } = options
+  const request = { name, owner, publicKey: key.publicKey, version }
+  const newcomer = new ControlClient({ url: options.url, token: options.token, clock })
+  const joined = await newcomer.join(request)
+  options.onJoined?.(joined)
+  const client = new ControlClient({ url: options.url, token: joined.token, clock })
+  const opened: (() => Promise<void> | void)[] = []
+  const close = async () => {
+    for (const one of opened.toReversed()) await one()
+  }
+  try {
+    const rights = { jwt: joined.broker.jwt }
+    const renew = () => {
+      const renewed = client.join(request).then(({ broker }) => void (rights.jwt = broker.jwt))
+      renewed.catch(onError)
+      cancelRenewal = clock.after(RENEW_BEFORE_MS, renew)
+    }
+    let cancelRenewal = clock.after(RENEW_BEFORE_MS, renew)
+    opened.push(() => cancelRenewal())
+    const address = { servers: [...joined.broker.servers], name, credentials: () => ({ jwt: rights.jwt, seed: key.seed }), onError }
+    const control = await natsBus({ ...address, part: 'control' })
+    opened.push(() => control.close())
+    const data = await natsBus({ ...address, part: 'data' })
+    opened.push(() => data.close())
+    const types = [`VNode.${name}`, `PNode.${name}`]
+    const system = daprActors({
+      clock,
+      app: { port: options.appPort },
+      sidecar: (appPort) => options.sidecar(appPort, joined),
+      ownTypes: types,
+      onError: (error) => onError(error),
+    })
+    opened.push(() => system.close())
+    const asking = asker(control, name, clock)
+    opened.push(() => asking.close())
+    const line = controlLine(control, clock)
+    opened.push(() => line.close())
+    const plain = httpStore({ url: options.url, token: joined.token, clock })
+    const store = patientStore(plain, { clock })
+    opened.push(() => store.close())
+    const mine = new RegExp(`^sg\\.[^.]+\\.to\\.${name}\\.`)
+    const pnode: PNodeHost = new PNodeHost({
+      pnode: name,
+      system,
+      bus: loopbackBus(data, (subject) => mine.test(subject)),
+      compute: pool.compute(name),
+      store,
+      clock,
+      controlKey: createPublicKey(joined.controlKey),
+      memoryBytes: options.memoryBytes,
+      terms: { owner, maxVNodes: options.maxVNodes, allowsCode: options.allowsCode },
+      heartbeatMs: joined.heartbeatMs,
+      heartbeat: (beat) => line.heartbeat(beat),
+      cacheFolder: options.cacheFolder,
+      observe: (observation) => line.observe(observation),
+      onError,
+      async start() {
+        const handlers = { rejoin: () => pnode.joinAgain() }
+        const answering = answerRelayedCalls(control, name, system, { control: CONTROL, handlers, onError })
+        await Promise.all([answering.ready, asking.ready, system.start()])
+        if (relay !== 'auto') return { isRelayed: relay === 'always' }
+        // Control tries: only it knows whether it can reach our sidecar.
+        return { isRelayed: (await asking.ask(CONTROL, 'isReachable', null, { deadlineMs: 20_000 })) !== true }
+      },
+    })
+    await pnode.join()
+    return {
+      pnode,
+      async leave(reason, signal) {
+        await pnode.leave(reason, signal)
+        await close()
+        await pool.close()
+      },
+    }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}

@@ -1,0 +1,107 @@
+/** Observations on their way from PNodes to control: many small ones become a few, twice in a second a handful of bytes for each VNode. */
+import type { Clock } from '../runtime/clock.js'
+import { SwarmError } from '../runtime/errors.js'
+import type { Observation } from './reports.js'
+
+const OBSERVATIONS_VERSION = 1
+/** How long observations are gathered, in ms: half of what a progress display shows. */
+const GATHER_MS = 100
+
+type Applied = Observation & { readonly type: 'applied' }
+type Restored = Observation & { readonly type: 'restored' }
+
+/** Steps that one VNode applied one after the other. */
+export interface AppliedSpan {
+  readonly type: 'span'
+  readonly run: string
+  readonly vnode: string
+  readonly term: number
+  readonly firstStep: number
+  readonly lastStep: number
+  readonly busyMs: number
+  /** Of all these steps, weighted equally. */
+  readonly metrics: { readonly [name: string]: number }
+}
+
+export type Report = AppliedSpan | Restored | (Observation & { readonly type: 'dropped' })
+
+/** Gathers a PNode's observations and sends them on together. The first step after a restore goes at once: somebody waits for it. */
+export class ObservationSender {
+  readonly #clock: Clock
+  readonly #send: (bytes: Uint8Array) => void
+  #reports: Report[] = []
+  readonly #spans = new Map<string, Applied[]>()
+  /** VNodes, with their terms, that have been restored and not applied a step since. */
+  readonly #fresh = new Set<string>()
+  #cancel: (() => void) | undefined
+
+  constructor(clock: Clock, send: (bytes: Uint8Array) => void) {
+    this.#clock = clock
+    this.#send = send
+  }
+
+  observe(observation: Observation): void {
+    if (observation.type === 'applied') {
+      if (observation.entry.evaluation > 0) return
+      const key = keyOf(observation)
+      const span = this.#spans.get(key) ?? []
+      this.#spans.set(key, span)
+      span.push(observation)
+      if (this.#fresh.delete(key)) return this.flush()
+    } else {
+      this.#reports.push(observation)
+      if (observation.type === 'restored') this.#fresh.add(keyOf(observation))
+    }
+    this.#cancel ??= this.#clock.after(GATHER_MS, () => this.flush())
+  }
+
+  flush(): void {
+    this.#cancel?.()
+    this.#cancel = undefined
+    const reports = [...this.#reports, ...[...this.#spans.values()].map(spanOf)]
+    this.#reports = []
+    this.#spans.clear()
+    if (reports.length > 0) this.#send(encodeReports(reports))
+  }
+}
+
+const keyOf = ({ run, vnode, term }: Applied | Restored): string => `${run} ${vnode} ${term}`
+
+function spanOf(steps: readonly Applied[]): AppliedSpan {
+  const [{ run, vnode, term, entry }] = steps
+  const metrics: { [name: string]: number } = {}
+  for (const step of steps) {
+    for (const [name, value] of Object.entries(step.metrics)) metrics[name] = (metrics[name] ?? 0) + value / steps.length
+  }
+  const busyMs = steps.reduce((sum, step) => sum + step.busyMs, 0)
+  return { type: 'span', run, vnode, term, firstStep: entry.step, lastStep: steps.at(-1)!.entry.step, busyMs, metrics }
+}
+
+export function encodeReports(reports: readonly Report[]): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify({ v: OBSERVATIONS_VERSION, reports }))
+}
+
+/** @throws `frame.damaged`, `frame.version` */
+export function decodeReports(bytes: Uint8Array): readonly Report[] {
+  let value: { v: number; reports: readonly Report[] }
+  try {
+    value = JSON.parse(new TextDecoder().decode(bytes))
+  } catch (cause) {
+    throw new SwarmError('frame.damaged', { what: 'unreadable observations', retryable: true, cause })
+  }
+  if (value?.v !== OBSERVATIONS_VERSION)
+    throw new SwarmError('frame.version', {
+      what: 'observations of an unknown version',
+      expected: OBSERVATIONS_VERSION,
+      got: String(value?.v),
+    })
+  if (!Array.isArray(value.reports)) throw new SwarmError('frame.damaged', { what: 'observations without reports', retryable: true })
+  return value.reports.filter(isReport)
+}
+
+function isReport(report: Partial<AppliedSpan> | null): boolean {
+  if (typeof report?.run !== 'string' || typeof report.vnode !== 'string') return false
+  if (report.type !== 'span') return true
+  const { firstStep, lastStep, term, metrics } = report
+  return [firstStep, lastStep, term].every(Number.isSafeInteger) && typeof metrics === 'object'
+}
