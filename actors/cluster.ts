@@ -13,7 +13,7 @@ import { type Model, openModel } from './model.js'
 import { readDefinition, type RunDefinition } from './run-definition.js'
 import { runSettings, writeSettings } from './run-settings.js'
 import type { Run, RunOptions, RunResult } from './train.js'
-import { VERSION } from './version.js'
+import { VERSION } from '../runtime/version.js'
 
 /** Where a run's PNodes are: on a cluster. */
 export interface Cluster {

@@ -7,7 +7,7 @@ import { EXIT, type ExitStatus } from './exit.js'
 import { COMMON_FLAGS, FLAGS, type Flag, type FlagName } from './flags.js'
 import { Output } from './output.js'
 import { resolveSettings, type TypedFlags, userConfigPath } from './settings.js'
-import { VERSION } from '../actors/version.js'
+import { VERSION } from '../runtime/version.js'
 
 const EXIT_CODES = `Exit status: 0 done or detached, 1 failed, 2 usage, 3 paused, 130 or 143 ended by a signal.`
 
