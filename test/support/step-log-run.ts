@@ -28,12 +28,11 @@ export class SimulatedRun {
   #generation = 0
   #terms = 0
   #hosts = 0
-  readonly #commits = new Map<string, SimulatedCommit>()
+  /** By position and VNode. */
+  readonly #commits = new Map<number, Map<string, SimulatedCommit>>()
   readonly #lastCommits = new Map<string, SimulatedCommit>()
-  /** Marks are durable before their step is emitted: a restarted source gives the same ones. */
-  #marks = new Map<number, number>()
-  /** Position and step of the newest cut that the source has made. */
-  #cut = { position: 0, step: 0 }
+  /** Position and step of the newest cut that each source has made, by its term: one that is started again knows nothing of those before. */
+  readonly #cuts = new Map<number, { readonly position: number; readonly step: number }>()
   /** Owners that are lost and not replaced yet. */
   readonly #lost = new Set<string>()
   /** When the last message to a host arrives: an actor's messages keep their order. */
@@ -51,8 +50,6 @@ export class SimulatedRun {
   begin(): void {
     this.#generation++
     this.#commits.clear()
-    this.#marks = new Map()
-    this.#cut = this.manifest
     this.#lost.clear()
     this.#place([SOURCE, ...this.#world.graph.vnodes])
   }
@@ -79,41 +76,40 @@ export class SimulatedRun {
     if (generation !== this.#generation || entry.position <= this.manifest.position) return
     this.#world.checkMachine(vnode, commit.machine)
     if (this.directory.get(vnode)!.term !== term && !defects.takesOldCommits) return
-    const known = this.#commits.get(vnode)
-    if (known && known.entry.position > entry.position && !defects.letsOldCutsReplaceNewer) return
-    this.#commits.set(vnode, commit)
+    const commits = this.#commits.get(entry.position) ?? new Map<string, SimulatedCommit>()
+    this.#commits.set(entry.position, commits.set(vnode, commit))
     this.#lastCommits.set(vnode, commit)
-    const all = graph.vnodes.map((id) => this.#commits.get(id))
-    if (!all.every((one) => one?.entry.position === entry.position)) return
-    this.#complete(all as SimulatedCommit[])
+    const all = graph.vnodes.map((id) => commits.get(id))
+    if (!all.every((one) => one !== undefined)) return
+    this.#complete(all)
   }
 
   #complete(commits: readonly SimulatedCommit[]): void {
     const { step, position } = commits[0].entry
     this.#manifests.unshift({ step, position, machines: new Map(commits.map(({ vnode, machine }) => [vnode, machine])) })
-    this.#commits.clear()
+    for (const open of this.#commits.keys()) if (open <= position) this.#commits.delete(open)
     for (const vnode of this.directory.keys()) this.#tell(vnode, (host) => this.#world.manifest(host, position))
   }
 
-  /** The entry with its marks: the recorded ones, or those that the rhythm of cuts asks for now. Only the current source can record any. */
-  marked(entry: Entry, manifest: number, term: number): Entry | undefined {
-    if (this.directory.get(SOURCE)!.term !== term) return undefined
+  /** The entry with the marks that the rhythm of cuts asks for now. A source that was replaced marks on, as long as it is heard. */
+  marked(entry: Entry, manifest: number, term: number): Entry {
     const { graph, defects, random } = this.#world
-    const recorded = this.#marks.get(entry.position)
-    let marks = recorded ?? entry.marks
-    if (recorded === undefined && entry.evaluation === 0) {
-      const isOpen = this.#cut.position > manifest
+    let { marks } = entry
+    const cut = this.#cuts.get(term) ?? this.manifest
+    if (entry.evaluation === 0) {
+      // A cut that somebody missed never completes: after a while it counts no more.
+      const isOpen = cut.position > manifest && random.below(40) > 0
       const isDue =
-        entry.step - this.#cut.step >= graph.everySteps ||
-        entry.position - this.#cut.position >= Math.ceil(graph.maxAhead / 2) ||
+        entry.step - cut.step >= graph.everySteps ||
+        entry.position - cut.position >= Math.ceil(graph.maxAhead / 2) ||
         random.below(12) === 0
       // An evaluation cannot be cut in two: if it would leave no room for the next step, the cut is now, another one open or not.
       const next = entry.position + graph.timetable.evaluationsAfter(entry.step) + 1
-      const mustBe = next > this.#cut.position + graph.maxAhead && !defects.cutsOneAtATime
+      const from = defects.countsRoomFromItsOwnCut ? cut.position : manifest
+      const mustBe = next > from + graph.maxAhead && !defects.cutsOneAtATime
       if (mustBe || (isDue && !isOpen)) marks |= MARK.cut
     }
-    if (!defects.forgetsMarks) this.#marks.set(entry.position, marks)
-    if (marks & MARK.cut) this.#cut = entry
+    if (marks & MARK.cut) this.#cuts.set(term, entry)
     return { ...entry, marks }
   }
 
@@ -130,9 +126,8 @@ export class SimulatedRun {
       const together = [...this.#lost].filter((id) => id === vnode || random.below(2) === 0)
       for (const id of together) {
         this.#lost.delete(id)
-        this.#commits.delete(id)
+        for (const commits of this.#commits.values()) commits.delete(id)
       }
-      if (together.includes(SOURCE)) this.#cut = this.manifest
       this.#place(together)
     })
   }

@@ -23,10 +23,8 @@ export interface Defects {
   readonly log?: (log: StepLog<number>, options: StepLogOptions) => Log
   /** Commits of old owners count. */
   readonly takesOldCommits?: boolean
-  /** A commit that arrives late replaces a newer one. */
-  readonly letsOldCutsReplaceNewer?: boolean
-  /** A restarted source chooses its marks again. */
-  readonly forgetsMarks?: boolean
+  /** The last cut that retention has room for is counted from the source's newest cut, which may never complete. */
+  readonly countsRoomFromItsOwnCut?: boolean
   /** VNodes restore from the newest commit of their own, complete cut or not. */
   readonly restoresOwnCommits?: boolean
   /** The source never opens a cut while another is open, even where an evaluation comes next. */
@@ -334,14 +332,13 @@ export class Simulation {
     if (this.isFaulty && this.random.uniform() < this.#rates.double) this.after(this.delay(), () => deliver(event))
   }
 
-  /** As the source does it: entries of the timetable, with the marks that the run has recorded for them. */
+  /** As the source does it: entries of the timetable, with its own marks. */
   #pump(owner: Owner): void {
     const { timetable, maxAhead } = this.graph
     while (!owner.isGone && owner.log.canOffer()) {
       const position = owner.log.applied + 1
       if (position > timetable.totalPositions || position > owner.manifest + maxAhead) return
       const entry = this.#run.marked(timetable.at(position), owner.manifest, owner.grant.term)
-      if (!entry) return
       this.#execute(owner, owner.log.offer(entry) ?? [])
     }
   }
