@@ -114,7 +114,7 @@ export function controlApi(options: ControlApiOptions): Express {
   app.get('/v1/runs/:run/events', (request, response) => streamEvents(host, request, response, () => onlyTrainers(request)))
   const access = async (request: Request): Promise<Access> => {
     const who = holder(request)
-    if (who.role === 'host') return hostAccess(store, who.host)
+    if (who.role === 'host') return hostAccess(store, who.host, { isCreate: request.headers['if-none-match'] === '*' })
     onlyTrainers(request)
     return { via: 'stream', allows: (_operation, key) => !key.startsWith('control/') && key !== '' }
   }

@@ -6,6 +6,7 @@ import { keys } from '../runtime/head.js'
 import { readHead } from '../runtime/head-store.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import type { Access, StoreOperation } from '../runtime/object-store/store-routes.js'
+import { decodeState } from '../runtime/state.js'
 import { readManifest } from './checkpoints.js'
 import { bundleKey, readDefinition, weightsKey } from './run-definition.js'
 import { settingsKey } from './run-settings.js'
@@ -46,17 +47,24 @@ export async function releaseName(store: ObjectStore, name: string): Promise<voi
 /**
  * What a host may read and write: of a run in whose directory it stands, the definition, and the states of what it has; its own new states.
  * It gets URLs for exactly that, one by one.
+ * @param isCreate whether a put only succeeds where there is nothing yet
  */
-export function hostAccess(store: ObjectStore, host: string): Access {
-  return { via: 'redirect', allows: (operation, objectKey) => mayHost(store, host, operation, objectKey) }
+export function hostAccess(store: ObjectStore, host: string, { isCreate }: { readonly isCreate: boolean }): Access {
+  return { via: 'redirect', allows: (operation, objectKey) => mayHost(store, host, operation, objectKey, isCreate) }
 }
 
-async function mayHost(store: ObjectStore, host: string, operation: StoreOperation, objectKey: string): Promise<boolean> {
+async function mayHost(
+  store: ObjectStore,
+  host: string,
+  operation: StoreOperation,
+  objectKey: string,
+  isCreate: boolean,
+): Promise<boolean> {
   const [folder, run, kind] = objectKey.split('/')
   if (folder === 'runs') {
     const mine = await placedOn(store, run, host)
     if (mine.length === 0) return false
-    if (operation === 'put') return kind === 'blobs'
+    if (operation === 'put') return kind === 'blobs' && (isCreate || isDamaged(store, objectKey))
     if (operation !== 'get') return false
     return objectKey === keys.definition(run) || objectKey === settingsKey(run) || isOwnState(store, run, mine, objectKey)
   }
@@ -68,6 +76,17 @@ async function mayHost(store: ObjectStore, host: string, operation: StoreOperati
     if (mine.length > 0 && (await usedBy(store, candidate, mine)).has(objectKey)) return true
   }
   return false
+}
+
+/** A state is named by its hash: nobody has a reason to write it again, unless what is there is not what it is called. */
+async function isDamaged(store: ObjectStore, objectKey: string): Promise<boolean> {
+  try {
+    decodeState((await store.get(objectKey)).bytes, objectKey.split('/').at(-1)!)
+    return false
+  } catch (error) {
+    if (isSwarmError(error) && error.retryable) throw error
+    return true
+  }
 }
 
 async function placedOn(store: ObjectStore, run: string, host: string): Promise<string[]> {
