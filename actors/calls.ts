@@ -88,7 +88,8 @@ export interface Calls {
     forget: [{ run: string }, null]
     relocate: [Loss, null]
     drain: [{ pnode: string; reason: string }, null]
-    retry: [null, null]
+    /** There is another PNode: for what had nowhere to go, and for runs that it would speed up. */
+    joined: [{ pnode: string }, null]
   }
   Run: {
     start: [null, null]
@@ -98,6 +99,8 @@ export interface Calls {
     hostLost: [Loss, null]
     /** The PNode goes: its VNodes are handed over at the next checkpoint. */
     drain: [{ pnode: string; reason: string }, null]
+    /** Another PNode is there: it may get work, at a checkpoint. */
+    joined: [{ pnode: string }, null]
     pause: [null, null]
     /** Goes on where an owner before this one was, if the run is under way; harmless when repeated. */
     wake: [null, { readonly isRunning: boolean }]

@@ -114,6 +114,11 @@ class Connections {
     this.#newest.set(`${host}/${part}`, connection)
   }
 
+  /** The broker counts anew, and what happened meanwhile was not told. */
+  forget(): void {
+    this.#newest.clear()
+  }
+
   isCurrent(host: string, part: string, connection: number): boolean {
     return (this.#newest.get(`${host}/${part}`) ?? connection) === connection
   }

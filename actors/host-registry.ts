@@ -81,7 +81,7 @@ async function mayHost(
 /** A state is named by its hash: nobody has a reason to write it again, unless what is there is not what it is called. */
 async function isDamaged(store: ObjectStore, objectKey: string): Promise<boolean> {
   try {
-    decodeState((await store.get(objectKey)).bytes, objectKey.split('/').at(-1)!)
+    decodeState((await store.get(objectKey)).bytes, objectKey.split('/').at(-1))
     return false
   } catch (error) {
     if (isSwarmError(error) && error.retryable) throw error

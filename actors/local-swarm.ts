@@ -150,6 +150,11 @@ export class LocalSwarm {
     this.#hosts.get(pnode)?.killWorker(reason)
   }
 
+  /** Another PNode joins. */
+  async add(pnode: string): Promise<void> {
+    if (!this.#hosts.has(pnode)) await this.#join(pnode)
+  }
+
   /** A PNode hands over what it has, and goes for good. */
   async drain(pnode: string, reason = 'drained'): Promise<void> {
     const host = this.#hosts.get(pnode)

@@ -79,7 +79,7 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
         members.set(profile.pnode, member)
         await remember(context, members)
         change(member, 'ready', 'joined')
-        call<'Relocation', 'retry'>(context, actor.relocation, 'retry', null).catch(() => undefined)
+        call<'Relocation', 'joined'>(context, actor.relocation, 'joined', { pnode: profile.pnode }).catch(() => undefined)
       },
       heartbeat: ({ clock }, { members }, { pnode, busyShare, vnodes }: Argument<'heartbeat'>) => {
         const member = members.get(pnode)

@@ -59,6 +59,10 @@ export function relocationActor(): ActorDefinition<Memory> {
       drain: async (context, { runs }, leaving: { pnode: string; reason: string }) => {
         await Promise.allSettled([...runs].map((run) => call<'Run', 'drain'>(context, actor.run(run), 'drain', leaving)))
       },
+      joined: async (context, memory, newcomer: { pnode: string }) => {
+        await attempt(context, memory, memory.pending)
+        await Promise.allSettled([...memory.runs].map((run) => call<'Run', 'joined'>(context, actor.run(run), 'joined', newcomer)))
+      },
       retry: (context, memory) => attempt(context, memory, memory.pending),
     },
   }

@@ -13,6 +13,7 @@ import { HeadWriter } from '../runtime/head-store.js'
 import { hashRun } from '../runtime/state.js'
 import { Timetable } from '../runtime/timetable.js'
 import { actor, call, type Decision, isTransient, type Loss } from './calls.js'
+import { Handover } from './handover.js'
 import { HeadEcho } from './head-echo.js'
 import { evict, newestUsable, readManifest, sweepAll, writeManifest } from './checkpoints.js'
 import { Evaluations } from './evaluations.js'
@@ -22,7 +23,7 @@ import { Poison } from './poison.js'
 import { RETRY_MS } from './relocation.js'
 import { missingAt } from './roll-call.js'
 import { DEFAULT_MEMBERSHIP } from './placement.js'
-import { placeVNodes } from './run-placing.js'
+import { type PlacingRun, placeVNodes } from './run-placing.js'
 import type { RunMonitor } from './run-monitor.js'
 import type { Commit, Evaluated, Failure } from './reports.js'
 import type { RunActorOptions } from './run.js'
@@ -48,10 +49,7 @@ export class RunOwner {
   #isAwake = false
   /** The last term that an owner before this one drew. */
   #termsBefore = 0
-  /** PNodes that want to go. */
-  readonly #leaving = new Set<string>()
-  /** VNodes that stand still after the newest checkpoint, to be handed over. */
-  readonly #held = new Set<string>()
+  readonly #handover: Handover
   /** Why a rollback is under way. */
   #rollback: string | undefined
   readonly #echo: HeadEcho
@@ -91,6 +89,12 @@ export class RunOwner {
       head: () => writer.head,
       manifest: () => this.#manifest,
       onError: this.#report,
+    })
+    this.#handover = new Handover({
+      context,
+      echo: this.#echo,
+      run: () => this.#placing,
+      move: (decisions, reason) => this.#move(decisions, reason, context.clock.now()),
     })
   }
 
@@ -190,10 +194,7 @@ export class RunOwner {
       this.#monitor.emit({ type: 'paused', step })
       await this.#end()
     } else if (step === this.#timetable.totalSteps && !this.#evaluations.isMissing(step)) await this.#finish()
-    else {
-      for (const { vnode, isHeld } of commits) if (isHeld) this.#held.add(vnode)
-      await this.#handOver()
-    }
+    else await this.#handover.completed(commits)
   }
 
   /** A VNode has answered all evaluation batches after a step. */
@@ -259,34 +260,20 @@ export class RunOwner {
     await this.#writer.update((head) => placed(head, decisions))
     for (const decision of decisions) {
       this.#cuts.forget(decision.vnode)
-      this.#held.delete(decision.vnode)
+      this.#handover.moved(decision.vnode)
       this.#placed(decision, reason, { from: before[decision.vnode].pnode, lostAtMs: sinceMs })
     }
     void this.#echo.grant(decisions.map(({ vnode }) => vnode)).then(() => this.#pauseAgain())
   }
 
-  /** A PNode wants to go. What it has stops after the next checkpoint, and starts again from it elsewhere: no step is done twice. */
+  /** A PNode wants to go. */
   async drain({ pnode }: { readonly pnode: string }): Promise<void> {
-    if (this.head.status !== 'running') return
-    const leaving = this.#ids.filter((id) => this.head.directory[id]?.pnode === pnode)
-    if (leaving.length === 0) return
-    this.#leaving.add(pnode)
-    // What is held already found no place before. The source has no state: it is held at once.
-    if (leaving.every((id) => id === SOURCE || this.#held.has(id))) return this.#handOver()
-    await this.#echo.hold(leaving)
-    this.#echo.toSource('cut')
+    if (this.head.status === 'running') await this.#handover.drain(pnode)
   }
 
-  /** Gives away what is held at the newest checkpoint. Who drains asks again where nobody could take it. */
-  async #handOver(): Promise<void> {
-    const isSourceLeaving = this.#leaving.has(this.head.directory[SOURCE]?.pnode)
-    const ids = isSourceLeaving ? [SOURCE, ...this.#held] : [...this.#held]
-    if (ids.length === 0) return
-    const before = this.head.directory
-    const from = [...new Set(ids.map((id) => before[id].pnode))]
-    const decisions = await this.#place(ids, from)
-    await this.#move(decisions, `${from.join(', ')} leaves`, this.#context.clock.now())
-    this.#echo.stop(ids.map((vnode) => ({ vnode, ...before[vnode] })))
+  /** Another PNode is there. */
+  async joined({ pnode }: { readonly pnode: string }): Promise<void> {
+    if (this.head.status === 'running') await this.#handover.joined(pnode)
   }
 
   /** At the next step boundary, with a checkpoint. */
@@ -330,8 +317,7 @@ export class RunOwner {
   /** Places every VNode from one manifest: one durable write, then the grants. */
   async #begin(change: (head: Head) => Head): Promise<void> {
     this.#cuts.clear()
-    this.#leaving.clear()
-    this.#held.clear()
+    this.#handover.clear()
     this.#manifest = undefined
     const { manifest, head: next, unusable } = await newestUsable(this.#options.store, change(this.head), this.#ids.slice(1))
     this.#manifest = manifest
@@ -345,8 +331,11 @@ export class RunOwner {
   }
 
   async #place(ids: readonly string[], avoid: readonly string[], isAll = false): Promise<readonly Decision[]> {
-    const run = { definition: this.#definition, head: this.head, computeClass: this.#manifest?.computeClass }
-    return placeVNodes(this.#context, run, ids, avoid, isAll)
+    return placeVNodes(this.#context, this.#placing, ids, avoid, isAll)
+  }
+
+  get #placing(): PlacingRun {
+    return { definition: this.#definition, head: this.head, computeClass: this.#manifest?.computeClass }
   }
 
   #placed({ vnode, pnode, candidates }: Decision, reason: string, move?: { from: string; lostAtMs: number }): void {

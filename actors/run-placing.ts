@@ -3,8 +3,9 @@ import type { ActorContext } from '../runtime/actor-system/actor-system.js'
 import { SwarmError, isSwarmError } from '../runtime/errors.js'
 import type { Head } from '../runtime/head.js'
 import { SOURCE } from '../components/definition.js'
-import { actor, call, type Decision } from './calls.js'
+import { actor, call, type Decision, type Demand } from './calls.js'
 import { demandOf, demandOfSource } from './placement.js'
+import { worthMoving } from './rebalance.js'
 import type { RunDefinition } from './run-definition.js'
 
 export interface PlacingRun {
@@ -25,13 +26,13 @@ export async function placeVNodes(
   avoid: readonly string[],
   isAll: boolean,
 ): Promise<readonly Decision[]> {
-  const { network, training } = definition
+  const { network } = definition
   const staying = isAll
     ? {}
     : Object.fromEntries(
         [SOURCE, ...network.vnodes.map(({ id }) => id)].filter((id) => !ids.includes(id)).map((id) => [id, head.directory[id].pnode]),
       )
-  const demands = [demandOfSource(definition), ...network.vnodes.map((vnode) => demandOf(vnode, training.batchSize))]
+  const demands = demandsOf(definition)
   const request = { run: head.run, demands, staying, avoid, code: definition.bundles, ...(computeClass && { computeClass }) }
   try {
     return await call<'Placement', 'place'>(context, actor.placement, 'place', request)
@@ -43,4 +44,19 @@ export async function placeVNodes(
     const fix = 'Resume it with the version and backend that it was started with'
     throw new SwarmError('checkpoint.class', { what: 'checkpoint of another compute class', expected: computeClass, got: ready[0], fix })
   }
+}
+
+function demandsOf(definition: RunDefinition): Demand[] {
+  const { network, training } = definition
+  return [demandOfSource(definition), ...network.vnodes.map((vnode) => demandOf(vnode, training.batchSize))]
+}
+
+/** VNodes that a newcomer should take over at the next checkpoint, and would be given. */
+export async function dueToNewcomer(context: ActorContext, run: PlacingRun, newcomer: string): Promise<string[]> {
+  const members = await call<'Placement', 'list'>(context, actor.placement, 'list', null)
+  const ids = worthMoving(newcomer, members, demandsOf(run.definition), run.head.directory)
+  if (ids.length === 0) return []
+  const from = [...new Set(ids.map((id) => run.head.directory[id].pnode))]
+  const decisions = await placeVNodes(context, run, ids, from, false)
+  return decisions.filter(({ pnode }) => pnode === newcomer).map(({ vnode }) => vnode)
 }

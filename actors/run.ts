@@ -47,6 +47,7 @@ export function runActor(options: RunActorOptions): ActorDefinition<RunOwner> {
       failed: awake((owner, failure: Failure) => owner.failed(failure)),
       hostLost: awake((owner, loss: Loss) => owner.hostLost(loss)),
       drain: awake((owner, leaving: { readonly pnode: string }) => owner.drain(leaving)),
+      joined: awake((owner, newcomer: { readonly pnode: string }) => owner.joined(newcomer)),
       pause: awake((owner) => owner.pause()),
       rollBackAgain: awake((owner) => owner.rollBackAgain()),
       rollCall: awake((owner) => owner.rollCall()),

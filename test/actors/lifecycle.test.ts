@@ -2,6 +2,7 @@
 import test from 'ava'
 import type { RunEvent } from '../../actors/events.js'
 import { SOURCE } from '../../components/definition.js'
+import { dense, flatten, network, relu } from '../../index.js'
 import { local, resume, train } from '../../actors/train.js'
 import type { LocalSwarm } from '../../actors/local-swarm.js'
 import type { Observation } from '../../actors/reports.js'
@@ -379,4 +380,18 @@ test.serial('a PNode that is lost while control is being restarted is missed at 
   t.is(hash, expected.hash)
   t.is(disturbed.count, 1)
   t.true(moves >= 1)
+})
+
+test.serial('a PNode that joins in the middle takes over what makes the longest stage shorter, and no step is done again', async (t) => {
+  const { store } = openObjects()
+  const { disturbed, ...hooks } = every15Steps(1, (swarm) => swarm.add('newcomer'))
+  const even = network(networks.chain, [flatten(), dense(16), relu(), dense(784), relu(), dense(16)])
+  const training = { ...TRAINING, epochs: 6 }
+  const run = train(even, training, { on: local({ pnodes: 1 }), store, checkpoint }, { id: 'a', pool: pool(), ...hooks })
+  const quiet = train(even, training, { on, store: openObjects().store }, { id: 'a', pool: pool() })
+  const { hash, moves, stepsReplayed, stepsLost, stepsDoubled } = await run.result
+  t.is(hash, (await quiet.result).hash)
+  t.true(moves >= 1)
+  t.deepEqual({ stepsReplayed, stepsLost, stepsDoubled }, { stepsReplayed: 0, stepsLost: 0, stepsDoubled: 0 })
+  t.true(Object.values((await readHead(store, 'a')).head.directory).some(({ pnode }) => pnode === 'newcomer'))
 })

@@ -1,4 +1,5 @@
 import test from 'ava'
+import { worthMoving } from '../../actors/rebalance.js'
 import { place } from '../../actors/placement.js'
 import { isSwarmError } from '../../runtime/errors.js'
 import { RandomStream } from '../../runtime/random.js'
@@ -185,4 +186,24 @@ test('where nobody can take a VNode the error names it and says why of each, and
   const none = t.throws(() => place([], request([demand('dense', 1)])), { code: 'placement.no-pnode' })
   t.is(none?.message, 'no PNode for dense: got no PNodes')
   t.deepEqual(place([], request([])), [])
+})
+
+const staged = (places: { readonly [vnode: string]: string }) =>
+  Object.fromEntries(Object.entries(places).map(([vnode, pnode]) => [vnode, { pnode }]))
+const costs = (all: { readonly [vnode: string]: number }) => Object.entries(all).map(([vnode, cost]) => ({ vnode, cost, memoryBytes: 1 }))
+
+test('a newcomer gets what makes the longest stage shorter by a quarter, and nothing else', (t) => {
+  const members = ['a', 'b', 'new'].map((pnode) => member(pnode))
+  const demands = costs({ source: 0, v1: 4, v2: 4, v3: 4 })
+  t.deepEqual(worthMoving('new', members, demands, staged({ source: 'a', v1: 'a', v2: 'a', v3: 'b' })), ['v1'])
+  t.deepEqual(worthMoving('new', members, demands, staged({ source: 'a', v1: 'a', v2: 'b', v3: 'b' })), ['v2'])
+  t.deepEqual(worthMoving('new', members, costs({ v1: 9, v2: 1 }), staged({ v1: 'a', v2: 'a' })), [], 'a tenth is not worth it')
+  t.deepEqual(worthMoving('new', members, demands, staged({ source: 'new', v1: 'a', v2: 'b', v3: 'new' })), [], 'it has enough')
+})
+
+test('a slow newcomer gets less than a fast one', (t) => {
+  const demands = costs({ v1: 4, v2: 4, v3: 4, v4: 4 })
+  const all = staged({ v1: 'a', v2: 'a', v3: 'a', v4: 'a' })
+  const moved = (gflops: number) => worthMoving('new', [member('a'), member('new', { gflops })], demands, all).length
+  t.deepEqual([moved(0.1), moved(4), moved(10), moved(40)], [0, 1, 2, 3])
 })
