@@ -7,6 +7,7 @@
  * | GET /health | anybody | `{v, version, nowMs}` |
  * | POST /v1/hosts | join token | a machine joins: `JoinRequest` → `JoinAnswer` |
  * | DELETE /v1/hosts/:name | that host | gives its name back |
+ * | GET /v1/servers | anybody with a token | what the token is good for, and the addresses of a host's other servers: `ServersAnswer` |
  * | GET /v1/pnodes | trainer | who is there |
  * | POST /v1/runs/:run/start, /pause | trainer | |
  * | GET /v1/runs/:run/events | trainer | one event a line, from a snapshot on; 404 where the run is not under way |
@@ -17,6 +18,7 @@ import { z } from 'zod'
 import type { Clock } from '../runtime/clock.js'
 import { SwarmError, toSwarmError } from '../runtime/errors.js'
 import { httpApp, httpJson, type Express, type Request, type Response } from '../runtime/http-server.js'
+import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import type { S3Store } from '../runtime/object-store/s3-store.js'
 import { type Access, storeRoutes } from '../runtime/object-store/store-routes.js'
 import { statusOf } from '../runtime/object-store/store-protocol.js'
@@ -39,6 +41,8 @@ const joinRequest = z.object({
   publicKey: z.string().regex(/^U[A-Z2-7]{55}$/, 'wants a user key, U…'),
   /** Of swarmgrad. */
   version: z.string().max(40),
+  /** It is here, and only wants its right to the broker anew. */
+  isRenewal: z.boolean().optional(),
 })
 export type JoinRequest = z.infer<typeof joinRequest>
 
@@ -59,9 +63,20 @@ export interface JoinAnswer {
   readonly nowMs: number
 }
 
+/** For those who want to know whether a machine could join: addresses as hosts reach them. */
+export interface ServersAnswer {
+  /** Of the token that was shown: `newcomer` is one to join with. */
+  readonly role: 'trainer' | 'newcomer' | 'host'
+  readonly broker: readonly string[]
+  /** `host:port`. */
+  readonly placement: string
+  readonly scheduler?: string
+}
+
 export interface ControlApiOptions {
   readonly host: ControlHost
-  readonly store: S3Store
+  /** For hosts it has to sign URLs. */
+  readonly store: ObjectStore & Partial<Pick<S3Store, 'presign'>>
   readonly keys: ClusterKeys
   readonly clock: Clock
   /** Of swarmgrad. */
@@ -83,6 +98,10 @@ export function controlApi(options: ControlApiOptions): Express {
   app.get('/stats', (request, response) => {
     onlyTrainers(request)
     response.json(host.stats)
+  })
+  app.get('/v1/servers', (request, response) => {
+    const { role } = holder(request)
+    response.json({ role, ...options.servers } satisfies ServersAnswer)
   })
   app.get('/v1/pnodes', (request, response) => {
     onlyTrainers(request)
@@ -118,7 +137,7 @@ export function controlApi(options: ControlApiOptions): Express {
     onlyTrainers(request)
     return { via: 'stream', allows: (_operation, key) => !key.startsWith('control/') && key !== '' }
   }
-  app.use(storeRoutes({ store, authorize: access, presign: (method, key, put) => store.presign(method, key, put) }))
+  app.use(storeRoutes({ store, authorize: access, presign: store.presign?.bind(store) }))
   app.use((error: unknown, _request: Request, response: Response, _next: () => void) => sendError(response, error))
   return app
 }
@@ -142,7 +161,7 @@ async function join(options: ControlApiOptions, who: ReturnType<typeof holderOf>
   }
   await claimName(store, { name, publicKey, owner })
   const known = host.members.find(({ pnode }) => pnode === name)
-  if (who.role !== 'host' && known && known.state !== 'lost') {
+  if (!(who.role === 'host' && data.isRenewal) && known && known.state !== 'lost') {
     const fix = 'Choose another name with --name, or wait a few seconds if it was just stopped'
     throw new SwarmError('host.name-taken', { what: `${name} is here already`, retryable: true, fix })
   }

@@ -75,7 +75,7 @@ export async function startHost(options: HostProcessOptions): Promise<HostProces
   try {
     const rights = { jwt: joined.broker.jwt }
     const renew = () => {
-      const renewed = client.join(request).then(({ broker }) => void (rights.jwt = broker.jwt))
+      const renewed = client.join({ ...request, isRenewal: true }).then(({ broker }) => void (rights.jwt = broker.jwt))
       renewed.catch(onError)
       cancelRenewal = clock.after(RENEW_BEFORE_MS, renew)
     }
