@@ -384,7 +384,7 @@ test.serial('a PNode that is lost while control is being restarted is missed at 
 
 test.serial('a PNode that joins in the middle takes over what makes the longest stage shorter, and no step is done again', async (t) => {
   const { store } = openObjects()
-  const { disturbed, ...hooks } = every15Steps(1, (swarm) => swarm.add('newcomer'))
+  const { disturbed: _disturbed, ...hooks } = every15Steps(1, (swarm) => swarm.add('newcomer'))
   const even = network(networks.chain, [flatten(), dense(16), relu(), dense(784), relu(), dense(16)])
   const training = { ...TRAINING, epochs: 6 }
   const run = train(even, training, { on: local({ pnodes: 1 }), store, checkpoint }, { id: 'a', pool: pool(), ...hooks })
