@@ -1,13 +1,14 @@
 /** Runs on a cluster: the trainer's end. The run goes on without it; whoever has the token may watch from anywhere. */
-import { type Clock, systemClock } from '../runtime/clock.js'
+import { type Clock, keepAlive, systemClock } from '../runtime/clock.js'
 import { SwarmError, isSwarmError, toSwarmError } from '../runtime/errors.js'
 import type { Head } from '../runtime/head.js'
 import { readHead } from '../runtime/head-store.js'
 import { httpStore } from '../runtime/object-store/http-store.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import { ControlClient } from './control-client.js'
-import { readEvents } from './event-log.js'
-import type { RunEvent } from './events.js'
+import { lastChunkOf, readEventsBackwards } from './event-log.js'
+import type { Faults, RunEvent } from './events.js'
+import { followEvents, isEnd } from './follow-events.js'
 import { type HistoryRow, readHistory } from './history.js'
 import { type Model, openModel } from './model.js'
 import { readDefinition, type RunDefinition } from './run-definition.js'
@@ -30,6 +31,8 @@ export interface Cluster {
 export function cluster(url: string, { token, window = 4 }: { readonly token?: string; readonly window?: number } = {}): Cluster {
   if (!Number.isSafeInteger(window) || window < 1 || window > 1024)
     throw new SwarmError('usage', { what: 'window', expected: 'an integer from 1 to 1024', got: String(window) })
+  // Refuses what is no address.
+  void new ControlClient({ url, token, clock: systemClock })
   return { kind: 'cluster', url, token, window }
 }
 
@@ -40,49 +43,48 @@ export function clusterStore({ url, token = '' }: Pick<Cluster, 'url' | 'token'>
 
 /** How often the head of a run is looked at, in ms: events come by themselves, the end must not be missed. */
 const LOOK_MS = 500
-/** How long events are not asked for again where a run is not under way or the connection broke, in ms. */
-const EVENTS_RETRY_MS = 500
+/** The event that ends a run is in the log a moment after its head says so; how often it is looked for. */
+const END_LOOKS = 10
 
-/** A run on a cluster. Aborting its signal pauses it; letting go of it (`detach`) does not. */
+/** A run on a cluster. Aborting its signal pauses it; the end of the process that started it does not touch it. */
 export class ClusterRun implements Run {
   readonly id: string
+  /** Resolves when control has the run: from now on it goes on by itself. Rejects with what `result` rejects with. */
+  readonly started: Promise<void>
   readonly result: Promise<RunResult>
   readonly #options: RunOptions
   readonly #client: ControlClient
   readonly #store: ObjectStore
-  readonly #clock: Clock
-  readonly #ending = new AbortController()
-  #isStarted = false
+  readonly #clock: Clock = systemClock
+  /** The last stored event of an earlier stretch of the run. */
+  #before = ''
 
   constructor(id: string, on: Cluster, options: RunOptions, open: (store: ObjectStore) => Promise<{ definition: RunDefinition }>) {
     this.id = id
     this.#options = options
-    this.#clock = systemClock
     this.#client = new ControlClient({ ...on, clock: systemClock })
     this.#store = clusterStore(on)
-    this.result = this.#live(on, open)
+    // Its timers keep nothing alive, and somebody waits for the result.
+    const letGo = keepAlive()
+    const started = this.#start(on, open)
+    this.started = started.then(() => undefined)
+    this.started.catch(() => undefined)
+    this.result = started
+      .then((beginning) => this.#live(beginning))
       .catch((error: unknown) => {
         throw toSwarmError(error, 'internal', `run ${id}`)
       })
-      .finally(() => this.#ending.abort())
+      .finally(letGo)
     this.result.catch(() => undefined)
   }
 
   async *events(signal?: AbortSignal): AsyncGenerator<RunEvent, void> {
-    const stop = AbortSignal.any([this.#ending.signal, ...(signal ? [signal] : [])])
-    while (!stop.aborted) {
-      try {
-        for await (const event of this.#client.events(this.id, stop)) {
-          yield event
-          if (event.type === 'done' || event.type === 'paused' || event.type === 'failed') return
-        }
-      } catch (error) {
-        // Not under way yet, or control is being restarted: the run's head says when there is nothing more to come.
-        const mayCome = isSwarmError(error, 'run.not-found', 'cluster.unreachable') || (isSwarmError(error) && error.retryable)
-        if (!mayCome) throw error
-      }
-      await this.#clock.sleep(EVENTS_RETRY_MS, stop).catch(() => undefined)
-    }
+    const hasStarted = await this.started.then(
+      () => true,
+      () => false,
+    )
+    const [client, store, run, clock] = [this.#client, this.#store, this.id, this.#clock]
+    if (hasStarted) yield* followEvents({ client, store, run, clock, signal, after: this.#before, withSnapshot: true })
   }
 
   history(): Promise<HistoryRow[]> {
@@ -90,6 +92,7 @@ export class ClusterRun implements Run {
   }
 
   async pause(): Promise<void> {
+    await this.started
     await this.#client.pause(this.id)
     await this.result
   }
@@ -99,15 +102,21 @@ export class ClusterRun implements Run {
     return openModel(this.#store, this.id)
   }
 
-  async #live(on: Cluster, open: (store: ObjectStore) => Promise<{ definition: RunDefinition }>): Promise<RunResult> {
+  async #start(on: Cluster, open: (store: ObjectStore) => Promise<{ definition: RunDefinition }>): Promise<Beginning> {
     await this.#client.greet(VERSION)
     const { definition } = await open(this.#store)
     await writeSettings(this.#store, this.id, runSettings(definition, this.#options.checkpoint, { window: on.window }))
-    const startedMs = this.#clock.now()
     const firstStep = (await this.#head())?.manifests[0]?.step ?? 0
+    this.#before = await lastChunkOf(this.#store, this.id)
+    const startedMs = this.#clock.now()
+    this.#options.signal?.throwIfAborted()
     await this.#client.start(this.id)
-    this.#isStarted = true
+    return { definition, firstStep, startedMs }
+  }
+
+  async #live({ definition, firstStep, startedMs }: Beginning): Promise<RunResult> {
     const { signal } = this.#options
+    // A pause that comes too late finds the run done.
     const pause = () => void this.#client.pause(this.id).catch(() => undefined)
     if (signal?.aborted) pause()
     else signal?.addEventListener('abort', pause, { once: true })
@@ -120,8 +129,13 @@ export class ClusterRun implements Run {
   /** The head, once the run has ended, this time. */
   async #ended(): Promise<Head> {
     for (;;) {
-      const head = await this.#head()
-      if (head && head.status !== 'running') return head
+      try {
+        const head = await this.#head()
+        if (head && head.status !== 'running') return head
+      } catch (error) {
+        // A control host that is being restarted is no reason to give up a run that goes on.
+        if (!isSwarmError(error) || !error.retryable) throw error
+      }
       await this.#clock.sleep(LOOK_MS)
     }
   }
@@ -130,15 +144,14 @@ export class ClusterRun implements Run {
     try {
       return (await readHead(this.#store, this.id)).head
     } catch (error) {
-      // A control host that is being restarted is no reason to give up a run that goes on.
-      if (isSwarmError(error, 'run.not-found') || (this.#isStarted && isSwarmError(error) && error.retryable)) return undefined
+      if (isSwarmError(error, 'run.not-found')) return undefined
       throw error
     }
   }
 
   async #resultOf(head: Head, { training }: RunDefinition, firstStep: number, seconds: number): Promise<RunResult> {
     if (head.status === 'failed' && head.error) throw SwarmError.from(head.error)
-    const rows = await this.history()
+    const [rows, faults] = await Promise.all([this.history(), this.#faults()])
     const steps = head.manifests[0]?.step ?? 0
     return {
       status: head.status === 'done' ? 'done' : 'paused',
@@ -151,21 +164,30 @@ export class ClusterRun implements Run {
       samplesPerSecond: ((steps - firstStep) * training.batchSize) / seconds,
       moves: head.counters.moves,
       stepsReplayed: head.counters.stepsReplayed,
-      ...(await this.#faults()),
+      ...faults,
     }
   }
 
   /** From the event that ended the run: control counts them. */
   async #faults(): Promise<{ stepsLost: number; stepsDoubled: number }> {
-    let faults = { stepsLost: 0, stepsDoubled: 0 }
-    for await (const { events } of readEvents(this.#store, this.id)) {
-      for (const event of events) {
-        if (event.type === 'done' || event.type === 'paused')
-          faults = { stepsLost: event.stepsLost ?? 0, stepsDoubled: event.stepsDoubled ?? 0 }
+    for (let look = 0; look < END_LOOKS; look++) {
+      for await (const { events } of readEventsBackwards(this.#store, this.id, this.#before)) {
+        const end = events.findLast(isEnd)
+        if (end) return { stepsLost: 0, stepsDoubled: 0, ...(end.type !== 'failed' && faultsOf(end)) }
       }
+      await this.#clock.sleep(LOOK_MS)
     }
-    return faults
+    return { stepsLost: 0, stepsDoubled: 0 }
   }
+}
+
+const faultsOf = ({ stepsLost = 0, stepsDoubled = 0 }: Faults) => ({ stepsLost, stepsDoubled })
+
+/** Where a stretch of a run began. */
+interface Beginning {
+  readonly definition: RunDefinition
+  readonly firstStep: number
+  readonly startedMs: number
 }
 
 /** The definition of a run that is in a cluster's store. */

@@ -8,6 +8,7 @@
  * | POST /v1/hosts | join token | a machine joins: `JoinRequest` → `JoinAnswer` |
  * | DELETE /v1/hosts/:name | that host | gives its name back |
  * | GET /v1/servers | anybody with a token | what the token is good for, and the addresses of a host's other servers: `ServersAnswer` |
+ * | GET /metrics, /queue_stats, /checkpoint_state | trainer | node-endpoints.ts |
  * | GET /v1/pnodes | trainer | who is there |
  * | POST /v1/runs/:run/start, /pause | trainer | |
  * | GET /v1/runs/:run/events | trainer | one event a line, from a snapshot on; 404 where the run is not under way |
@@ -27,6 +28,7 @@ import { type ClusterKeys, controlKeyOf, holderOf, hostToken } from './cluster-k
 import type { ControlHost } from './control-host.js'
 import { claimName, HOST_NAME, hostAccess, releaseName } from './host-registry.js'
 import { CONTROL } from './channels.js'
+import { addNodeEndpoints, controlReport } from './node-endpoints.js'
 
 export const API_VERSION = 1
 /** A host's right to the broker runs out after so long, in seconds; it fetches a new one long before. */
@@ -99,6 +101,7 @@ export function controlApi(options: ControlApiOptions): Express {
     onlyTrainers(request)
     response.json(host.stats)
   })
+  addNodeEndpoints(app, controlReport(host), onlyTrainers)
   app.get('/v1/servers', (request, response) => {
     const { role } = holder(request)
     response.json({ role, ...options.servers } satisfies ServersAnswer)

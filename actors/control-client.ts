@@ -2,7 +2,7 @@
 import type { Clock } from '../runtime/clock.js'
 import { SwarmError, isSwarmError } from '../runtime/errors.js'
 import { errorOfAnswer } from '../runtime/object-store/store-protocol.js'
-import { API_VERSION, type JoinAnswer, type JoinRequest, minorOf } from './control-api.js'
+import { API_VERSION, type JoinAnswer, type JoinRequest, minorOf, type ServersAnswer } from './control-api.js'
 import type { Membership } from './calls.js'
 import type { RunEvent } from './events.js'
 
@@ -18,6 +18,32 @@ const MAX_CLOCK_DIFFERENCE_MS = 60_000
 /** What a start may take: it lists and sweeps the store. */
 const REQUEST_MS = 90_000
 
+/** What a control host says of itself, and how far its clock is from ours. */
+export interface Health {
+  readonly version: string
+  readonly nowMs: number
+  /** Its clock less ours; exact to half of the round trip. */
+  readonly differenceMs: number
+  readonly roundTripMs: number
+}
+
+/** @throws `cluster.version` */
+export function checkVersion(health: Pick<Health, 'version'>, version: string): void {
+  if (minorOf(health.version) === minorOf(version)) return
+  const fix = `Install swarmgrad ${minorOf(health.version)}.x here, or upgrade the cluster`
+  const what = 'the cluster has another version of swarmgrad'
+  throw new SwarmError('cluster.version', { what, expected: version, got: health.version, fix })
+}
+
+/** @throws `cluster.clock` */
+export function checkClock({ differenceMs }: Pick<Health, 'differenceMs'>): void {
+  if (Math.abs(differenceMs) <= MAX_CLOCK_DIFFERENCE_MS) return
+  const got = `${Math.round(Math.abs(differenceMs) / 1000)} s ${differenceMs < 0 ? 'ahead' : 'behind'}`
+  const expected = `at most ${MAX_CLOCK_DIFFERENCE_MS / 1000} s`
+  const fix = 'Set the clock of this machine by a time service'
+  throw new SwarmError('cluster.clock', { what: 'the clock of this machine differs from that of the cluster', expected, got, fix })
+}
+
 export class ControlClient {
   readonly url: string
   readonly #options: ControlClientOptions
@@ -31,32 +57,31 @@ export class ControlClient {
     this.url = options.url.replace(/\/+$/, '')
   }
 
-  /** Who is there, and whether we speak the same language. @throws `cluster.unreachable`, `cluster.version`, `cluster.clock` */
-  async greet(version: string): Promise<{ readonly version: string; readonly nowMs: number; readonly differenceMs: number }> {
+  /** Who is there. @throws `cluster.unreachable` */
+  async health(): Promise<Health> {
     const { clock } = this.#options
     const before = clock.now()
-    const health = (await this.#ask('GET', '/health')) as { readonly version: string; readonly nowMs: number }
-    const differenceMs = health.nowMs - (before + clock.now()) / 2
-    if (minorOf(health.version) !== minorOf(version)) {
-      const fix = `Install swarmgrad ${minorOf(health.version)}.x here, or upgrade the cluster`
-      throw new SwarmError('cluster.version', {
-        what: 'the cluster has another version of swarmgrad',
-        expected: version,
-        got: health.version,
-        fix,
-      })
-    }
-    if (Math.abs(differenceMs) > MAX_CLOCK_DIFFERENCE_MS) {
-      const fix = 'Set the clock of this machine by a time service'
-      const got = `${Math.round(differenceMs / 1000)} s`
-      throw new SwarmError('cluster.clock', {
-        what: 'the clock of this machine differs from that of the cluster',
-        expected: 'at most 60 s',
-        got,
-        fix,
-      })
-    }
-    return { ...health, differenceMs }
+    const response = await this.#fetch('GET', '/health', undefined, AbortSignal.timeout(REQUEST_MS))
+    const text = await this.#textOf(response)
+    // Whatever else may listen there, it is of no use to us.
+    const health = (response.ok ? parse(text) : undefined) as Partial<Health> | undefined
+    const after = clock.now()
+    const { version, nowMs } = health ?? {}
+    if (typeof version !== 'string' || typeof nowMs !== 'number') throw this.#stranger(response.status)
+    return { version, nowMs, differenceMs: nowMs - (before + after) / 2, roundTripMs: after - before }
+  }
+
+  /** Who is there, and whether we speak the same language. @throws `cluster.unreachable`, `cluster.version`, `cluster.clock` */
+  async greet(version: string): Promise<Health> {
+    const health = await this.health()
+    checkVersion(health, version)
+    checkClock(health)
+    return health
+  }
+
+  /** Who this token makes us, and what else there is to be reached. @throws `cluster.token` */
+  async servers(): Promise<ServersAnswer> {
+    return (await this.#ask('GET', '/v1/servers')) as ServersAnswer
   }
 
   /** @throws `cluster.token`, `cluster.version`, `host.name-taken`, `usage` */
@@ -104,14 +129,18 @@ export class ControlClient {
 
   async #ask(method: string, path: string, body?: object): Promise<object> {
     const response = await this.#fetch(method, path, body, AbortSignal.timeout(REQUEST_MS))
-    const text = await response.text().catch((error: unknown) => {
-      throw this.#unreachable(error)
-    })
+    const text = await this.#textOf(response)
     if (!response.ok) throw errorOfAnswer(response.status, text, `${this.url}${path}`)
+    const answer = parse(text)
+    if (typeof answer !== 'object' || answer === null) throw this.#stranger(response.status)
+    return answer
+  }
+
+  async #textOf(response: Response): Promise<string> {
     try {
-      return JSON.parse(text) as object
-    } catch (cause) {
-      throw new SwarmError('cluster.unreachable', { what: 'no control host answers here', where: this.url, got: text.slice(0, 80), cause })
+      return await response.text()
+    } catch (error) {
+      throw this.#unreachable(error)
     }
   }
 
@@ -128,17 +157,36 @@ export class ControlClient {
     }
   }
 
+  /** Somebody else answers; what stands in front of a control host that is being restarted says so by a status of 500 and more. */
+  #stranger(status: number): SwarmError {
+    return new SwarmError('cluster.unreachable', {
+      what: 'what answers here is no control host',
+      where: this.url,
+      got: `status ${status}`,
+      retryable: status >= 500,
+      fix: 'Check the address: it is the one that `swarmgrad up` or `swarmgrad control` shows',
+    })
+  }
+
   #unreachable(cause: unknown): SwarmError {
     if (isSwarmError(cause)) return cause
-    const reason = (cause as { cause?: { code?: string } }).cause?.code ?? String(cause)
-    const fix = 'Check the address, and that the control host runs there: swarmgrad doctor'
+    const { code, message } = (cause as { cause?: { code?: string; message?: string } }).cause ?? {}
+    const fix = `Check the address, and that the control host runs there: swarmgrad doctor --cluster ${this.url}`
     return new SwarmError('cluster.unreachable', {
       what: 'no control host answers',
       where: this.url,
-      got: reason,
+      got: code ?? message ?? String(cause),
       retryable: true,
       fix,
       cause,
     })
+  }
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
   }
 }

@@ -1,4 +1,5 @@
 /** A control host: the control actors, and what they hear of PNodes. Several may share an app-id; each run is owned by one of them. */
+import { setMaxListeners } from 'node:events'
 import type { ActorSystem } from '../runtime/actor-system/actor-system.js'
 import { answer, type Asker } from '../runtime/ask.js'
 import type { Clock } from '../runtime/clock.js'
@@ -52,11 +53,15 @@ export class ControlHost {
   readonly #monitors = new Map<string, RunMonitor>()
   readonly #logs = new Map<string, EventLog>()
   readonly #closing = new AbortController()
+  /** PNodes that are being tried. */
+  readonly #returning = new Set<string>()
   /** What was refused on arrival, by reason. */
   readonly refused = new Map<string, number>()
 
   constructor(options: ControlHostOptions) {
     this.#options = options
+    // Every heartbeat and every run waits for something.
+    setMaxListeners(0, this.#closing.signal)
   }
 
   /** Registers the control actors, starts the actor system, and takes up the runs that are under way. */
@@ -91,9 +96,9 @@ export class ControlHost {
     return [...this.#members.values()].toSorted((a, b) => (a.pnode < b.pnode ? -1 : 1))
   }
 
-  /** Whether a PNode is known to be lost: nobody is to be called there. */
+  /** Whether a PNode is known to be lost: nobody is to be called there. One that asks whether it can be reached is just coming back. */
   isLost(pnode: string): boolean {
-    return this.#members.get(pnode)?.state === 'lost'
+    return this.#members.get(pnode)?.state === 'lost' && !this.#returning.has(pnode)
   }
 
   /** The PNode over whose connection a call to one of its actors has to go, if it has to. */
@@ -134,6 +139,7 @@ export class ControlHost {
       runs: [...this.#monitors.values()].map((monitor) => ({
         run: monitor.run,
         step: monitor.step,
+        checkpointStep: monitor.checkpointStep,
         dropped: Object.fromEntries(monitor.dropped),
       })),
       refused: Object.fromEntries(this.refused),
@@ -174,14 +180,19 @@ export class ControlHost {
   async #isReachable(pnode: string): Promise<boolean> {
     const { direct = this.#options.system, clock } = this.#options
     const untilMs = clock.now() + REACH_MS
-    for (;;) {
-      try {
-        await call<'PNode', 'describe'>(direct, actor.pnode(pnode), 'describe', null)
-        return true
-      } catch {
-        if (clock.now() >= untilMs || this.#closing.signal.aborted) return false
-        await clock.sleep(REACH_RETRY_MS, this.#closing.signal).catch(() => undefined)
+    this.#returning.add(pnode)
+    try {
+      for (;;) {
+        try {
+          await call<'PNode', 'describe'>(direct, actor.pnode(pnode), 'describe', null)
+          return true
+        } catch {
+          if (clock.now() >= untilMs || this.#closing.signal.aborted) return false
+          await clock.sleep(REACH_RETRY_MS, this.#closing.signal).catch(() => undefined)
+        }
       }
+    } finally {
+      this.#returning.delete(pnode)
     }
   }
 

@@ -1,11 +1,12 @@
 /** A run's events on disk: what `status`, `events` and `explain` read, in this process or another. */
 import type { Clock } from '../runtime/clock.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
+import type { ListOptions } from '../runtime/object-store/repeated-call.js'
 import type { RunEvent } from './events.js'
 
 const prefix = (run: string): string => `runs/${run}/events/`
 /** Events are written together, this often, in ms: what a crash loses are lines for people, never a step. */
-const FLUSH_MS = 500
+export const FLUSH_MS = 500
 
 /** Appends events in chunks: objects cannot grow, so each flush is an object of its own, named by time and number. */
 export class EventLog {
@@ -61,19 +62,47 @@ function readLine(line: string): RunEvent[] {
   }
 }
 
+/** Some of a run's events: those that were written together. */
+export interface EventChunk {
+  /** Its key. */
+  readonly chunk: string
+  readonly events: RunEvent[]
+}
+
+/** Chunks that are fetched together: from a store at the other end of a network one by one takes minutes for a long run. */
+const FETCHED_TOGETHER = 16
+
 /** The events of a run so far, oldest first. @param after the key of the last chunk that was read */
-export async function* readEvents(
-  store: ObjectStore,
-  run: string,
-  after = '',
-): AsyncGenerator<{ readonly chunk: string; readonly events: RunEvent[] }> {
-  for await (const { key } of store.list(prefix(run))) {
-    if (key <= after) continue
-    const text = new TextDecoder().decode((await store.get(key)).bytes)
-    const events = text
-      .split('\n')
-      .filter((line) => line !== '')
-      .flatMap(readLine)
-    yield { chunk: key, events }
+export async function* readEvents(store: ObjectStore, run: string, after = ''): AsyncGenerator<EventChunk> {
+  yield* readChunks(store, await chunksOf(store, run, after))
+}
+
+/** The same from the newest chunk on, for those who look for the last event of a kind. */
+export async function* readEventsBackwards(store: ObjectStore, run: string, after = ''): AsyncGenerator<EventChunk> {
+  yield* readChunks(store, (await chunksOf(store, run, after)).toReversed())
+}
+
+/** The key of the newest chunk: what is read after it is new. */
+export async function lastChunkOf(store: ObjectStore, run: string): Promise<string> {
+  return (await chunksOf(store, run, '')).at(-1) ?? ''
+}
+
+async function chunksOf(store: ObjectStore, run: string, after: string): Promise<string[]> {
+  const chunks: string[] = []
+  // A store that can begins there; from others come the keys before it too.
+  const options: ListOptions = after ? { after } : {}
+  for await (const { key } of store.list(prefix(run), options)) if (key > after) chunks.push(key)
+  return chunks
+}
+
+async function* readChunks(store: ObjectStore, chunks: readonly string[]): AsyncGenerator<EventChunk> {
+  for (let from = 0; from < chunks.length; from += FETCHED_TOGETHER) {
+    yield* await Promise.all(chunks.slice(from, from + FETCHED_TOGETHER).map(async (chunk) => readChunk(store, chunk)))
   }
+}
+
+async function readChunk(store: ObjectStore, chunk: string): Promise<EventChunk> {
+  const text = new TextDecoder().decode((await store.get(chunk)).bytes)
+  const lines = text.split('\n').filter((line) => line !== '')
+  return { chunk, events: lines.flatMap(readLine) }
 }

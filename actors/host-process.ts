@@ -9,10 +9,12 @@ import type { ComputePool } from '../runtime/compute/compute.js'
 import type { SwarmError } from '../runtime/errors.js'
 import { httpStore } from '../runtime/object-store/http-store.js'
 import { patientStore } from '../runtime/object-store/patient-store.js'
+import { limitedStore } from '../runtime/object-store/limited-store.js'
+import { RateLimit } from '../runtime/rate-limit.js'
 import { loopbackBus } from '../runtime/tensor-bus/loopback-bus.js'
 import type { HostKey } from '../runtime/tensor-bus/nats-authority.js'
+import { limitedBus } from '../runtime/tensor-bus/limited-bus.js'
 import { natsBus } from '../runtime/tensor-bus/nats-bus.js'
-import type { TensorBus } from '../runtime/tensor-bus/tensor-bus.js'
 import { CONTROL, controlLine } from './channels.js'
 import { ControlClient } from './control-client.js'
 import type { JoinAnswer } from './control-api.js'
@@ -41,11 +43,13 @@ export interface HostProcessOptions {
   readonly allowsCode: readonly string[]
   /** Folder for such code. */
   readonly cacheFolder: string
+  /** The most that may be in it, in bytes. Default: no limit. */
+  readonly maxCacheBytes?: number
+  /** The most that tensors and states may take of the way out, in bytes per second. Default: no limit. */
+  readonly uploadBytesPerSecond?: number
   /** Of swarmgrad. */
   readonly version: string
   readonly clock: Clock
-  /** Given both connections to the broker, for limits on what goes out. */
-  readonly limit?: (bus: TensorBus) => TensorBus
   /** Told of what this machine was given to join with. */
   readonly onJoined?: (answer: JoinAnswer) => void
   readonly onError: (error: SwarmError) => void
@@ -100,13 +104,16 @@ export async function startHost(options: HostProcessOptions): Promise<HostProces
     const line = controlLine(control, clock)
     opened.push(() => line.close())
     const plain = httpStore({ url: options.url, token: joined.token, clock })
-    const store = patientStore(plain, { clock })
+    const { uploadBytesPerSecond } = options
+    const limit = uploadBytesPerSecond === undefined ? undefined : new RateLimit(uploadBytesPerSecond, clock)
+    // Each attempt pays: it is what goes out.
+    const store = patientStore(limit ? limitedStore(plain, limit, clock) : plain, { clock })
     opened.push(() => store.close())
     const mine = new RegExp(`^sg\\.[^.]+\\.to\\.${name}\\.`)
     const pnode: PNodeHost = new PNodeHost({
       pnode: name,
       system,
-      bus: loopbackBus(data, (subject) => mine.test(subject)),
+      bus: loopbackBus(limit ? limitedBus(data, limit, clock) : data, (subject) => mine.test(subject)),
       compute: pool.compute(name),
       store,
       clock,
@@ -116,6 +123,7 @@ export async function startHost(options: HostProcessOptions): Promise<HostProces
       heartbeatMs: joined.heartbeatMs,
       heartbeat: (beat) => line.heartbeat(beat),
       cacheFolder: options.cacheFolder,
+      maxCacheBytes: options.maxCacheBytes,
       observe: (observation) => line.observe(observation),
       onError,
       async start() {

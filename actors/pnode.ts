@@ -37,6 +37,8 @@ export interface PNodeOptions {
   readonly dataset?: (run: string) => Dataset | undefined
   /** Folder for user code that was fetched from the store. */
   readonly cacheFolder: string
+  /** The most that may be in it, in bytes. Default: no limit. */
+  readonly maxCacheBytes?: number
   readonly observe: (observation: Observation) => void
   /** Told of errors that no caller can be told of. */
   readonly onError: (error: SwarmError) => void
@@ -129,6 +131,17 @@ export class PNodeHost {
 
   get vnodes(): string[] {
     return [...this.#drivers.keys()]
+  }
+
+  /** Where each of its VNodes stands. */
+  get stats() {
+    return [...this.#drivers.values()].map(({ grant: { run, vnode, term, generation }, stats }) => ({
+      run,
+      vnode,
+      term,
+      generation,
+      ...stats,
+    }))
   }
 
   readonly #report = (error: unknown): void => {

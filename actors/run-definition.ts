@@ -10,6 +10,7 @@ import {
   type VNodeMachineDefinition,
 } from '../components/definition.js'
 import { canonicalJson } from '../runtime/canonical-json.js'
+import { assertRoom } from '../runtime/disk-room.js'
 import { SwarmError, isSwarmError } from '../runtime/errors.js'
 import { keys } from '../runtime/head.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
@@ -68,13 +69,15 @@ export async function readDefinition(store: ObjectStore, run: string): Promise<R
 
 /** What a worker needs for one VNode; users' modules are brought from the store into the host's cache folder. */
 export async function machineDefinition(
-  { store, cacheFolder }: { readonly store: ObjectStore; readonly cacheFolder: string },
+  { store, cacheFolder, maxCacheBytes }: { readonly store: ObjectStore; readonly cacheFolder: string; readonly maxCacheBytes?: number },
   { network, training, bundles }: RunDefinition,
   vnodeId: string,
 ): Promise<VNodeMachineDefinition> {
   const vnode = network.vnodes.find(({ id }) => id === vnodeId)
   if (!vnode) throw new SwarmError('internal', `no VNode '${vnodeId}' in the definition`)
-  const paths = await Promise.all(bundles.map(async (sha256) => [sha256, await fetchBundle(store, cacheFolder, sha256)] as const))
+  const paths = await Promise.all(
+    bundles.map(async (sha256) => [sha256, await fetchBundle(store, cacheFolder, sha256, maxCacheBytes)] as const),
+  )
   return { v: DEFINITION_VERSION, vnode, target: network.target, training, bundles: Object.fromEntries(paths) }
 }
 
@@ -84,10 +87,11 @@ export function bundleFolder(): string {
 }
 
 /** Whoever loads the file checks its hash: a damaged one in the cache is as good as a damaged one in the store. */
-async function fetchBundle(store: ObjectStore, folder: string, sha256: string): Promise<string> {
+async function fetchBundle(store: ObjectStore, folder: string, sha256: string, maxBytes = Infinity): Promise<string> {
   const { bytes } = await store.get(bundleKey(sha256))
   const path = join(folder, `${sha256}.mjs`)
   await mkdir(folder, { recursive: true })
+  if (maxBytes !== Infinity) await assertRoom(folder, { addedBytes: bytes.byteLength, maxBytes, except: path })
   const temporary = `${path}.${process.pid}.${crypto.randomUUID()}`
   await writeFile(temporary, bytes)
   await rename(temporary, path)

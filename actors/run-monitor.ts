@@ -54,6 +54,7 @@ export class RunMonitor {
   #counters = { moves: 0, stepsReplayed: 0, stepsLost: 0, stepsDoubled: 0 }
   #before: Head['counters'] | undefined
   #toldAtMs = 0
+  #checkpointStep = 0
   #status: RunStatus = 'running'
 
   constructor(run: string, definition: RunDefinition, clock: Clock, members: () => readonly Membership[]) {
@@ -89,7 +90,13 @@ export class RunMonitor {
     return this.#dropped
   }
 
+  /** Step of the newest checkpoint that was completed while this run is watched here; 0: none. */
+  get checkpointStep(): number {
+    return this.#checkpointStep
+  }
+
   emit(body: RunEventBody): void {
+    if (body.type === 'checkpoint') this.#checkpointStep = body.step
     if (body.type === 'paused' || body.type === 'failed' || body.type === 'done') {
       this.#status = body.type
       this.#tellProgress()

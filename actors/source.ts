@@ -69,6 +69,12 @@ export class SourceDriver {
     })
   }
 
+  /** Positions: emitted, begun after, of the newest whole checkpoint. Nothing waits here, and what is kept can be made again. */
+  get stats() {
+    const { applied, retained } = this.#log
+    return { applied, waiting: 0, retained, restored: this.grant.checkpoint?.position ?? 0, manifest: this.#manifest }
+  }
+
   start(): void {
     void this.#listen()
     this.#execute(this.#log.start())

@@ -1,4 +1,5 @@
 /** Drives one granted VNode: feeds its step log from the bus and carries out what it says. The VNode actor owns it. */
+import { setMaxListeners } from 'node:events'
 import type { VNodeMachineDefinition } from '../components/definition.js'
 import type { Compute } from '../runtime/compute/compute.js'
 import type { Clock } from '../runtime/clock.js'
@@ -62,10 +63,13 @@ export class VNodeDriver {
   #digestsFrom: number
   #sums: { [name: string]: number } = {}
   #isStarted = false
+  #manifest: number
   /** What the run's owner was told since the newest manifest: an owner that starts anew is told again. */
   readonly #told: { readonly report: RunReport; readonly position: number }[] = []
 
   constructor({ host, definition, initial, computeClass, grant, window }: VNodeDriverOptions) {
+    // Every report that is not heard yet waits.
+    setMaxListeners(0, this.#abort.signal)
     this.#host = host
     this.#definition = definition
     this.#initial = initial
@@ -73,6 +77,7 @@ export class VNodeDriver {
     this.grant = grant
     this.#id = `${grant.run}/${grant.vnode}/${grant.term}`
     this.#digestsFrom = (grant.checkpoint?.step ?? 0) + 1
+    this.#manifest = grant.checkpoint?.position ?? 0
     for (const peer of [...grant.inputs, ...grant.outputs]) this.#peers.set(peer.vnode, peer)
     this.#log = new StepLog({
       vnode: grant.vnode,
@@ -84,9 +89,10 @@ export class VNodeDriver {
     })
   }
 
-  /** Steps applied, inputs that wait, outputs kept. */
+  /** Positions: applied, restored from, of the newest whole checkpoint. Inputs that wait, outputs kept. */
   get stats() {
-    return { applied: this.#log.applied, waiting: this.#log.waiting, retained: this.#log.retained }
+    const { applied, waiting, retained } = this.#log
+    return { applied, waiting, retained, restored: this.grant.checkpoint?.position ?? 0, manifest: this.#manifest }
   }
 
   /** Restores the state, then takes part. Failures are reported, never thrown. */
@@ -118,6 +124,7 @@ export class VNodeDriver {
   /** A manifest is complete up to this position. */
   manifest(position: number): void {
     if (this.#abort.signal.aborted) return
+    this.#manifest = Math.max(this.#manifest, position)
     while (this.#told.length > 0 && this.#told[0].position < position) this.#told.shift()
     this.#handle({ type: 'manifest', position })
   }

@@ -1,23 +1,44 @@
-/** `npm run bench -- list|NAME|all [--json]`: each benchmark prints its ratios and bars; figures are never tested by time. */
+/** `npm run bench -- list|NAME|all [--json] [--cluster] [--kills N]`: each benchmark prints its ratios and bars; figures are never tested by time. */
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
 import { type Report, rounded } from './measure.js'
 
-const BENCHMARKS: { readonly [name: string]: { readonly what: string; readonly run: () => Promise<Report> } } = {
+/** What the command line says beside names. */
+interface Flags {
+  readonly isCluster: boolean
+  readonly kills: number | undefined
+}
+
+const BENCHMARKS: { readonly [name: string]: { readonly what: string; readonly run: (flags: Flags) => Promise<Report> } } = {
   step: {
     what: 'a local step in the runtime against tfjs fit and against a bare loop',
     run: async () => (await import('./step.js')).step(),
   },
   scale: { what: 'two PNodes against one', run: async () => (await import('./scale.js')).scale() },
-  recovery: { what: 'from the loss of a worker to the next applied step', run: async () => (await import('./recovery.js')).recovery() },
+  cluster: {
+    what: 'three PNodes over Dapr and NATS against three in one process; bytes on the wire; memory',
+    run: async () => (await import('./cluster.js')).cluster(),
+  },
+  recovery: {
+    what: 'from the loss of a worker (--cluster: of a PNode) to the next applied step',
+    run: async (flags) => (await import('./recovery.js')).recovery(flags),
+  },
   fashion: {
     what: 'Fashion-MNIST, MLP 3×256, five epochs: accuracy, seconds, memory',
     run: async () => (await import('./fashion.js')).fashion(),
   },
 }
 
-const { values, positionals } = parseArgs({ allowPositionals: true, options: { json: { type: 'boolean', default: false } } })
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { json: { type: 'boolean', default: false }, cluster: { type: 'boolean', default: false }, kills: { type: 'string' } },
+})
 const [wanted = 'list'] = positionals
+const kills = values.kills === undefined ? undefined : Number(values.kills)
+if (kills !== undefined && !(Number.isSafeInteger(kills) && kills > 0)) {
+  process.stderr.write(`--kills: expected a positive integer, got '${values.kills}'\n`)
+  process.exit(2)
+}
 const print = (text: string) => process.stdout.write(`${text}\n`)
 
 if (wanted === 'list') {
@@ -29,7 +50,7 @@ if (wanted === 'list') {
       process.stderr.write(`no benchmark '${name}'; there are: ${Object.keys(BENCHMARKS).join(', ')}, all\n`)
       process.exit(2)
     }
-    const { figures, bars } = await BENCHMARKS[name].run()
+    const { figures, bars } = await BENCHMARKS[name].run({ isCluster: values.cluster, kills })
     if (values.json)
       print(
         JSON.stringify({

@@ -11,7 +11,7 @@ export interface CommandContext {
   /** Settings that came from a configuration file. */
   readonly configured: ReadonlySet<FlagName>
   readonly output: Output
-  /** Folder of the object store. */
+  /** Folder of the object store, where no cluster is meant. */
   readonly store: string
 }
 

@@ -1,13 +1,15 @@
 /** A run from its start to its last line: the view, the signals, requests of other processes, faults on purpose. */
 import { watchRequests } from '../actors/requests.js'
 import { readDefinition } from '../actors/run-definition.js'
-import { type Internals, local, type Run, type RunOptions, type RunResult } from '../actors/train.js'
+import { type Internals, local, openStore, type Run, type RunOptions, type RunResult } from '../actors/train.js'
 import { systemClock } from '../runtime/clock.js'
 import { isSwarmError, SwarmError } from '../runtime/errors.js'
+import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import { Chaos, parseChaos } from './chaos.js'
 import type { CommandContext } from './command.js'
 import { EXIT, type ExitStatus } from './exit.js'
-import { storeAt } from './run-list.js'
+import { storeAt } from './place.js'
+import type { Settings } from './flags.js'
 import { watchSignals } from './signals.js'
 import { count, decimal, percent, shortHash } from './view/format.js'
 import type { RunView } from './view/run-view.js'
@@ -42,7 +44,7 @@ export async function driveRun(context: CommandContext, { seed, start }: Drive):
       on,
       store,
       signal: abort.signal,
-      checkpoint: settings.checkpointEvery === undefined ? undefined : { everySteps: settings.checkpointEvery },
+      checkpoint: checkpointOf(settings),
       onProgress: (done, total) => view.fetch(done, total),
     },
     {
@@ -61,7 +63,7 @@ export async function driveRun(context: CommandContext, { seed, start }: Drive):
   try {
     const [result] = await Promise.all([run.result, showEvents(run, { view, store, pnodes: on.pnodes })])
     view.end()
-    return tellEnd(context, result)
+    return tellEnd(context, result, settings.store ? ` --store ${store}` : '')
   } catch (error) {
     view.end()
     if (interrupted === undefined || !isSwarmError(error, 'aborted')) throw error
@@ -75,23 +77,34 @@ export async function driveRun(context: CommandContext, { seed, start }: Drive):
   }
 }
 
+/** What the flags say of checkpoints. */
+export function checkpointOf({ checkpointEvery: everySteps }: Settings): RunOptions['checkpoint'] {
+  return everySteps === undefined ? undefined : { everySteps }
+}
+
+interface ShowOptions {
+  readonly view: RunView
+  readonly store: string | ObjectStore
+  readonly pnodes: number
+}
+
 /** Until the run ends; never the reason why it fails. */
-export async function showEvents(run: Run, { view, store, pnodes }: { view: RunView; store: string; pnodes: number }): Promise<void> {
+export async function showEvents(run: Run, { view, store, pnodes }: ShowOptions): Promise<void> {
   let hasBegun = false
   for await (const event of run.events()) {
-    if (!hasBegun) view.begin(run.id, await readDefinition(storeAt(store), run.id), { pnodes })
+    if (!hasBegun) view.begin(run.id, await readDefinition(openStore(store), run.id), { pnodes })
     hasBegun = true
     view.show(event)
   }
 }
 
-/** The last line, and the status. @throws `run.hash` */
-function tellEnd({ output, settings, store }: CommandContext, result: RunResult): ExitStatus {
+/** The last line, and the status. @param flags what says where the run is @throws `run.hash` */
+export function tellEnd({ output, settings }: CommandContext, result: RunResult, flags: string): ExitStatus {
   const { status, run, steps, epochs, metrics, hash, seconds, samplesPerSecond, moves, stepsReplayed, stepsLost, stepsDoubled } = result
   const counters = { moves, stepsReplayed, stepsLost, stepsDoubled }
   if (status === 'paused') {
     output.record({ type: 'paused', run, step: steps, epochs, seconds, samplesPerSecond, ...counters })
-    output.result(`paused after step ${count(steps)} · go on with: swarmgrad resume ${run}${settings.store ? ` --store ${store}` : ''}`)
+    output.result(`paused after step ${count(steps)} · go on with: swarmgrad resume ${run}${flags}`)
     return EXIT.paused
   }
   output.record({ type: 'done', run, steps, epochs, accuracy: metrics.accuracy ?? null, hash, seconds, samplesPerSecond, ...counters })

@@ -1,60 +1,14 @@
-/** Every flag as data: how it is written, read and explained, in one place. Nothing here may load tfjs or esbuild: `--help` reads it. */
-import { SwarmError } from '../runtime/errors.js'
+/** Every flag as data: how it is written, read and explained, in one place (those of machines: machine-flags.ts). Nothing here may load tfjs or esbuild: `--help` reads it. */
+import { environment, flag, integer, isTrue, number, oneOf, refuse, text } from './flag.js'
+import { MACHINE_FLAGS } from './machine-flags.js'
 
-/** One flag; `parse` takes the text of the command line, the environment or a configuration file. */
-export interface Flag<T> {
-  /** As commander wants it: `--epochs <N>`. */
-  readonly syntax: string
-  /** What it does, and its unit. */
-  readonly description: string
-  /** What holds without it, in words. The library's own constants decide; a test compares them. */
-  readonly default?: string
-  /** Without a variable and a key a flag is for the command line alone. */
-  readonly environment?: string
-  /** Key in a configuration file. */
-  readonly key?: string
-  readonly isRepeatable?: boolean
-  /** Understood, but not shown in `--help`. */
-  readonly isHidden?: boolean
-  /** @param name where the text stood, for errors. @throws `usage` */
-  parse(text: string, name: string): T
+export type { Flag } from './flag.js'
+
+/** Of a control host. */
+function clusterUrl(value: string, name: string): string {
+  const isAddress = URL.canParse(value) && /^https?:$/.test(new URL(value).protocol)
+  return isAddress ? value.replace(/\/+$/, '') : refuse(name, 'the address of a control host, such as http://control:7070', value)
 }
-
-const flag = <T>(flag: Flag<T>): Flag<T> => flag
-
-/** @throws `usage` */
-function refuse(name: string, expected: string, got: string): never {
-  throw new SwarmError('usage', { what: name, expected, got: `'${got}'` })
-}
-
-const text = (value: string, name: string): string => (value === '' ? refuse(name, 'a value', value) : value)
-
-function integer(least: number, most = Number.MAX_SAFE_INTEGER) {
-  const expected = most === Number.MAX_SAFE_INTEGER ? `an integer ≥ ${least}` : `an integer from ${least} to ${most}`
-  return (value: string, name: string): number => {
-    const number = /^\d+$/.test(value) ? Number(value) : Number.NaN
-    return number >= least && number <= most ? number : refuse(name, expected, value)
-  }
-}
-
-function number(expected: string, fits: (value: number) => boolean) {
-  return (value: string, name: string): number => {
-    const number = value.trim() === '' ? Number.NaN : Number(value)
-    return Number.isFinite(number) && fits(number) ? number : refuse(name, expected, value)
-  }
-}
-
-function oneOf<const Names extends readonly string[]>(...names: Names) {
-  return (value: string, name: string): Names[number] => (names.includes(value) ? value : refuse(name, names.join(' or '), value))
-}
-
-function isTrue(value: string, name: string): boolean {
-  if (['true', '1', 'yes', 'on'].includes(value.toLowerCase())) return true
-  if (['false', '0', 'no', 'off', ''].includes(value.toLowerCase())) return false
-  return refuse(name, 'true or false', value)
-}
-
-const environment = (name: string) => `SWARMGRAD_${name}`
 
 /** A hash in full, or enough of its beginning. */
 function hash(value: string, name: string): string {
@@ -189,6 +143,7 @@ export const FLAGS = {
   out: flag({ syntax: '--out <FILE>', description: 'a .csv or .jsonl file to write', parse: text }),
   samples: flag({ syntax: '--data <FILE>', description: 'IDX images (plain or .gz), or a .csv file', parse: text }),
   yes: flag({ syntax: '--yes', description: 'do not ask', parse: isTrue }),
+  ...MACHINE_FLAGS,
   store: flag({
     syntax: '--store <FOLDER>',
     description: 'where runs are kept',
@@ -196,6 +151,13 @@ export const FLAGS = {
     environment: environment('STORE'),
     key: 'store',
     parse: text,
+  }),
+  cluster: flag({
+    syntax: '--cluster <URL>',
+    description: 'runs of a cluster, by the address of its control host',
+    environment: environment('CLUSTER'),
+    key: 'cluster',
+    parse: clusterUrl,
   }),
   config: flag({
     syntax: '--config <FILE>',
@@ -231,11 +193,11 @@ export type FlagName = keyof typeof FLAGS
 
 /** What was asked for, whoever said it; undefined: the library's default. */
 export type Settings = {
-  readonly [Name in FlagName]?: Name extends 'chaos' ? readonly string[] : ReturnType<(typeof FLAGS)[Name]['parse']>
+  readonly [Name in FlagName]?: Name extends 'chaos' | 'allowCode' ? readonly string[] : ReturnType<(typeof FLAGS)[Name]['parse']>
 }
 
 /** Flags that every command has. */
-export const COMMON_FLAGS = ['store', 'config', 'json', 'quiet', 'verbose'] as const satisfies readonly FlagName[]
+export const COMMON_FLAGS = ['cluster', 'store', 'config', 'json', 'quiet', 'verbose'] as const satisfies readonly FlagName[]
 /** What decides the hash. */
 export const HYPER_PARAMETERS = [
   'data',

@@ -9,7 +9,7 @@ import { Output } from './output.js'
 import { resolveSettings, type TypedFlags, userConfigPath } from './settings.js'
 import { VERSION } from '../runtime/version.js'
 
-const EXIT_CODES = `Exit status: 0 done or detached, 1 failed, 2 usage, 3 paused, 130 or 143 ended by a signal.`
+const EXIT_CODES = `Exit status: 0 done or detached, 1 failed, 2 usage, 3 paused, 4 cluster unreachable, 130 or 143 ended by a signal.`
 
 /** Runs the command line; never throws. */
 export async function runProgram(words: readonly string[]): Promise<ExitStatus> {
@@ -31,6 +31,7 @@ export async function runProgram(words: readonly string[]): Promise<ExitStatus> 
     if (error instanceof CommanderError && error.exitCode === 0) return EXIT.done
     if (error instanceof CommanderError && error.code === 'commander.help') return EXIT.usage
     output.error(error instanceof CommanderError ? usageError(error) : error)
+    if (isSwarmError(error, 'cluster.unreachable')) return EXIT.unreachable
     return error instanceof CommanderError || isSwarmError(error, 'usage') ? EXIT.usage : EXIT.failed
   }
 }

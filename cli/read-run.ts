@@ -1,5 +1,5 @@
 /** What the store knows of a run: its head, its definition and its last events. */
-import { readEvents } from '../actors/event-log.js'
+import { readEventsBackwards } from '../actors/event-log.js'
 import type { RunEvent } from '../actors/events.js'
 import { readHistory } from '../actors/history.js'
 import { readDefinition, type RunDefinition } from '../actors/run-definition.js'
@@ -8,14 +8,14 @@ import type { Head } from '../runtime/head.js'
 import { readHead } from '../runtime/head-store.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import { Timetable } from '../runtime/timetable.js'
-import { runHolder } from './run-list.js'
+import type { RunPlace } from './place.js'
 
 export type RunState = Head['status'] | 'interrupted'
 
 /** A run in short. */
 export interface RunSummary {
   readonly run: string
-  /** `interrupted`: it should be running, but no process is at work on it. */
+  /** `interrupted`: it should be running, but nobody is at work on it. */
   readonly status: RunState
   /** The newest checkpoint's, or all if it is done. */
   readonly step: number
@@ -25,14 +25,16 @@ export interface RunSummary {
   readonly definition: RunDefinition
   /** Undefined: it was ended before its first write. */
   readonly head: Head | undefined
-  /** Process that is at work on it. */
+  /** Whether somebody is at work on it, and the process, if it is one of this machine. */
+  readonly isHeld: boolean
   readonly pid: number | undefined
 }
 
 /** @throws `run.not-found`, `store.damaged` */
-export async function summarise(store: ObjectStore, folder: string, run: string): Promise<RunSummary> {
+export async function summarise(place: RunPlace, run: string): Promise<RunSummary> {
+  const { store } = place
   const definition = await readDefinition(store, run)
-  const [head, holder, rows] = await Promise.all([headOf(store, run), runHolder(folder, run), readHistory(store, run)])
+  const [head, holder, rows] = await Promise.all([headOf(store, run), place.holder(run), readHistory(store, run)])
   const status = head?.status ?? 'running'
   const { totalSteps } = new Timetable(definition.timetable)
   return {
@@ -44,6 +46,7 @@ export async function summarise(store: ObjectStore, folder: string, run: string)
     totalSteps,
     accuracy: head?.result?.metrics.accuracy ?? rows.at(-1)?.metrics.accuracy,
     hash: head?.result?.hash,
+    isHeld: holder !== undefined,
     pid: holder?.pid,
   }
 }
@@ -63,7 +66,9 @@ export async function lastEvent<E extends RunEvent>(
   run: string,
   fits: (event: RunEvent) => event is E,
 ): Promise<E | undefined> {
-  let last: E | undefined
-  for await (const { events } of readEvents(store, run)) last = events.findLast(fits) ?? last
-  return last
+  for await (const { events } of readEventsBackwards(store, run)) {
+    const last = events.findLast(fits)
+    if (last) return last
+  }
+  return undefined
 }

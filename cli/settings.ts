@@ -109,3 +109,9 @@ export async function userConfigPath(): Promise<string> {
   const { default: envPaths } = await import('env-paths')
   return join(envPaths('swarmgrad', { suffix: '' }).config, 'config.yaml')
 }
+
+/** Where what the user's machine lends or runs is kept: hosts, clusters. */
+export async function userDataPath(): Promise<string> {
+  const { default: envPaths } = await import('env-paths')
+  return envPaths('swarmgrad', { suffix: '' }).data
+}

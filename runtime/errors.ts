@@ -67,6 +67,7 @@ export type ErrorCode =
   | 'cluster.clock' // clocks differ by more than signatures allow
   | 'host.name-taken' // another machine has joined under this name
   | 'host.code' // code that the owner of the machine did not allow
+  | 'host.disk' // the owner of the machine does not lend that much disk
   | 'internal' // a broken invariant: a bug in swarmgrad
   | 'aborted'
 

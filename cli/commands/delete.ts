@@ -4,15 +4,18 @@ import { keys } from '../../runtime/head.js'
 import { SwarmError } from '../../runtime/errors.js'
 import type { CommandContext } from '../command.js'
 import { EXIT, type ExitStatus } from '../exit.js'
-import { listRuns, findRun, lockRun, storeAt } from '../run-list.js'
+import { openPlace, type RunPlace } from '../place.js'
+import { findRun, listRuns } from '../run-list.js'
+import { lockRun } from '../run-lock.js'
 import { size } from '../view/format.js'
 
-export async function deleteRun({ output, settings, store: folder }: CommandContext, words: string): Promise<ExitStatus> {
-  const store = storeAt(folder)
-  const run = await findRun(store, folder, words)
-  const { sizeBytes = 0 } = (await listRuns(store, folder)).find((listed) => listed.run === run) ?? {}
-  // Held to the end: nobody can go on with a run that is half gone.
-  const lock = await lockRun(folder, run)
+export async function deleteRun(context: CommandContext, words: string): Promise<ExitStatus> {
+  const { output, settings } = context
+  const place = await openPlace(context)
+  const { store } = place
+  const run = await findRun(place, words)
+  const { sizeBytes = 0 } = (await listRuns(place)).find((listed) => listed.run === run) ?? {}
+  const release = await holdRun(place, run)
   try {
     if (!settings.yes && !(await isConfirmed(`Delete run ${run} (${size(sizeBytes)})? [y/N] `))) {
       output.note('nothing was deleted')
@@ -24,11 +27,23 @@ export async function deleteRun({ output, settings, store: folder }: CommandCont
     for await (const { key } of store.list(`runs/${run}/`)) if (key !== last) await store.delete(key)
     await store.delete(last)
   } finally {
-    await lock.release()
+    await release()
   }
   output.record({ type: 'deleted', run, sizeBytes })
   output.result(`deleted ${run}, ${size(sizeBytes)}`)
   return EXIT.done
+}
+
+/** Held to the end: nobody can go on with a run that is half gone. @throws `run.busy` */
+async function holdRun(place: RunPlace, run: string): Promise<() => Promise<void>> {
+  if (!place.cluster) {
+    const lock = await lockRun(place.name, run)
+    return () => lock.release()
+  }
+  // There a run has no lock: without its head, which goes first, nobody goes on with it.
+  if (!(await place.holder(run))) return async () => undefined
+  const fix = `Pause it first with: swarmgrad pause ${run}${place.flags}`
+  throw new SwarmError('run.busy', { what: `run ${run} is under way`, where: place.name, fix })
 }
 
 /** @throws `usage` without a terminal */

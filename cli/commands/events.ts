@@ -1,11 +1,12 @@
 /** `swarmgrad events`: what a run has logged, and with `--follow` what it logs from now on. */
 import { readEvents } from '../../actors/event-log.js'
 import type { RunEvent } from '../../actors/events.js'
+import { followEvents } from '../../actors/follow-events.js'
 import { systemClock } from '../../runtime/clock.js'
 import type { CommandContext } from '../command.js'
 import { EXIT, type ExitStatus } from '../exit.js'
-import { summarise } from '../read-run.js'
-import { findRun, storeAt } from '../run-list.js'
+import { openPlace, type RunPlace } from '../place.js'
+import { findRun } from '../run-list.js'
 import { count, dateAndTime, timeOfDay } from '../view/format.js'
 import { colourOf, sentenceOf } from '../view/happenings.js'
 
@@ -13,26 +14,43 @@ import { colourOf, sentenceOf } from '../view/happenings.js'
 const POLL_MS = 500
 
 export async function events(context: CommandContext, words: string): Promise<ExitStatus> {
-  const { settings, store: folder } = context
-  const store = storeAt(folder)
-  const run = await findRun(store, folder, words)
+  const { settings } = context
+  const place = await openPlace(context)
+  const run = await findRun(place, words)
   const since = settings.since ?? 0
-  let after = ''
   let step = 0
   let day = ''
-  for (;;) {
+  for await (const event of eventsOf(context, place, run)) {
+    step = stepOf(event) ?? step
+    if (step < since) continue
+    const date = dateAndTime(event.atMs).slice(0, 10)
+    tell(context, event, date === day ? undefined : (day = date))
+  }
+  return EXIT.done
+}
+
+async function* eventsOf({ settings, output }: CommandContext, place: RunPlace, run: string): AsyncGenerator<RunEvent> {
+  const { store, cluster } = place
+  if (settings.follow && cluster && (await place.holder(run))) {
+    let isWaiting = false
+    const onWait = () => {
+      if (!isWaiting) output.note(`${place.name} does not answer; trying again …`)
+      isWaiting = true
+    }
+    for await (const event of followEvents({ client: cluster.client, store, run, clock: systemClock, onWait })) {
+      isWaiting = false
+      yield event
+    }
+    return
+  }
+  for (let after = ''; ;) {
     // Asked before the log is read, so that what is logged at the end is not missed.
-    const { pid } = await summarise(store, folder, run)
+    const holder = settings.follow ? await place.holder(run) : undefined
     for await (const { chunk, events: found } of readEvents(store, run, after)) {
       after = chunk
-      for (const event of found) {
-        step = stepOf(event) ?? step
-        if (step < since) continue
-        const date = dateAndTime(event.atMs).slice(0, 10)
-        tell(context, event, date === day ? undefined : (day = date))
-      }
+      yield* found
     }
-    if (!settings.follow || pid === undefined) return EXIT.done
+    if (!holder) return
     await systemClock.sleep(POLL_MS)
   }
 }

@@ -5,16 +5,19 @@ import { suggest } from '../../components/suggest.js'
 import { SwarmError } from '../../runtime/errors.js'
 import type { CommandContext } from '../command.js'
 import { EXIT, type ExitStatus } from '../exit.js'
+import { openPlace } from '../place.js'
 import { lastEvent } from '../read-run.js'
-import { findRun, storeAt } from '../run-list.js'
+import { findRun } from '../run-list.js'
 import { dateAndTime } from '../view/format.js'
 import { table } from '../view/table.js'
 
 type Placed = RunEvent & { type: 'placed' }
 
-export async function explain({ output, settings, store: folder }: CommandContext, vnode: string): Promise<ExitStatus> {
-  const store = storeAt(folder)
-  const run = await findRun(store, folder, settings.run ?? 'latest')
+export async function explain(context: CommandContext, vnode: string): Promise<ExitStatus> {
+  const { output, settings } = context
+  const place = await openPlace(context)
+  const { store } = place
+  const run = await findRun(place, settings.run ?? 'latest')
   const { network } = await readDefinition(store, run)
   const ids = network.vnodes.map(({ id }) => id)
   if (!ids.includes(vnode)) {

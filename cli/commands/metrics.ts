@@ -2,14 +2,16 @@
 import { type HistoryRow, readHistory } from '../../actors/history.js'
 import type { CommandContext } from '../command.js'
 import { EXIT, type ExitStatus } from '../exit.js'
-import { findRun, storeAt } from '../run-list.js'
+import { openPlace } from '../place.js'
+import { findRun } from '../run-list.js'
 import { count, decimal, percent } from '../view/format.js'
 import { type Column, table } from '../view/table.js'
 
-export async function metrics({ output, settings, store: folder }: CommandContext, words: string): Promise<ExitStatus> {
-  const store = storeAt(folder)
-  const run = await findRun(store, folder, words)
-  const rows = await readHistory(store, run)
+export async function metrics(context: CommandContext, words: string): Promise<ExitStatus> {
+  const { output, settings } = context
+  const place = await openPlace(context)
+  const run = await findRun(place, words)
+  const rows = await readHistory(place.store, run)
   for (const row of rows) output.record({ type: 'evaluated', run, ...row })
   if (settings.csv) output.result(toCsv(rows))
   else if (rows.length === 0) output.note(`run ${run} has not been evaluated yet`)

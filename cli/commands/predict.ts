@@ -6,7 +6,8 @@ import { readDefinition } from '../../actors/run-definition.js'
 import { SwarmError, toSwarmError } from '../../runtime/errors.js'
 import type { CommandContext } from '../command.js'
 import { EXIT, type ExitStatus } from '../exit.js'
-import { findRun, storeAt } from '../run-list.js'
+import { openPlace } from '../place.js'
+import { findRun } from '../run-list.js'
 import { readSamples } from '../samples.js'
 import { progressBar } from '../view/bar.js'
 import { count } from '../view/format.js'
@@ -14,11 +15,13 @@ import { count } from '../view/format.js'
 /** Samples between two looks at the progress. */
 const CHUNK = 2_048
 
-export async function predict({ output, settings, store: folder }: CommandContext, words: string): Promise<ExitStatus> {
+export async function predict(context: CommandContext, words: string): Promise<ExitStatus> {
+  const { output, settings } = context
   const { samples: file, out } = settings as { samples: string; out: string }
   const format = formatOf(out)
-  const store = storeAt(folder)
-  const run = await findRun(store, folder, words)
+  const place = await openPlace(context)
+  const { store } = place
+  const run = await findRun(place, words)
   const { data: description } = await readDefinition(store, run)
   const raw = await readSamples(file, { description, label: settings.label ?? 'label' })
   const model = await openModel(store, run)

@@ -2,19 +2,21 @@
 import type { RunEvent } from '../../actors/events.js'
 import type { CommandContext } from '../command.js'
 import { EXIT, type ExitStatus } from '../exit.js'
+import { openPlace } from '../place.js'
 import { lastEvent, summarise } from '../read-run.js'
-import { findRun, storeAt } from '../run-list.js'
+import { findRun } from '../run-list.js'
 import { count, dateAndTime, decimal, percent, timeOfDay } from '../view/format.js'
 import { table } from '../view/table.js'
 import { paint } from './runs.js'
 
 type Progress = RunEvent & { type: 'progress' }
 
-export async function status({ output, store: folder }: CommandContext, words: string): Promise<ExitStatus> {
-  const store = storeAt(folder)
-  const run = await findRun(store, folder, words)
-  const summary = await summarise(store, folder, run)
-  const last = await lastEvent(store, run, (event): event is Progress => event.type === 'progress')
+export async function status(context: CommandContext, words: string): Promise<ExitStatus> {
+  const { output } = context
+  const place = await openPlace(context)
+  const run = await findRun(place, words)
+  const summary = await summarise(place, run)
+  const last = await lastEvent(place.store, run, (event): event is Progress => event.type === 'progress')
   const { status, step, totalSteps, accuracy, hash, head, definition, pid } = summary
   const reached = Math.max(step, status === 'running' ? (last?.step ?? 0) : 0)
   const { moves = 0, stepsReplayed = 0 } = head?.counters ?? {}

@@ -2,17 +2,19 @@
 import { verifyRun } from '../../actors/verify.js'
 import type { CommandContext } from '../command.js'
 import { EXIT, type ExitStatus } from '../exit.js'
-import { findRun, storeAt } from '../run-list.js'
+import { openPlace } from '../place.js'
+import { findRun } from '../run-list.js'
 import { progressBar } from '../view/bar.js'
 import { count } from '../view/format.js'
 
-export async function verify({ output, settings, store: folder }: CommandContext, words: string): Promise<ExitStatus> {
-  const store = storeAt(folder)
-  const run = await findRun(store, folder, words)
+export async function verify(context: CommandContext, words: string): Promise<ExitStatus> {
+  const { output, settings } = context
+  const place = await openPlace(context)
+  const run = await findRun(place, words)
   const bar = progressBar(output, 'replaying')
   try {
     const onProgress = (step: number, total: number) => bar.show(step / total, `step ${count(step)}/${count(total)}`)
-    const { steps, checkpoints, hash, difference } = await verifyRun(store, run, { pnodes: settings.pnodes, onProgress })
+    const { steps, checkpoints, hash, difference } = await verifyRun(place.store, run, { pnodes: settings.pnodes, onProgress })
     bar.end()
     output.record({
       type: 'verified',

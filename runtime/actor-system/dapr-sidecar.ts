@@ -96,9 +96,9 @@ class HttpSidecar implements DaprSidecar {
     try {
       return await this.#put(path, body, signal)
     } catch (error) {
-      // A kept connection that the sidecar closed meanwhile (its restart) says nothing about the sidecar now.
+      // A kept connection that the sidecar closed meanwhile (its restart) says nothing about the sidecar now. Not another of them.
       if (!(error instanceof StaleConnection) || signal.aborted) throw error
-      return this.#put(path, body, signal)
+      return this.#put(path, body, signal, { isFresh: true })
     }
   }
 
@@ -161,7 +161,7 @@ class HttpSidecar implements DaprSidecar {
     })
   }
 
-  #put(path: string, body: string, signal: AbortSignal): Promise<SidecarAnswer> {
+  #put(path: string, body: string, signal: AbortSignal, { isFresh = false } = {}): Promise<SidecarAnswer> {
     const { host, httpPort: port, apiToken } = this.#address
     const headers = {
       'content-type': 'application/json',
@@ -169,7 +169,7 @@ class HttpSidecar implements DaprSidecar {
       ...(apiToken === undefined ? {} : { 'dapr-api-token': apiToken }),
     }
     return new Promise((resolve, reject) => {
-      const outgoing = request({ host, port, path, method: 'PUT', agent: this.#agent, signal, headers }, (response) => {
+      const outgoing = request({ host, port, path, method: 'PUT', agent: !isFresh && this.#agent, signal, headers }, (response) => {
         const chunks: Buffer[] = []
         response.on('data', (chunk: Buffer) => chunks.push(chunk))
         response.on('end', () => resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString() }))

@@ -16,7 +16,7 @@ export interface DaprdOptions {
   /** Default of all ports: any free one. */
   readonly httpPort?: number
   readonly grpcPort?: number
-  /** Where other daprds reach this one. */
+  /** Where other daprds reach this one. Without it another one after each restart. */
   readonly internalGrpcPort?: number
   /** Without it no metrics are served. */
   readonly metricsPort?: number
@@ -47,7 +47,6 @@ export interface DaprdServer extends ServerProcess<'http' | 'grpc' | 'internalGr
   readonly appId: string
   readonly httpPort: number
   readonly grpcPort: number
-  readonly internalGrpcPort: number
   /**
    * Resolves when daprd has found its application, has read which actors it has, and takes calls. The first call to an actor then
    * waits until the placement has told all hosts of this one: about two seconds on 1.14, after every join or leave.
@@ -75,6 +74,9 @@ export async function startDaprd(options: DaprdOptions): Promise<DaprdServer> {
     program,
     folder,
     ports: { http: httpPort, grpc: grpcPort, internalGrpc: internalGrpcPort, metrics: metricsPort },
+    // A call that finds a daprd 1.14 that listens, but has not read its application's actors yet, ends it by a nil pointer (CallActor in
+    // pkg/api/grpc/daprinternal.go). Others learn of a new port only when it is ready.
+    passingPorts: ['internalGrpc'],
     command: (ports) => ({
       args: argumentsOf(options, ports),
       environment: {
@@ -88,13 +90,12 @@ export async function startDaprd(options: DaprdOptions): Promise<DaprdServer> {
     isReady: ({ http }, signal) => answersOk(`http://127.0.0.1:${http}/v1.0/healthz/outbound`, signal),
     signal,
   })
-  const { http, grpc, internalGrpc } = server.ports
+  const { http, grpc } = server.ports
   return Object.assign(server, {
     url: `http://127.0.0.1:${http}`,
     appId,
     httpPort: http,
     grpcPort: grpc,
-    internalGrpcPort: internalGrpc,
     ready: (until: { readonly timeoutMs?: number; readonly signal?: AbortSignal } = {}) => untilReady(server, until),
   })
 }

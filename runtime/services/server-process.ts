@@ -25,6 +25,8 @@ export interface ServerSpec<Port extends string> {
   readonly host?: string
   /** Numbers, or undefined for any free one. */
   readonly ports: { readonly [name in Port]: number | undefined }
+  /** Any free ones that are drawn anew at each start: nobody is to find them where they were. */
+  readonly passingPorts?: readonly NoInfer<Port>[]
   command(ports: Ports<Port>): { readonly args: readonly string[]; readonly environment?: Environment }
   /** Asked again and again until it answers true; a rejection counts as false. */
   isReady(ports: Ports<Port>, signal: AbortSignal): Promise<boolean>
@@ -43,7 +45,7 @@ export interface ServerExit {
   readonly signal: NodeJS.Signals | null
 }
 
-/** A server that was ready once. Over a kill and a restart it keeps its folder and ports. */
+/** A server that was ready once. Over a kill and a restart it keeps its folder and, but for passing ones, its ports. */
 export interface ServerProcess<Port extends string = string> {
   readonly name: string
   readonly program: string
@@ -112,7 +114,8 @@ export async function answersOk(url: string, signal: AbortSignal): Promise<boole
   return response.ok
 }
 
-async function begin<Port extends string>(spec: ServerSpec<Port>, ports: Ports<Port>): Promise<ServerProcess<Port>> {
+async function begin<Port extends string>(spec: ServerSpec<Port>, first: Ports<Port>): Promise<ServerProcess<Port>> {
+  let ports = first
   const logFile = join(spec.folder, `${spec.name}.log`)
   const { stopGraceMs = STOP_GRACE_MS } = spec
   let current = await launch(spec, ports, logFile)
@@ -134,7 +137,9 @@ async function begin<Port extends string>(spec: ServerSpec<Port>, ports: Ports<P
     program: spec.program,
     folder: spec.folder,
     logFile,
-    ports,
+    get ports() {
+      return ports
+    },
     get pid() {
       return current.child.pid!
     },
@@ -152,6 +157,9 @@ async function begin<Port extends string>(spec: ServerSpec<Port>, ports: Ports<P
     restart: () =>
       inTurn(async () => {
         await halt(stopGraceMs)
+        for (const name of spec.passingPorts ?? []) {
+          if (spec.ports[name] === undefined) ports = { ...ports, [name]: await freePort(spec.host) }
+        }
         current = await launch(spec, ports, logFile)
         track()
       }),

@@ -1,0 +1,40 @@
+import test, { type ExecutionContext } from 'ava'
+import { cluster, ClusterRun } from '../../actors/cluster.js'
+import type { RunEvent } from '../../actors/events.js'
+import { local, type Run, train } from '../../actors/train.js'
+import { memoryStore } from '../../runtime/object-store/memory-store.js'
+import { memoryCluster } from '../support/memory-cluster.js'
+import { chain, chainsOf, TOTAL_STEPS, TRAINING } from '../support/small-runs.js'
+
+async function eventsOf(run: Run): Promise<RunEvent[]> {
+  const events: RunEvent[] = []
+  for await (const event of run.events()) events.push(event)
+  return events
+}
+
+/** What tells one event from all others, without progress, of which readers see more or less. */
+const storyOf = (events: readonly RunEvent[]): string[] =>
+  events.filter(({ type }) => type !== 'progress').map((event) => JSON.stringify(event))
+
+function isWithoutRepetition(t: ExecutionContext, events: readonly RunEvent[]): void {
+  const story = storyOf(events)
+  t.is(new Set(story).size, story.length)
+}
+
+test('a run on a cluster ends with the bits of one on this machine', async (t) => {
+  const embedded = memoryStore()
+  const expected = train(chain, TRAINING, { on: local({ pnodes: 3, threads: false }), store: embedded }, { id: 'r' })
+  const { hash } = await expected.result
+  const { url, keys, store, errors } = await memoryCluster(t)
+  const run = train(chain, TRAINING, { on: cluster(url, { token: keys.trainerToken }) }, { id: 'r' })
+  t.true(run instanceof ClusterRun)
+  const [result, events] = await Promise.all([run.result, eventsOf(run)])
+  t.like(result, { status: 'done', run: 'r', steps: TOTAL_STEPS, hash, moves: 0, stepsReplayed: 0, stepsLost: 0, stepsDoubled: 0 })
+  t.deepEqual(await chainsOf(store, 'r'), await chainsOf(embedded, 'r'))
+  t.deepEqual(await run.history(), await expected.history())
+  t.is(events[0].type, 'snapshot')
+  t.is(events.at(-1)?.type, 'done')
+  t.is(events.filter(({ type }) => type === 'started').length, 1)
+  isWithoutRepetition(t, events)
+  t.deepEqual(errors, [])
+})

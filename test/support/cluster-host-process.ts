@@ -1,0 +1,40 @@
+/** A PNode of a test cluster, as a process of its own. Its only argument is `HostProcessArguments`, in JSON. */
+import { startHost, type HostProcessOptions } from '../../actors/host-process.js'
+import { systemClock } from '../../runtime/clock.js'
+import { computePool } from '../../runtime/compute/thread-compute.js'
+import { VERSION } from '../../runtime/version.js'
+import { MACHINES } from './chaos-run.js'
+import type { PeerMessage } from './cluster-peer.js'
+
+export type HostProcessArguments = Pick<
+  HostProcessOptions,
+  'url' | 'name' | 'owner' | 'key' | 'token' | 'appPort' | 'relay' | 'memoryBytes' | 'maxVNodes' | 'allowsCode' | 'cacheFolder'
+> & { readonly sidecar: { readonly httpPort: number }; readonly version?: string }
+
+const say = (message: PeerMessage) => void process.send?.(message)
+const options = JSON.parse(process.argv[2]) as HostProcessArguments
+const onError = (error: { readonly code: string; readonly message: string }) => say({ error: { code: error.code, message: error.message } })
+try {
+  const host = await startHost({
+    version: VERSION,
+    ...options,
+    sidecar: async () => options.sidecar,
+    pool: computePool({ machines: MACHINES, clock: systemClock }),
+    clock: systemClock,
+    onJoined: (joined) => say({ joined }),
+    onError,
+  })
+  process.once('SIGTERM', () => {
+    host.leave('SIGTERM').then(
+      () => process.exit(0),
+      (error: unknown) => {
+        onError(error as never)
+        process.exit(1)
+      },
+    )
+  })
+  say({ ready: {} })
+} catch (error) {
+  onError(error as never)
+  process.exit(1)
+}

@@ -1,0 +1,109 @@
+/** A cluster in this process: a control host with its API over HTTP, and PNodes, on the seams in memory. */
+import { join } from 'node:path'
+import { tmpdir } from 'node:os'
+import { CONTROL, controlLine } from '../../actors/channels.js'
+import { type ClusterKeys, clusterKeys, controlKeyOf } from '../../actors/cluster-keys.js'
+import { type ControlApiOptions, controlApi } from '../../actors/control-api.js'
+import { ControlHost } from '../../actors/control-host.js'
+import { PNodeHost } from '../../actors/pnode.js'
+import { localActors } from '../../runtime/actor-system/local-actors.js'
+import { asker } from '../../runtime/ask.js'
+import { systemClock } from '../../runtime/clock.js'
+import { inlinePool } from '../../runtime/compute/inline-compute.js'
+import type { SwarmError } from '../../runtime/errors.js'
+import { type HttpServer, listen } from '../../runtime/http-server.js'
+import { memoryStore } from '../../runtime/object-store/memory-store.js'
+import type { ObjectStore } from '../../runtime/object-store/object-store.js'
+import { memoryBroker } from '../../runtime/tensor-bus/memory-bus.js'
+import type { TensorBus } from '../../runtime/tensor-bus/tensor-bus.js'
+import { VERSION } from '../../runtime/version.js'
+import type { Teardown } from './servers.js'
+
+export interface MemoryClusterOptions {
+  /** Names of PNodes. Default: three. */
+  readonly pnodes?: readonly string[]
+  readonly api?: Partial<Pick<ControlApiOptions, 'clock' | 'version' | 'servers'>>
+  readonly store?: ObjectStore
+}
+
+export interface MemoryCluster {
+  readonly url: string
+  readonly store: ObjectStore
+  readonly keys: ClusterKeys
+  readonly host: ControlHost
+  /** What was reported to nobody in particular. */
+  readonly errors: readonly SwarmError[]
+  connect(name: string): Promise<TensorBus>
+  /** Ends the API with all its connections; the actors live on. */
+  stopApi(): Promise<void>
+  /** At the same address. */
+  startApi(): Promise<void>
+}
+
+const HEARTBEAT_MS = 200
+const MACHINES = new URL('../../components/vnode-machine.js', import.meta.url)
+/** Nobody listens there. */
+const NOWHERE = { broker: ['nats://127.0.0.1:1'], placement: '127.0.0.1:1' }
+
+export async function memoryCluster(t: Teardown, options: MemoryClusterOptions = {}): Promise<MemoryCluster> {
+  const { pnodes = ['ann', 'bob', 'cyd'], store = memoryStore() } = options
+  const clock = systemClock
+  const keys = await clusterKeys(store)
+  const { connect } = memoryBroker()
+  const errors: SwarmError[] = []
+  const onError = (error: SwarmError) => void errors.push(error)
+  const system = localActors({ store: memoryStore(), clock, onError })
+  const bus = await connect(CONTROL)
+  const asking = asker(bus, CONTROL, clock)
+  const host = new ControlHost({ system, store, bus, asker: asking, clock, controlKey: controlKeyOf(keys), onError })
+  t.teardown(() => host.close())
+  await host.start()
+  const hosts = await Promise.all(
+    pnodes.map(async (name) => {
+      const own = await connect(name)
+      const line = controlLine(own, clock)
+      const pnode = new PNodeHost({
+        pnode: name,
+        system,
+        bus: own,
+        compute: inlinePool({ machines: MACHINES, clock }).compute(name),
+        store,
+        clock,
+        controlKey: controlKeyOf(keys).publicKey,
+        memoryBytes: 4e9,
+        heartbeatMs: HEARTBEAT_MS,
+        heartbeat: (beat) => line.heartbeat(beat),
+        cacheFolder: join(tmpdir(), `swarmgrad-bundles-${process.pid}`),
+        observe: (observation) => line.observe(observation),
+        onError,
+      })
+      await pnode.join()
+      return pnode
+    }),
+  )
+  t.teardown(() => hosts.forEach((pnode) => pnode.crash()))
+  const app = () => {
+    const api = { host, store, keys, clock, version: VERSION, servers: NOWHERE, heartbeatMs: HEARTBEAT_MS, ...options.api }
+    return controlApi(api)
+  }
+  let server: HttpServer | undefined = await listen(app())
+  const { port, url } = server
+  const stopApi = async () => {
+    const open = server
+    server = undefined
+    await open?.close(0)
+  }
+  t.teardown(stopApi)
+  return {
+    url,
+    store,
+    keys,
+    host,
+    errors,
+    connect,
+    stopApi,
+    async startApi() {
+      server = await listen(app(), { port })
+    },
+  }
+}
