@@ -67,6 +67,8 @@ export interface Calls {
     /** False: nobody of this name has joined, or it was taken for lost for good; it has to join again. */
     heartbeat: [Heartbeat, boolean]
     leave: [{ pnode: string; reason: string }, null]
+    /** It gave its name back: nobody waits for it any more. */
+    forget: [{ pnode: string }, null]
     /** It gets no new VNodes; those that it has are handed over. */
     drain: [{ pnode: string; reason: string }, null]
     place: [

@@ -120,6 +120,7 @@ export function controlApi(options: ControlApiOptions): Express {
       if (who.role !== 'host' || who.host !== name)
         throw new SwarmError('cluster.token', { what: `only ${name} itself gives its name back` })
       await releaseName(store, name)
+      await host.forget(name)
       return {}
     }),
   )

@@ -125,6 +125,12 @@ export class ControlHost {
     await call<'Run', 'pause'>(this.#options.system, actor.run(run), 'pause', null)
   }
 
+  /** A host has given its name back. */
+  async forget(pnode: string): Promise<void> {
+    await call<'Placement', 'forget'>(this.#options.system, actor.placement, 'forget', { pnode })
+    this.#members.delete(pnode)
+  }
+
   /** The broker says that a host's connection is gone: a loss at once. */
   connectionLost(pnode: string, reason: string): void {
     const { system, clock } = this.#options

@@ -104,6 +104,13 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
         const member = members.get(pnode)
         if (member) lose(context, member, reason)
       },
+      forget: async (context, { members }, { pnode }: Argument<'forget'>) => {
+        const member = members.get(pnode)
+        if (!member) return
+        lose(context, member, 'it gave its name back')
+        members.delete(pnode)
+        await remember(context, members)
+      },
       place: (_context, { members }, request: Argument<'place'>) => place([...members.values()], request) as never,
       list: (_context, { members }) => [...members.values()].map(view) as never,
       sweep: (context, memory) => {
