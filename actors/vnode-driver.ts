@@ -265,6 +265,7 @@ export class VNodeDriver {
         step: entry.step,
         evaluation: entry.evaluation,
         inputs,
+        areInputsWhole: true,
         header,
       })
       if (this.#abort.signal.aborted) return

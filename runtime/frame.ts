@@ -15,6 +15,7 @@
  */
 import { crc32 } from 'node:zlib'
 import { Packr } from 'msgpackr'
+import { crc32OfEnd } from './crc.js'
 import { SwarmError } from './errors.js'
 
 export const FRAME_MAJOR = 1
@@ -119,12 +120,13 @@ export function encodeFrame(frame: Frame, shared = false): Uint8Array {
 
 /**
  * Decodes and checks a frame; the tensors are views into `bytes`.
+ * @param isWhole somebody in this process has checked its body before
  * @throws `frame.damaged` wrong magic, checksum, sizes or metadata
  * @throws `frame.version` another major version; a newer minor one is accepted
  */
-export function decodeFrame(bytes: Uint8Array): Frame {
+export function decodeFrame(bytes: Uint8Array, { isWhole = false }: { readonly isWhole?: boolean } = {}): Frame {
   const header = decodeHeader(bytes)
-  if (crc32(bytes.subarray(BODY_OFFSET)) !== header.bodyCrc) throw damaged('checksum of the body')
+  if (!isWhole && crc32(bytes.subarray(BODY_OFFSET)) !== header.bodyCrc) throw damaged('checksum of the body')
   const metadata = unpack(bytes.subarray(FRAME_HEADER_BYTES, FRAME_HEADER_BYTES + header.metadataBytes))
   const tensor = (wanted: string): TensorBytes => {
     const entry = metadata.tensors.find(([name]) => name === wanted)
@@ -140,11 +142,14 @@ export function decodeFrame(bytes: Uint8Array): Frame {
   return { header: { ...header.fields, run, vnode }, output: tensor('output'), labels: tensor('labels'), batch }
 }
 
-/** CRC-32 of a frame's tensors alone: the same for the same outputs and labels of whatever run. Of a frame that is known to be whole. */
+/**
+ * CRC-32 of a frame's tensors alone: the same for the same outputs and labels of whatever run. Of a frame that is known to be whole: the
+ * checksum that it carries is that of the metadata and the tensors, and the metadata's part is taken out.
+ */
 export function payloadDigest(bytes: Uint8Array): number {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const payloadOffset = view.getUint32(40, true)
-  return crc32(bytes.subarray(payloadOffset, payloadOffset + view.getUint32(44, true)))
+  return crc32OfEnd(view.getUint32(48, true), crc32(bytes.subarray(BODY_OFFSET, payloadOffset)), view.getUint32(44, true))
 }
 
 function decodeHeader(bytes: Uint8Array) {

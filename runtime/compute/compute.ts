@@ -7,6 +7,8 @@ export interface ApplyRequest {
   readonly evaluation: number
   /** Encoded frames (frame.ts), one per input edge; read-only, may be shared memory. */
   readonly inputs: readonly Uint8Array[]
+  /** The caller has decoded them: their checksums need not be computed again. Default false. */
+  readonly areInputsWhole?: boolean
   /** Header for the output's frame; its labels and batch digest are taken from the first input. */
   readonly header: FrameHeader
 }

@@ -163,7 +163,7 @@ function attempt(what: string, action: () => HostValues[keyof HostValues]): Host
 }
 
 function decodeInputs(request: ApplyRequest, place: string): Frame[] {
-  const inputs = request.inputs.map(decodeFrame)
+  const inputs = request.inputs.map((input) => decodeFrame(input, { isWhole: request.areInputsWhole }))
   if (inputs.length === 0) throw new SwarmError('compute.failed', { what: 'a step without inputs', where: place })
   const [first, ...others] = inputs
   const other = others.find(({ batch }) => batch !== first.batch)

@@ -57,7 +57,8 @@ export interface Oracle {
 export async function oracle(definition: IntegerDefinition): Promise<Oracle> {
   const machine: Machine = await (await startMachines()).load(definition, undefined)
   return {
-    apply: ({ step, evaluation, inputs }) => hex(machine.apply({ step, evaluation, inputs: inputs.map(decodeFrame) }).output.bytes),
+    apply: ({ step, evaluation, inputs }) =>
+      hex(machine.apply({ step, evaluation, inputs: inputs.map((input) => decodeFrame(input)) }).output.bytes),
     snapshot: () => hex(machine.snapshot()),
   }
 }

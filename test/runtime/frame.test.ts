@@ -1,9 +1,10 @@
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 import test, { type ExecutionContext } from 'ava'
+import * as fc from 'fast-check'
 import { Packr } from 'msgpackr'
 import { isSwarmError } from '../../runtime/errors.js'
-import { type Frame, MARK, decodeFrame, encodeFrame } from '../../runtime/frame.js'
+import { type Frame, MARK, decodeFrame, encodeFrame, payloadDigest } from '../../runtime/frame.js'
 
 const bytesOf = (values: Float32Array | Int32Array): Uint8Array => new Uint8Array(values.buffer)
 
@@ -183,3 +184,21 @@ function refused(t: ExecutionContext, bytes: Uint8Array, what: string, code: 'fr
   t.true(isSwarmError(error, code), `${what}: ${String(error)}`)
   t.is(isSwarmError(error) && error.retryable, code === 'frame.damaged', what)
 }
+
+test('the digest of a payload is the CRC-32 of its bytes, whatever the metadata', (t) => {
+  fc.assert(
+    fc.property(fc.string(), fc.integer({ min: 0, max: 3000 }), fc.integer({ min: 1, max: 9 }), (run, elements, labels) => {
+      const output = { dtype: 'float32', shape: [elements], bytes: randomBytes(4 * elements) } as const
+      const frame = {
+        ...example,
+        header: { ...example.header, run },
+        output,
+        labels: { dtype: 'int32', shape: [labels], bytes: randomBytes(4 * labels) },
+      } as const
+      const bytes = encodeFrame(frame)
+      const offset = new DataView(bytes.buffer).getUint32(40, true)
+      t.is(payloadDigest(bytes), crc32(bytes.subarray(offset)))
+    }),
+    { seed: 3, numRuns: 200 },
+  )
+})
