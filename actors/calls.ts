@@ -42,6 +42,8 @@ export interface Demand {
   readonly cost: number
   /** State, and outputs kept. */
   readonly memoryBytes: number
+  /** It goes where this VNode is, if it may: what it sends there needs no network. */
+  readonly near?: string
 }
 
 /** Where a VNode goes, and why. */

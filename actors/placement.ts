@@ -189,7 +189,9 @@ function assign(
   rank: (candidate: Candidate, freeBytes: number) => number,
 ): Decision[] {
   const load = new Map<string, Load>()
-  const add = (pnode: string, { cost, memoryBytes }: Demand) => {
+  const places = new Map<string, string>()
+  const add = (pnode: string, { vnode, cost, memoryBytes }: Demand) => {
+    places.set(vnode, pnode)
     const before = load.get(pnode) ?? { vnodes: 0, cost: 0, memoryBytes: 0 }
     load.set(pnode, { vnodes: before.vnodes + 1, cost: before.cost + cost, memoryBytes: before.memoryBytes + memoryBytes })
   }
@@ -201,7 +203,8 @@ function assign(
       const freeBytes = memoryBytes - (load.get(pnode)?.memoryBytes ?? 0)
       return candidates[i].score === undefined ? [] : [{ pnode, rank: rank(candidates[i], freeBytes) }]
     })
-    const [best] = ranked.toSorted((a, b) => a.rank - b.rank)
+    const near = demand.near === undefined ? undefined : places.get(demand.near)
+    const best = ranked.find(({ pnode }) => pnode === near) ?? ranked.toSorted((a, b) => a.rank - b.rank)[0]
     if (!best) throw noPNode(demand, candidates)
     add(best.pnode, demand)
     return { vnode: demand.vnode, pnode: best.pnode, candidates }
@@ -245,10 +248,11 @@ function noPNode(demand: Demand, candidates: readonly Candidate[]): SwarmError {
 
 const toMB = (bytes: number): string => (bytes / 1e6).toFixed(1)
 
-/** What the source needs: the data, in memory. It computes nothing worth counting. */
-export function demandOfSource({ data, network: { input } }: RunDefinition): Demand {
+/** What the source needs: the data, in memory, and to be near its first reader. It computes nothing worth counting. */
+export function demandOfSource({ data, network: { input, vnodes } }: RunDefinition): Demand {
   const samples = Object.values(data.splits).reduce((sum, shards) => sum + (shards ?? []).reduce((all, shard) => all + shard.samples, 0), 0)
-  return { vnode: SOURCE, cost: 0, memoryBytes: samples * 4 * (input.reduce((a, b) => a * b, 1) + 1) }
+  const near = vnodes.find(({ inputs }) => inputs.includes(SOURCE))?.id
+  return { vnode: SOURCE, cost: 0, memoryBytes: samples * 4 * (input.reduce((a, b) => a * b, 1) + 1), near }
 }
 
 /** What a VNode needs: its work per step, and its state with the optimizer's two moments, twice at a cut. */

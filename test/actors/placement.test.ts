@@ -207,3 +207,24 @@ test('a slow newcomer gets less than a fast one', (t) => {
   const moved = (gflops: number) => worthMoving('new', [member('a'), member('new', { gflops })], demands, all).length
   t.deepEqual([moved(0.1), moved(4), moved(10), moved(40)], [0, 1, 2, 3])
 })
+
+test('the source goes to its reader, if there is room, and comes last', (t) => {
+  const demands = [{ vnode: 'source', cost: 0, memoryBytes: 10, near: 'v1' }, ...costs({ v1: 8, v2: 4 })]
+  const request = { run: 'r', demands, staying: {}, avoid: [], code: [] }
+  const placed = (...members: Parameters<typeof member>[]) =>
+    Object.fromEntries(
+      place(
+        members.map((one) => member(...one)),
+        request,
+      ).map(({ vnode, pnode }) => [vnode, pnode]),
+    )
+  t.deepEqual(placed(['a'], ['b']), { v1: 'a', v2: 'b', source: 'a' })
+  t.deepEqual(placed(['a', { memoryBytes: 5 }], ['b', { memoryBytes: 100 }]), { v1: 'a', v2: 'b', source: 'b' })
+  t.is(
+    place(
+      ['a', 'b'].map((one) => member(one)),
+      { ...request, staying: { v1: 'b', v2: 'a' } },
+    )[0].pnode,
+    'b',
+  )
+})
