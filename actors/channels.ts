@@ -60,6 +60,8 @@ export interface ControlLine {
 export function controlLine(bus: TensorBus, clock: Clock): ControlLine {
   const sender = new ObservationSender(clock, (bytes) => publish('metrics', bytes))
   let isClosed = false
+  // What is gathered then has nowhere to go.
+  void bus.closed.then(() => (isClosed = true))
   const publish = (name: Channel, bytes: Uint8Array) => {
     if (!isClosed) bus.publish(channel(name), bytes)
   }

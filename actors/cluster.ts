@@ -4,6 +4,7 @@ import { SwarmError, isSwarmError, toSwarmError } from '../runtime/errors.js'
 import type { Head } from '../runtime/head.js'
 import { readHead } from '../runtime/head-store.js'
 import { httpStore } from '../runtime/object-store/http-store.js'
+import { patientStore } from '../runtime/object-store/patient-store.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import { ControlClient } from './control-client.js'
 import { lastChunkOf, readEventsBackwards } from './event-log.js'
@@ -151,7 +152,9 @@ export class ClusterRun implements Run {
 
   async #resultOf(head: Head, { training }: RunDefinition, firstStep: number, seconds: number): Promise<RunResult> {
     if (head.status === 'failed' && head.error) throw SwarmError.from(head.error)
-    const [rows, faults] = await Promise.all([this.history(), this.#faults()])
+    // The run is done: a control host that is away just now is waited for.
+    const store = patientStore(this.#store, { clock: this.#clock })
+    const [rows, faults] = await Promise.all([readHistory(store, this.id), this.#faults(store)])
     const steps = head.manifests[0]?.step ?? 0
     return {
       status: head.status === 'done' ? 'done' : 'paused',
@@ -169,9 +172,9 @@ export class ClusterRun implements Run {
   }
 
   /** From the event that ended the run: control counts them. */
-  async #faults(): Promise<{ stepsLost: number; stepsDoubled: number }> {
+  async #faults(store: ObjectStore): Promise<{ stepsLost: number; stepsDoubled: number }> {
     for (let look = 0; look < END_LOOKS; look++) {
-      for await (const { events } of readEventsBackwards(this.#store, this.id, this.#before)) {
+      for await (const { events } of readEventsBackwards(store, this.id, this.#before)) {
         const end = events.findLast(isEnd)
         if (end) return { stepsLost: 0, stepsDoubled: 0, ...(end.type !== 'failed' && faultsOf(end)) }
       }

@@ -11,7 +11,7 @@
  * | GET /metrics, /queue_stats, /checkpoint_state | trainer | node-endpoints.ts |
  * | GET /v1/pnodes | trainer | who is there |
  * | POST /v1/runs/:run/start, /pause | trainer | |
- * | GET /v1/runs/:run/events | trainer | one event a line, from a snapshot on; 404 where the run is not under way |
+ * | GET /v1/runs/:run/events | trainer | one event a line, from a snapshot on; what was before is in the log by then; 404 where the run is not under way |
  * | /v1/store/… | trainer, host | objects (store-routes.ts): all of them, or a host's own by pre-signed URL |
  */
 import { once } from 'node:events'
@@ -194,12 +194,12 @@ export const minorOf = (version: unknown): string => String(version).split('.').
 async function streamEvents(host: ControlHost, request: Request, response: Response, admit: () => void): Promise<void> {
   try {
     admit()
-    const monitor = host.monitorOf(String(request.params.run))
-    if (!monitor) throw new SwarmError('run.not-found', { what: `run ${String(request.params.run)} is not under way here` })
     const gone = new AbortController()
     response.once('close', () => gone.abort())
+    const events = await host.watch(String(request.params.run), gone.signal)
+    if (!events) throw new SwarmError('run.not-found', { what: `run ${String(request.params.run)} is not under way here` })
     response.status(200).set({ 'Content-Type': 'application/x-ndjson', 'Cache-Control': 'no-store' }).flushHeaders()
-    for await (const event of monitor.feed.subscribe(gone.signal)) {
+    for await (const event of events) {
       if (!response.write(`${JSON.stringify(event)}\n`)) await once(response, 'drain', { signal: gone.signal })
     }
     response.end()

@@ -10,7 +10,9 @@ import type { Delivery, TensorBus } from '../runtime/tensor-bus/tensor-bus.js'
 import { actor, call, type Membership, untilHeard } from './calls.js'
 import { type Channel, channel, CONTROL, decodeHeartbeat } from './channels.js'
 import { EventLog } from './event-log.js'
+import type { RunEvent } from './events.js'
 import { decodeReports } from './observations.js'
+import { PastOwners } from './past-owners.js'
 import { DEFAULT_MEMBERSHIP, type MembershipOptions, placementActor } from './placement.js'
 import { relocationActor } from './relocation.js'
 import { runActor } from './run.js'
@@ -53,6 +55,7 @@ export class ControlHost {
   readonly #monitors = new Map<string, RunMonitor>()
   readonly #logs = new Map<string, EventLog>()
   readonly #closing = new AbortController()
+  readonly #past: PastOwners
   /** PNodes that are being tried. */
   readonly #returning = new Set<string>()
   /** What was refused on arrival, by reason. */
@@ -60,6 +63,7 @@ export class ControlHost {
 
   constructor(options: ControlHostOptions) {
     this.#options = options
+    this.#past = new PastOwners(options)
     // Every heartbeat and every run waits for something.
     setMaxListeners(0, this.#closing.signal)
   }
@@ -110,6 +114,13 @@ export class ControlHost {
   /** The view of a run that is owned here, or was a moment ago. */
   monitorOf(run: string): RunMonitor | undefined {
     return this.#monitors.get(run)
+  }
+
+  /** The events of a run that is owned here: a snapshot, and what happens from now on; what happened before is in its log by then. */
+  async watch(run: string, signal: AbortSignal): Promise<AsyncGenerator<RunEvent, void> | undefined> {
+    const events = this.#monitors.get(run)?.feed.subscribe(signal)
+    if (events) await this.#logs.get(run)?.flush()
+    return events
   }
 
   /** Begins a run whose definition is in the store, or goes on with it; harmless when repeated. @throws codes of the run */
@@ -213,6 +224,7 @@ export class ControlHost {
       .then((isKnown) => (isKnown ? undefined : this.#options.asker.ask(from, 'rejoin', null)))
       // The next one comes in a second.
       .catch((error: unknown) => this.#refuse(`heartbeat: ${toSwarmError(error, 'internal').code}`))
+    this.#past.hear(beat).catch((error: unknown) => this.#refuse(`past owner: ${toSwarmError(error, 'internal').code}`))
   }
 
   #onReports({ bytes, from }: { readonly bytes: Uint8Array; readonly from: string }): void {

@@ -6,7 +6,7 @@ import type { RunEvent } from './events.js'
 
 const prefix = (run: string): string => `runs/${run}/events/`
 /** Events are written together, this often, in ms: what a crash loses are lines for people, never a step. */
-export const FLUSH_MS = 500
+const FLUSH_MS = 500
 
 /** Appends events in chunks: objects cannot grow, so each flush is an object of its own, named by time and number. */
 export class EventLog {
@@ -34,9 +34,14 @@ export class EventLog {
     this.#cancel ??= this.#clock.after(FLUSH_MS, () => this.#flush())
   }
 
-  async close(): Promise<void> {
+  /** Resolves when all that was appended is in the store. */
+  async flush(): Promise<void> {
     this.#flush()
     await this.#writing
+  }
+
+  async close(): Promise<void> {
+    await this.flush()
   }
 
   #flush(): void {

@@ -4,7 +4,7 @@ import { isSwarmError, type SwarmError, toSwarmError } from '../runtime/errors.j
 import { readHead } from '../runtime/head-store.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import type { ControlClient } from './control-client.js'
-import { type EventChunk, FLUSH_MS, readEvents, readEventsBackwards } from './event-log.js'
+import { type EventChunk, readEvents, readEventsBackwards } from './event-log.js'
 import type { RunEvent } from './events.js'
 
 export interface FollowOptions {
@@ -23,8 +23,6 @@ export interface FollowOptions {
 
 /** How long nothing is asked for again, in ms, while a run is between two owners or control is being restarted. */
 const RETRY_MS = 500
-/** What was told before we listened is in the store by then, in ms. */
-const SETTLE_MS = 2 * FLUSH_MS
 /** The event that ends a run is written a moment after its head; how often it is looked for. */
 const END_LOOKS = 10
 /** Events that are remembered, so that none is told twice: more than a cluster tells in a minute. */
@@ -71,21 +69,21 @@ class Follower {
 
   /** One connection: what is new in the store, then what happens while it holds. */
   async *follow(): AsyncGenerator<RunEvent, void> {
-    const { client, store, run, clock, signal } = this.#options
+    const { client, store, run, signal } = this.#options
     // Asked before the log is read: what is logged at the end is not missed.
     const { status } = (await readHead(store, run)).head
-    const live = client.events(run, signal)
+    const live = status === 'running' ? client.events(run, signal) : undefined
     try {
-      const snapshot = status === 'running' ? await this.#connect(live) : undefined
-      if (snapshot) {
-        if (this.#wantsSnapshot) yield snapshot
+      const snapshot = live && (await this.#connect(live))
+      if (snapshot && this.#wantsSnapshot) {
         this.#wantsSnapshot = false
-        await clock.sleep(SETTLE_MS, signal)
+        yield snapshot
       }
+      // What was told before we listened is in the store by now.
       yield* this.#stored()
       if (status !== 'running') this.hasEnded = isEnd(this.#last) || ++this.#looks > END_LOOKS
       // It may have ended before we were connected.
-      if (snapshot?.status !== 'running') return
+      if (!live || snapshot?.status !== 'running') return
       for await (const event of live) {
         // The end may have been in the store already.
         this.hasEnded = isEnd(event)
@@ -93,7 +91,7 @@ class Follower {
         if (this.hasEnded) return
       }
     } finally {
-      await live.return()
+      await live?.return()
     }
   }
 

@@ -23,12 +23,13 @@ export async function writeHistory(store: ObjectStore, run: string, row: History
   await store.put(key, new TextEncoder().encode(JSON.stringify({ v: HISTORY_VERSION, ...row })))
 }
 
-/** In the order of steps. @throws `store.damaged` */
+/** In the order of steps. @throws `store.damaged`, codes of the store */
 export async function readHistory(store: ObjectStore, run: string): Promise<HistoryRow[]> {
   const rows: HistoryRow[] = []
   for await (const { key } of store.list(prefix(run))) {
+    const { bytes } = await store.get(key)
     try {
-      const { v, ...row } = JSON.parse(new TextDecoder().decode((await store.get(key)).bytes)) as HistoryRow & { v: number }
+      const { v, ...row } = JSON.parse(new TextDecoder().decode(bytes)) as HistoryRow & { v: number }
       if (v === HISTORY_VERSION) rows.push(row)
     } catch (cause) {
       throw new SwarmError('store.damaged', { what: 'unreadable evaluation', where: key, cause })

@@ -6,6 +6,8 @@ import type { Observation } from './reports.js'
 const OBSERVATIONS_VERSION = 1
 /** How long observations are gathered, in ms: half of what a progress display shows. */
 const GATHER_MS = 100
+/** Reasons are ours; a longer one is somebody's who wants to fill control's memory. */
+const MAX_REASON_LENGTH = 100
 
 type Applied = Observation & { readonly type: 'applied' }
 type Restored = Observation & { readonly type: 'restored' }
@@ -101,7 +103,12 @@ export function decodeReports(bytes: Uint8Array): readonly Report[] {
 
 function isReport(report: Partial<AppliedSpan> | null): boolean {
   if (typeof report?.run !== 'string' || typeof report.vnode !== 'string') return false
-  if (report.type !== 'span') return true
-  const { firstStep, lastStep, term, metrics } = report
-  return [firstStep, lastStep, term].every(Number.isSafeInteger) && typeof metrics === 'object'
+  const { type, firstStep, lastStep, term, metrics, busyMs } = report
+  const reason = (report as { readonly reason?: unknown }).reason
+  if (String(type) === 'dropped') return typeof reason === 'string' && reason.length <= MAX_REASON_LENGTH
+  if (String(type) === 'restored') return Number.isSafeInteger(term)
+  if (type !== 'span' || ![firstStep, lastStep, term].every(Number.isSafeInteger) || typeof busyMs !== 'number') return false
+  // JSON has no NaN: what is not finite arrives as null.
+  const isMetric = (value: unknown) => typeof value === 'number' || value === null
+  return typeof metrics === 'object' && metrics !== null && Object.values(metrics).every(isMetric)
 }

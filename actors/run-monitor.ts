@@ -139,7 +139,8 @@ export class RunMonitor {
     const tracked = this.#vnodes.get(vnode)
     if (!tracked || tracked.term !== term) return
     const { pnode } = tracked
-    for (let step = Math.min(firstStep, tracked.step + 1); step <= lastStep; step++) {
+    const last = Math.min(lastStep, this.#timetable.totalSteps)
+    for (let step = Math.max(1, Math.min(firstStep, tracked.step + 1)); step <= last; step++) {
       const entry = { position: 0, step, evaluation: 0, marks: 0 }
       this.observe({ type: 'applied', run, vnode, term, pnode, entry, busyMs: busyMs / (lastStep - firstStep + 1), metrics })
     }

@@ -170,7 +170,7 @@ export class RunOwner {
 
   /** A VNode's state after a cut is in the store. */
   async committed(commit: Commit): Promise<void> {
-    if (!this.#isCurrent(commit) || commit.step <= (this.#manifest?.step ?? 0)) return
+    if (!this.#isCurrent(commit, 'commit') || commit.step <= (this.#manifest?.step ?? 0)) return
     const complete = this.#cuts.add(commit)
     if (complete) await this.#complete(complete)
   }
@@ -200,14 +200,14 @@ export class RunOwner {
   /** A VNode has answered all evaluation batches after a step. */
   async evaluated(result: Evaluated): Promise<void> {
     const { step } = result
-    const row = this.#isCurrent(result) && !this.#evaluations.has(step) && (await this.#evaluations.add(result))
+    const row = this.#isCurrent(result, 'evaluation') && !this.#evaluations.has(step) && (await this.#evaluations.add(result))
     if (row) this.#monitor.emit({ type: 'evaluated', ...row })
     if (row && step === this.#timetable.totalSteps && this.#manifest?.step === step) await this.#finish()
   }
 
   /** A VNode stopped by itself. */
   async failed(failure: Failure): Promise<void> {
-    if (!this.#isCurrent(failure)) return
+    if (!this.#isCurrent(failure, 'failure')) return
     const { vnode, error } = failure
     // Before the first checkpoint there is nothing to go back to: the same would happen again.
     if (error.code === 'checkpoint.damaged' && this.#manifest) return this.#rollBack(error.message)
@@ -344,9 +344,12 @@ export class RunOwner {
     this.#monitor.emit({ type: 'placed', vnode, pnode, term, reason, candidates })
   }
 
-  /** From the current owner, in the current generation? Anything else is dropped. */
-  #isCurrent({ vnode, generation, term }: { readonly vnode: string; readonly generation: number; readonly term: number }): boolean {
-    return this.head.status === 'running' && generation === this.head.generation && this.head.directory[vnode]?.term === term
+  /** From the current owner, in the current generation? Anything else is dropped and counted. */
+  #isCurrent({ vnode, generation, term }: Pick<Commit, 'vnode' | 'generation' | 'term'>, what: string): boolean {
+    const { status, generation: current, directory } = this.head
+    const isCurrent = status === 'running' && generation === current && directory[vnode]?.term === term
+    if (!isCurrent) this.#monitor.observe({ type: 'dropped', run: this.#run, vnode, reason: `late ${what}` })
+    return isCurrent
   }
 
   async #finish(): Promise<void> {

@@ -103,7 +103,12 @@ export async function benchCluster({ pnodes, isCounted = false, isHeld = false }
   const control = fork(new URL('./cluster-control.js', import.meta.url), [folder, isCounted ? 'counted' : ''], {
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   })
-  const made = new BenchCluster(folder, control, await answer<ControlAnswer>(control, 'control'), isHeld)
+  const remove = () => rm(folder, { recursive: true, force: true, maxRetries: 5 })
+  const told = await answer<ControlAnswer>(control, 'control').catch(async (error: unknown) => {
+    await remove()
+    throw error
+  })
+  const made = new BenchCluster(folder, control, told, isHeld)
   try {
     await Promise.all(Array.from({ length: pnodes }, (_, i) => made.addHost(`pnode-${i + 1}`)))
     return made

@@ -153,3 +153,10 @@ test('progress is told four times a second at most, and at the end', async (t) =
   t.is(told, first + 2)
   t.is(monitor.snapshot().status, 'done')
 })
+
+test('a span that claims steps which the run does not have is taken for what there is', (t) => {
+  const { monitor } = monitorOf()
+  const span = { type: 'span', run: 'r1', vnode: 'a', term: 1, busyMs: 0, metrics: {} } as const
+  monitor.observeSpan({ ...span, firstStep: Number.MIN_SAFE_INTEGER, lastStep: Number.MAX_SAFE_INTEGER })
+  t.is(monitor.stepOf('a'), 20)
+})

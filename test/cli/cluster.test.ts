@@ -141,9 +141,14 @@ test.serial('Ctrl-C detaches and says how to attach again; a pause by another en
   const folder = await folderOf(t)
   const cluster = await memoryCluster(t)
   const there = on(cluster)
-  const plain = there.start(t, folder, ['train', 'tiny.yaml', '--epochs', '3000', '--id', 'left'])
+  const plain = there.start(t, folder, [...LONG.slice(0, -1), '--id', 'left'])
   const seen = there.start(t, folder, [...LONG, '--id', 'paused'])
   await seen.until(({ type }) => type === 'progress')
+  const isUnderWay = async () => {
+    const { lines } = await there.run(t, folder, ['runs', '--json'])
+    return lines.some(({ run, step }) => run === 'left' && Number(step) > 0)
+  }
+  while (!(await isUnderWay())) t.is(plain.child.exitCode, null)
   plain.child.kill('SIGINT')
   const { status, stdout } = await plain.ended
   t.is(status, 0)

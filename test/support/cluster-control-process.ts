@@ -12,12 +12,13 @@ export type ControlProcessArguments = Pick<
 const say = (message: PeerMessage) => void process.send?.(message)
 const options = JSON.parse(process.argv[2]) as ControlProcessArguments
 const onError = (error: { readonly code: string; readonly message: string }) => say({ error: { code: error.code, message: error.message } })
+// Whoever started it is gone.
+process.once('disconnect', () => process.exit(1))
 try {
   const control = await startControl({ ...options, version: VERSION, clock: systemClock, onError })
   process.once('SIGTERM', () => void control.close().finally(() => process.exit(0)))
   say({ ready: { url: control.url, trainerToken: control.trainerToken, joinToken: control.joinToken } })
 } catch (error) {
   onError(error as never)
-  process.exitCode = 1
-  process.disconnect?.()
+  process.exit(1)
 }

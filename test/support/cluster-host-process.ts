@@ -14,6 +14,8 @@ export type HostProcessArguments = Pick<
 const say = (message: PeerMessage) => void process.send?.(message)
 const options = JSON.parse(process.argv[2]) as HostProcessArguments
 const onError = (error: { readonly code: string; readonly message: string }) => say({ error: { code: error.code, message: error.message } })
+// Whoever started it is gone.
+process.once('disconnect', () => process.exit(1))
 try {
   const host = await startHost({
     version: VERSION,

@@ -17,7 +17,7 @@ export interface PeerOptions {
   readonly sidecar: SidecarOptions
   /** File name of its program, beside this one. */
   readonly program: string
-  argumentsOf(ports: { readonly appPort: number; readonly sidecar: { readonly httpPort: number } }): object
+  readonly argumentsOf: (ports: { readonly appPort: number; readonly sidecar: { readonly httpPort: number } }) => object
 }
 
 /** How long a process has until it is ready, in ms: daprd and the placement service take a few seconds, more on a busy machine. */

@@ -1,5 +1,5 @@
 /** A cluster of real processes on this machine: servers, a control host, PNodes. Each can be killed, and started again where it was. */
-import { readdir, readlink, rm } from 'node:fs/promises'
+import { mkdir, readdir, readlink, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { bundleModule } from '../../components/bundle.js'
 import { clusterStore, cluster as onCluster, type Cluster } from '../../actors/cluster.js'
@@ -145,6 +145,7 @@ export class TestCluster {
   async loseControlDisk(): Promise<void> {
     await this.control.kill()
     await rm(this.control.daprd.folder, { recursive: true })
+    await mkdir(this.control.daprd.folder)
     await this.control.daprd.restart()
     await this.control.startApp()
   }
