@@ -27,13 +27,16 @@ export class PastOwners {
   }
 
   /**
-   * Compares what a PNode says it has with where it is. A head that is older than the PNode's grant does no harm: `stop` is refused under the
-   * newer term. @throws codes of the store and of calls; the next heartbeat tries again
+   * Compares what a PNode says it has with where it is. What was granted after that is safe: `stop` is refused under a newer term.
+   * @throws codes of the store and of calls; the next heartbeat tries again
    */
   async hear({ pnode, vnodes }: Heartbeat): Promise<void> {
     await Promise.all(
       vnodes.map(async (id) => {
         const [run, vnode] = id.split('/')
+        if (lastPastTerm(await this.#head(run), vnode, pnode) === undefined) return
+        // What was remembered may be of another run of this name.
+        this.#looks.delete(run)
         const term = lastPastTerm(await this.#head(run), vnode, pnode)
         if (term !== undefined) await call<'VNode', 'stop'>(this.#options.system, actor.vnode(pnode, run, vnode), 'stop', { term })
       }),
@@ -51,7 +54,6 @@ export class PastOwners {
         throw error
       },
     )
-    this.#looks.delete(run)
     this.#looks.set(run, { atMs: clock.now(), head })
     for (const oldest of this.#looks.keys()) {
       if (this.#looks.size <= MAX_RUNS) break
@@ -61,11 +63,10 @@ export class PastOwners {
   }
 }
 
-/** Up to which term a VNode is of the past on this PNode; undefined: it is where it should be. */
+/** Up to which term a VNode is of the past on this PNode; undefined: it is where it should be, or nobody knows. */
 function lastPastTerm(head: Head | undefined, vnode: string, pnode: string): number | undefined {
   const place = head?.directory[vnode]
-  // A run that was deleted, or a VNode that it does not have.
-  if (!head || !place) return Number.MAX_SAFE_INTEGER
+  if (!head || !place) return undefined
   if (head.status !== 'running') return place.term
   return place.pnode === pnode ? undefined : place.term - 1
 }

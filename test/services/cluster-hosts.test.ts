@@ -1,5 +1,5 @@
 /** PNodes that come, go, hand over, freeze; and what becomes of the runs on them. */
-import test from 'ava'
+import test, { registerCompletionHandler } from 'ava'
 import { decodeFrame } from '../../runtime/frame.js'
 import { readHead } from '../../runtime/head-store.js'
 import { systemClock } from '../../runtime/clock.js'
@@ -17,6 +17,8 @@ const LONGER = { ...TRAINING, epochs: 20 } as const
 const DENSE = { ...TRAINING, data: datasets.glyphs({ train: 128, test: 64 }), epochs: 400 } as const
 
 const file = forFile()
+// A run whose test has failed waits for its cluster for ever.
+registerCompletionHandler(() => process.exit())
 let cluster: TestCluster
 let expected: Outcome
 
@@ -77,24 +79,31 @@ test.serial('a frozen PNode changes nothing: what it sends late is refused by te
   const run = cluster.train(networks.chain, DENSE, { id: 'frozen', window: 32, everySteps: 1 })
   await untilStep(run, 40)
   const { directory } = (await readHead(cluster.store, run.id)).head
-  const { pnode: frozen, term } = directory['dense-2']
-  const { pnode: reader } = directory['dense-3']
-  t.not(frozen, reader)
+  // One that sends to another machine.
+  const [sender, reader] = [
+    ['dense-1', 'dense-2'],
+    ['dense-2', 'dense-3'],
+  ].find(([from, to]) => directory[from].pnode !== directory[to].pnode)!
+  const { pnode: frozen, term } = directory[sender]
+  const { pnode: watched } = directory[reader]
   const peer = cluster.host(frozen)
-  const moved = eventOf(run, (event) => event.type === 'relocated' && event.vnode === 'dense-2')
+  const moved = eventOf(run, (event) => event.type === 'relocated' && event.vnode === sender)
+  // First what it says to control stays on its way: then a commit and an evaluation wait when it freezes.
+  await peer.daprd.kill('SIGSTOP')
+  await systemClock.sleep(1_000)
   peer.signal('SIGSTOP')
   const stoppedMs = performance.now()
   await moved
   // What arrives at the next VNode under the old term, heard with its own host's rights.
-  const { joined } = cluster.host(reader)
+  const { joined } = cluster.host(watched)
   const spy = await natsBus({
     servers: [...joined!.broker.servers],
-    name: reader,
-    credentials: { jwt: joined!.broker.jwt, seed: cluster.hosts.get(reader)!.key.seed },
+    name: watched,
+    credentials: { jwt: joined!.broker.jwt, seed: cluster.hosts.get(watched)!.key.seed },
   })
   t.teardown(() => spy.close())
   let lateFrames = 0
-  const heard = spy.subscribe(subjectOf(run.id, reader, 'dense-3', 'frame'), { capacity: 4096 })
+  const heard = spy.subscribe(subjectOf(run.id, watched, reader, 'frame'), { capacity: 4096 })
   void (async () => {
     for await (const delivery of heard) {
       if (delivery.type === 'message' && decodeFrame(delivery.bytes).header.term === term && delivery.from === frozen) lateFrames++
@@ -103,6 +112,7 @@ test.serial('a frozen PNode changes nothing: what it sends late is refused by te
   await heard.ready
   await systemClock.sleep(Math.max(0, 10_000 - (performance.now() - stoppedMs)))
   peer.signal('SIGCONT')
+  await peer.daprd.kill('SIGCONT')
   const frozenS = ((performance.now() - stoppedMs) / 1000).toFixed(1)
   let dropped: Awaited<ReturnType<typeof droppedOf>> = {}
   await until(

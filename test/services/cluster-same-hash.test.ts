@@ -1,5 +1,5 @@
 /** The central test on real processes: whatever is killed, the final weights have the hash of the embedded run's. */
-import test, { type ExecutionContext } from 'ava'
+import test, { type ExecutionContext, registerCompletionHandler } from 'ava'
 import type { Run } from '../../actors/train.js'
 import { RandomStream } from '../../runtime/random.js'
 import { systemClock } from '../../runtime/clock.js'
@@ -18,6 +18,8 @@ const LONGER = { ...TRAINING, epochs: EPOCHS } as const
 const SEED = Number(process.env.SWARMGRAD_SEED ?? Math.floor(Math.random() * 1e6))
 
 const file = forFile()
+// A run whose test has failed waits for its cluster for ever.
+registerCompletionHandler(() => process.exit())
 let cluster: TestCluster
 const expected: { [name: string]: Outcome } = {}
 
