@@ -137,7 +137,11 @@ export function controlApi(options: ControlApiOptions): Express {
   app.get('/v1/runs/:run/events', (request, response) => streamEvents(host, request, response, () => onlyTrainers(request)))
   const access = async (request: Request): Promise<Access> => {
     const who = holder(request)
-    if (who.role === 'host') return hostAccess(store, who.host, { isCreate: request.headers['if-none-match'] === '*' })
+    if (who.role === 'host') {
+      // Whose put was refused because something is there asks whether that is his own, of which he did not hear.
+      const isCreate = request.headers['if-none-match'] === '*' || request.method === 'HEAD'
+      return hostAccess(store, who.host, { isCreate })
+    }
     onlyTrainers(request)
     return { via: 'stream', allows: (_operation, key) => !key.startsWith('control/') && key !== '' }
   }

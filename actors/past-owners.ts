@@ -13,13 +13,15 @@ export interface PastOwnersOptions {
   readonly clock: Clock
 }
 
-/** How often a run's head is looked at, in ms: what is kept too long is harmless, and costs memory. */
+/** How often a run's head is looked at, and how long something may be kept too long, in ms: it is harmless, and costs memory. */
 const LOOK_MS = 5_000
-/** Runs whose heads are remembered. */
-const MAX_RUNS = 1_024
+/** Runs whose heads are remembered, and VNodes of which it is remembered since when they are kept too long. */
+const MAX_REMEMBERED = 4_096
 
 export class PastOwners {
   readonly #options: PastOwnersOptions
+  /** By `<pnode>/<run>/<vnode>`: since when. */
+  readonly #keptSinceMs = new Map<string, number>()
   readonly #looks = new Map<string, { readonly atMs: number; readonly head: Promise<Head | undefined> }>()
 
   constructor(options: PastOwnersOptions) {
@@ -31,16 +33,22 @@ export class PastOwners {
    * @throws codes of the store and of calls; the next heartbeat tries again
    */
   async hear({ pnode, vnodes }: Heartbeat): Promise<void> {
-    await Promise.all(
-      vnodes.map(async (id) => {
-        const [run, vnode] = id.split('/')
-        if (lastPastTerm(await this.#head(run), vnode, pnode) === undefined) return
-        // What was remembered may be of another run of this name.
-        this.#looks.delete(run)
-        const term = lastPastTerm(await this.#head(run), vnode, pnode)
-        if (term !== undefined) await call<'VNode', 'stop'>(this.#options.system, actor.vnode(pnode, run, vnode), 'stop', { term })
-      }),
-    )
+    await Promise.all(vnodes.map((id) => this.#look(pnode, ...(id.split('/') as [string, string]))))
+  }
+
+  async #look(pnode: string, run: string, vnode: string): Promise<void> {
+    const { system, clock } = this.#options
+    const id = `${pnode}/${run}/${vnode}`
+    if (lastPastTerm(await this.#head(run), vnode, pnode) === undefined) return void this.#keptSinceMs.delete(id)
+    const sinceMs = this.#keptSinceMs.get(id)
+    if (sinceMs === undefined) remember(this.#keptSinceMs, id, clock.now())
+    // Whoever moved it away is about to tell it.
+    if (sinceMs === undefined || clock.now() - sinceMs < LOOK_MS) return
+    // What was remembered may be of another run of this name.
+    this.#looks.delete(run)
+    const term = lastPastTerm(await this.#head(run), vnode, pnode)
+    if (term !== undefined) await call<'VNode', 'stop'>(system, actor.vnode(pnode, run, vnode), 'stop', { term })
+    this.#keptSinceMs.delete(id)
   }
 
   #head(run: string): Promise<Head | undefined> {
@@ -54,11 +62,7 @@ export class PastOwners {
         throw error
       },
     )
-    this.#looks.set(run, { atMs: clock.now(), head })
-    for (const oldest of this.#looks.keys()) {
-      if (this.#looks.size <= MAX_RUNS) break
-      this.#looks.delete(oldest)
-    }
+    remember(this.#looks, run, { atMs: clock.now(), head })
     return head
   }
 }
@@ -69,4 +73,14 @@ function lastPastTerm(head: Head | undefined, vnode: string, pnode: string): num
   if (!head || !place) return undefined
   if (head.status !== 'running') return place.term
   return place.pnode === pnode ? undefined : place.term - 1
+}
+
+/** The oldest ones are forgotten. */
+function remember<V>(map: Map<string, V>, key: string, value: V): void {
+  map.delete(key)
+  map.set(key, value)
+  for (const oldest of map.keys()) {
+    if (map.size <= MAX_REMEMBERED) break
+    map.delete(oldest)
+  }
 }
