@@ -373,7 +373,7 @@ test.serial('a PNode that is lost while control is being restarted is missed at 
   const run = train(
     networks.branching,
     TRAINING,
-    { on: local({ pnodes: 3, membership }), store, checkpoint },
+    { on: local({ pnodes: 3, membership, returnMs: Infinity }), store, checkpoint },
     { id: 'a', pool: pool(), ...hooks },
   )
   const { hash, moves } = await run.result
