@@ -1,11 +1,11 @@
 /** PNodes that come, go, hand over, freeze; and what becomes of the runs on them. */
 import test, { registerCompletionHandler } from 'ava'
+import { readDefinition } from '../../actors/run-definition.js'
 import { decodeFrame } from '../../runtime/frame.js'
 import { readHead } from '../../runtime/head-store.js'
 import { systemClock } from '../../runtime/clock.js'
 import { natsBus } from '../../runtime/tensor-bus/nats-bus.js'
 import { subjectOf } from '../../runtime/signal.js'
-import { datasets } from '../../components/datasets/index.js'
 import { networks } from '../support/chaos-run.js'
 import { droppedOf, embedded, type Outcome, outcomeOf, until } from '../support/cluster-runs.js'
 import { eventOf, TestCluster, untilStep } from '../support/cluster.js'
@@ -13,8 +13,8 @@ import { forFile } from '../support/servers.js'
 import { TRAINING } from '../support/small-runs.js'
 
 const LONGER = { ...TRAINING, epochs: 20 } as const
-/** Evaluations and checkpoints so close together that a window has both. */
-const DENSE = { ...TRAINING, data: datasets.glyphs({ train: 128, test: 64 }), epochs: 400 } as const
+/** Long enough to be frozen in its middle. */
+const LONGEST = { ...TRAINING, epochs: 60 } as const
 
 const file = forFile()
 // A run whose test has failed waits for its cluster for ever.
@@ -75,15 +75,16 @@ test.serial('one that is told to go hands over: no step is done again', async (t
 test.serial('a frozen PNode changes nothing: what it sends late is refused by term, and counted', async (t) => {
   t.timeout(150_000)
   await cluster.untilWhole()
-  const should = await embedded(networks.chain, DENSE)
-  const run = cluster.train(networks.chain, DENSE, { id: 'frozen', window: 32, everySteps: 1 })
+  const should = await embedded(networks.branching, LONGEST)
+  const run = cluster.train(networks.branching, LONGEST, { id: 'frozen', window: 32, everySteps: 1 })
   await untilStep(run, 40)
   const { directory } = (await readHead(cluster.store, run.id)).head
-  // One that sends to another machine.
-  const [sender, reader] = [
-    ['dense-1', 'dense-2'],
-    ['dense-2', 'dense-3'],
-  ].find(([from, to]) => directory[from].pnode !== directory[to].pnode)!
+  // One that sends to another machine, and not the machine of the source: that one hears of manifests, and goes on.
+  const { network } = await readDefinition(cluster.store, run.id)
+  const edges = network.vnodes.flatMap(({ id, inputs }) => inputs.map((input) => [input, id]))
+  const [sender, reader] = edges.find(
+    ([from, to]) => directory[from].pnode !== directory[to].pnode && directory[from].pnode !== directory.source.pnode,
+  )!
   const { pnode: frozen, term } = directory[sender]
   const { pnode: watched } = directory[reader]
   const peer = cluster.host(frozen)
