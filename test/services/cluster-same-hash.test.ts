@@ -14,7 +14,7 @@ import { TRAINING } from '../support/small-runs.js'
 const EPOCHS = 20
 const STEPS = 20 * EPOCHS
 const LONGER = { ...TRAINING, epochs: EPOCHS } as const
-/** Another one each time; given, the same moments again. */
+/** SWARMGRAD_SEED gives other moments. */
 const SEED = Number(process.env.SWARMGRAD_SEED ?? 1)
 
 const file = forFile()
@@ -127,7 +127,16 @@ async function sameHash(t: ExecutionContext, name: NetworkName, { times, strike 
         () => true,
         () => true,
       )
-      if (await Promise.race([untilStep(run, step).then(() => false), over])) return
+      if (
+        await Promise.race([
+          untilStep(run, step).then(
+            () => false,
+            () => true,
+          ),
+          over,
+        ])
+      )
+        return
       await strike(stream, run)
       struck++
     }
