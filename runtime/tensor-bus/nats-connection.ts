@@ -109,7 +109,7 @@ export class NatsConnection {
   #isUp = true
   #isClosed = false
   #maxPayloadBytes: number
-  /** The credentials were refused, since the connection was last there. */
+  /** The credentials were refused, and no server has answered since. */
   #denial: SwarmError | undefined
   #waiters: (() => void)[] = []
   #end: () => void = () => {}
@@ -223,7 +223,7 @@ export class NatsConnection {
         this.#events.onDisconnect?.()
       } else if (event.type === 'reconnect') {
         this.#isUp = true
-        this.#denial = undefined
+        this.#forgive()
         this.#maxPayloadBytes = this.#client.info?.max_payload ?? this.#maxPayloadBytes
         this.#events.onReconnect?.()
         this.#wake()
@@ -233,6 +233,16 @@ export class NatsConnection {
         this.#events.onError?.(error)
       }
     }
+  }
+
+  /** Forgets a denial when the server answers: it may refuse the same credentials once more just after it let them in. */
+  #forgive(): void {
+    const denial = this.#denial
+    if (!denial) return
+    const forget = () => {
+      if (this.#denial === denial) this.#denial = undefined
+    }
+    this.#client.flush().then(forget, () => {})
   }
 
   #wake(): void {
