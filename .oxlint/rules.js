@@ -28,7 +28,7 @@ const MAY_IMPORT = {
 const ONLY = {
   '@dapr/dapr': ['runtime/actor-system/dapr-sidecar.ts'],
   '@nats-io/jwt': ['runtime/tensor-bus/nats-authority.ts'],
-  '@nats-io/transport-node': ['runtime/tensor-bus/nats-connection.ts'],
+  '@nats-io/transport-node': ['runtime/tensor-bus/nats-connection.ts', 'runtime/tensor-bus/nats-transport.ts'],
   express: ['runtime/http-server.ts'],
   minio: ['runtime/object-store/s3-client.ts'],
   '@tensorflow/tfjs-backend-wasm': ['components/tf.ts'],

@@ -148,8 +148,9 @@ function remembered<Value>(map: Map<string, Value>, key: string, limit: number, 
   return value
 }
 
-/** A copy of exactly the bytes: what the client hands out is a view into a socket's buffer, unaligned and several times as large. */
+/** The bytes for keeps: what the client hands out is a view into a socket's buffer, unaligned and several times as large, unless it was collected in shared memory. */
 function own(bytes: Uint8Array): Uint8Array {
+  if (bytes.buffer instanceof SharedArrayBuffer) return bytes
   if (bytes.byteLength < SHARED_FROM_BYTES) return new Uint8Array(bytes)
   const copy = new Uint8Array(new SharedArrayBuffer(bytes.byteLength))
   copy.set(bytes)

@@ -1,19 +1,22 @@
-/** One connection to a NATS server: the only file that knows nats.js. */
+/** One connection to a NATS server: the only file that knows nats.js, but for its socket in `nats-transport.ts`. */
 import {
   AuthorizationError,
-  connect,
   headers,
   InvalidArgumentError,
   jwtAuthenticator,
   type Msg,
   type NatsConnection as Client,
+  NatsConnectionImpl,
   PermissionViolationError,
+  setTransportFactory,
   type Status,
   type Subscription,
   UserAuthenticationExpiredError,
 } from '@nats-io/transport-node'
+import { nodeResolveHost } from '@nats-io/transport-node/lib/node_transport.js'
 import { SwarmError } from '../errors.js'
 import { HEADER_NAME } from './nats-header.js'
+import { WholeMessageTransport } from './nats-transport.js'
 
 /** A user's JWT and the nkey seed (`SU…`) that it is bound to; the seed signs the server's challenge and is never sent. */
 export interface NatsCredentials {
@@ -73,7 +76,8 @@ export async function connectNats(options: NatsConnectionOptions): Promise<NatsC
   const { servers, credentials, clientName, connectTimeoutMs = CONNECT_TIMEOUT_MS } = options
   const current = typeof credentials === 'function' ? credentials : () => credentials!
   try {
-    const client = await connect({
+    setTransportFactory({ factory: () => new WholeMessageTransport(), dnsResolveFn: nodeResolveHost })
+    const client = await NatsConnectionImpl.connect({
       servers: typeof servers === 'string' ? servers : [...servers],
       name: clientName,
       timeout: connectTimeoutMs,
