@@ -9,7 +9,7 @@ import { BATCH, noise, wide } from './networks.js'
 
 const HELD_MS = 20_000
 /** Memory that a process has had before says nothing about withholding: its most in this time is what growth is counted from. */
-const BEFORE_MS = 10_000
+const BEFORE_MS = 20_000
 const LOOK_MS = 250
 
 const made = await benchCluster({ pnodes: 3, isHeld: true })
