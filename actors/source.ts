@@ -38,6 +38,7 @@ export class SourceDriver {
   readonly #abort = new AbortController()
   /** Frames made lately: every consumer gets the same one. */
   readonly #made = new Map<number, Uint8Array>()
+  #inputs = new Float32Array(0)
   #order: { epoch: number; indices: Uint32Array } | undefined
   #manifest: number
   /** Position of the newest cut, complete or not. */
@@ -223,9 +224,9 @@ export class SourceDriver {
     if (known) return known
     const { definition, dataset } = this.#options
     const { split, indices } = this.#indices(entry)
-    const { inputs, labels } = batch(split, indices)
+    const { inputs, labels } = batch(split, indices, this.#room(indices.length * split.sampleSize))
     const bytes = {
-      inputs: new Uint8Array(inputs.buffer, 0, inputs.byteLength),
+      inputs: new Uint8Array(inputs.buffer, inputs.byteOffset, inputs.byteLength),
       labels: new Uint8Array(labels.buffer, labels.byteOffset, labels.byteLength),
     }
     const { run, generation, term } = this.grant
@@ -250,6 +251,12 @@ export class SourceDriver {
       this.#made.delete(oldest)
     }
     return frame
+  }
+
+  /** Memory for the inputs of a batch, used again for the next: the frame has a copy. */
+  #room(elements: number): Float32Array {
+    if (this.#inputs.length < elements) this.#inputs = new Float32Array(elements)
+    return this.#inputs
   }
 
   #indices(entry: Entry): { split: Split; indices: Uint32Array } {

@@ -17,6 +17,7 @@ import { crc32 } from 'node:zlib'
 import { Packr } from 'msgpackr'
 import { crc32OfEnd } from './crc.js'
 import { SwarmError } from './errors.js'
+import { sharedBytes } from './shared-memory.js'
 
 export const FRAME_MAJOR = 1
 export const FRAME_MINOR = 0
@@ -95,7 +96,7 @@ export function encodeFrame(frame: Frame, shared = false): Uint8Array {
   } satisfies Metadata)
   const payloadOffset = align(FRAME_HEADER_BYTES + metadata.byteLength)
   const total = payloadOffset + payloadBytes
-  const bytes = new Uint8Array(shared ? new SharedArrayBuffer(total) : new ArrayBuffer(total))
+  const bytes = shared ? sharedBytes(total) : new Uint8Array(total)
   bytes.set(metadata, FRAME_HEADER_BYTES)
   bytes.set(output.bytes, payloadOffset + offsets[0])
   bytes.set(labels.bytes, payloadOffset + offsets[1])

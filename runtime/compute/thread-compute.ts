@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os'
 import { Worker, type ResourceLimits } from 'node:worker_threads'
 import { systemClock, type Clock } from '../clock.js'
 import { SwarmError } from '../errors.js'
+import { weighed } from '../shared-memory.js'
 import type { ApplyRequest, ComputePool } from './compute.js'
 import { EngineCompute, type Engine, type EngineEvents } from './engine-compute.js'
 import { errorOf, type HostRequest } from './machine-host.js'
@@ -151,6 +152,7 @@ class WorkerEngine implements Engine {
     this.#worker = new Worker(new URL('./worker.js', import.meta.url), { name, workerData, resourceLimits, execArgv: execArgv() })
     this.warm = this.#becomeWarm(options)
     this.#worker.on('message', ({ id, reply }: WorkerReply) => {
+      if (reply.ok && reply.value !== undefined && 'frame' in reply.value) weighed(reply.value.frame)
       if (id > 0 && !this.#hasEnded) this.#events?.answered(id, reply)
     })
     let reason: string | undefined

@@ -1,5 +1,6 @@
 /** What arrives under one subscription of NatsBus, as messages and gaps: streams are followed by number, parts are joined. */
 import type { Place } from './nats-header.js'
+import { sharedBytes, weighed } from '../shared-memory.js'
 import type { JoiningRoom, OpenMessage } from './nats-joining.js'
 import type { Sender } from './nats-subject.js'
 import { MAX_MESSAGE_BYTES } from './tensor-bus.js'
@@ -150,9 +151,9 @@ function remembered<Value>(map: Map<string, Value>, key: string, limit: number, 
 
 /** The bytes for keeps: what the client hands out is a view into a socket's buffer, unaligned and several times as large, unless it was collected in shared memory. */
 function own(bytes: Uint8Array): Uint8Array {
-  if (bytes.buffer instanceof SharedArrayBuffer) return bytes
+  if (bytes.buffer instanceof SharedArrayBuffer) return weighed(bytes)
   if (bytes.byteLength < SHARED_FROM_BYTES) return new Uint8Array(bytes)
-  const copy = new Uint8Array(new SharedArrayBuffer(bytes.byteLength))
+  const copy = sharedBytes(bytes.byteLength)
   copy.set(bytes)
   return copy
 }

@@ -1,4 +1,5 @@
 /** Room for messages of which some parts have come: bounded for the whole bus, the oldest gives way. */
+import { sharedBytes } from '../shared-memory.js'
 import { MAX_MESSAGE_BYTES } from './tensor-bus.js'
 
 /** The most bytes of open messages: two of the largest. A publisher sends the parts of a message in one go, so an old open one will not be finished. */
@@ -15,7 +16,7 @@ export class OpenMessage {
   constructor(owner: object, sizeBytes: number, onAbandoned: () => void) {
     this.owner = owner
     // Shared, as all large messages are; the system commits pages as they are written, so a claim alone costs nothing.
-    this.bytes = new Uint8Array(new SharedArrayBuffer(sizeBytes))
+    this.bytes = sharedBytes(sizeBytes)
     this.onAbandoned = onAbandoned
   }
 
