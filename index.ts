@@ -9,6 +9,8 @@ export type {
   Layer,
   Options,
   RuleSpec,
+  RuleStep,
+  RuleStepResult,
   Shape,
   Target,
   Tensors,

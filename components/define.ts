@@ -91,14 +91,46 @@ export interface RuleLoss {
   readonly target: Target
 }
 
+/** What a rule's own step works on. */
+export interface RuleStep {
+  /** What the block reads, float32 [batch, …] each; one unless it joins several. */
+  readonly xs: readonly Tensor[]
+  /** Runs the block in training mode: float32 [batch, …], what travels on. To be called exactly once; differentiable by tfjs. */
+  forward(): Tensor
+  /** One-hot float32 [batch, classes], or the labels as they are, float32 [batch, size]. */
+  readonly y: Tensor
+  /** The rule's own, as `init` named them. */
+  readonly head: Tensors
+  /** All that learns: the block's as `layers/<layer>/<name>`, the rule's as `head/<name>`. */
+  readonly parameters: Tensors
+  readonly target: Target
+  /** The run's step, from 1. */
+  readonly step: number
+}
+
+/** What a rule's own step found. */
+export interface RuleStepResult {
+  /** Scalar; shown to people, and the run stops if it is not finite. */
+  readonly loss: Tensor
+  /** What the optimizer takes for derivatives: by the names of `parameters`, each of its parameter's shape. What is not named stays as it is. */
+  readonly gradients: Tensors
+  /** As `logits` gives them, if they are at hand. Default: `logits` is asked, before the update. */
+  readonly logits?: Tensor
+}
+
 /** A local learning rule: its own parameters (a head), and a loss that only this VNode sees. */
 export interface RuleSpec<O extends Options> extends Located, Configured<O> {
   /** Parameters of the rule for a block whose output has the given shape. */
   init(output: Shape, target: Target & { readonly classes: number }, random: Initializers, options: O): Tensors
   /** The VNode's own answer: float32 [batch, classes] or [batch, size]. Also used in evaluation and prediction. */
   logits(parameters: Tensors, h: Tensor, options: O): Tensor
-  /** Scalar; differentiated with respect to the block's and the rule's parameters. */
+  /** Scalar; differentiated with respect to the block's and the rule's parameters. With a `step` of its own it only judges in evaluation. */
   loss(values: RuleLoss, options: O): Tensor
+  /**
+   * A training step in place of the tape: for derivatives by hand, or for rules that are no derivative at all. Runs inside `tf.tidy`.
+   * Neither a clock nor unseeded chance: the same arguments, the same bits.
+   */
+  step?(values: RuleStep, options: O): RuleStepResult
   /** True: the whole network is one VNode, learning end to end (the twin that benchmarks compare with). */
   readonly endToEnd?: boolean
 }
@@ -182,11 +214,7 @@ export function defineBlock<O extends Options = Options>(spec: BlockSpec<O>): Ma
 
 /** Defines a learning rule of one's own; export the result from `module`. @throws `definition.invalid` */
 export function defineRule<O extends Options = Options>(spec: RuleSpec<O>): Maker<O, Call<'rule'>> {
-  if (spec && 'step' in spec) {
-    const fix = 'Write it as a loss, whose gradient is taken by the tape'
-    throw new SwarmError('definition.invalid', { what: `defineRule: 'step' of '${spec.name}' is not supported yet`, fix })
-  }
-  return mark('rule', spec, ['init', 'logits', 'loss'], (call) => call)
+  return mark('rule', spec, ['init', 'logits', 'loss', ...(spec?.step === undefined ? [] : ['step'])], (call) => call)
 }
 
 /** How a data set is named where it is defined: by `id`, or `name` as everything else. */

@@ -14,10 +14,14 @@ export function gradientsOf(loss: () => tf.Tensor, xs: readonly tf.Tensor[]): { 
     const { value, grads } = tf.engine().gradients(loss, [...xs], undefined, true)
     return { value, gradients: grads }
   } catch (error) {
-    // tfjs keeps what the tape saved until the derivatives are complete: https://github.com/tensorflow/tfjs (engine.ts, gradients).
-    const { state } = tf.engine() as unknown as Tape
-    for (const { saved } of state.activeTape ?? []) for (const tensor of saved ?? []) tensor.dispose()
-    state.activeTape = null
+    abandonTape()
     throw error
   }
+}
+
+/** Frees what a tape saved whose function threw: tfjs keeps it until the derivatives are complete (engine.ts, gradients). */
+export function abandonTape(): void {
+  const { state } = tf.engine() as unknown as Tape
+  for (const { saved } of state.activeTape ?? []) for (const tensor of saved ?? []) tensor.dispose()
+  state.activeTape = null
 }

@@ -6,11 +6,12 @@ import { measureGflops } from './benchmark.js'
 import type { BuiltIn, Options, Tensors } from './define.js'
 import { DEFINITION_VERSION } from './definition.js'
 import type { VNodeMachineDefinition } from './definition.js'
-import { gradientsOf } from './gradients.js'
+import { abandonTape, gradientsOf } from './gradients.js'
 import { labelTensor, metricsOf, readLabels } from './losses.js'
 import { builtInOptimizers } from './optimizers/index.js'
 import type { OptimizerSpec } from './optimizers/index.js'
 import { guarded, loadLayers, loadRule, runLayers } from './program.js'
+import { checkedGradients, checkedLogits, checkedLoss } from './rule-checks.js'
 import type { LoadedLayer, LoadedRule } from './program.js'
 import { learningRateAt } from './schedule.js'
 import { sameShape, showShape } from './shapes.js'
@@ -24,6 +25,16 @@ export interface Answer {
   readonly shape: readonly [batch: number, width: number]
   /** Row-major; the caller's. */
   readonly values: Float32Array
+}
+
+/** What a training step found, before the update. */
+interface Learned {
+  /** The block's output. */
+  readonly h: tf.Tensor
+  readonly logits: tf.Tensor
+  readonly loss: tf.Tensor
+  /** In the order of the parameters; undefined: it stays as it is. */
+  readonly gradients: readonly (tf.Tensor | undefined)[]
 }
 
 /** Starts tfjs and returns what loads VNodes. */
@@ -179,17 +190,69 @@ export class VNodeMachine implements Machine {
   ): MachineOutput {
     const labels = readLabels(this.#definition.target, input.inputs[0].labels, batch)
     const y = labelTensor(this.#definition.target, labels)
-    const out: { h?: tf.Tensor; logits?: tf.Tensor } = {}
-    const loss = (): tf.Tensor => {
-      out.h = keep(this.#forward(input, true, onState).clone())
-      out.logits = keep(this.#logits(rule, out.h, input.step).clone())
-      return this.#loss(rule, out.h, out.logits, y, input.step)
-    }
-    const { value, gradients } = gradientsOf(loss, [...this.#parameters.values()])
-    const metrics = this.#metrics(value, out.logits!, labels)
+    // Kept, since the tape, the rule's own too, tidies up behind itself.
+    const forward = () => keep(this.#forward(input, true, onState).clone())
+    const learned = rule.spec.step
+      ? this.#ownStep(rule, input, y, forward)
+      : this.#byTape(rule, input, y, forward, (logits) => keep(logits.clone()))
+    const metrics = this.#metrics(learned.loss, learned.logits, labels)
     if (!Number.isFinite(metrics.loss)) this.#diverged('loss', input.step, metrics.loss)
-    this.#update(gradients, input.step)
-    return { output: this.#send(out.h!), metrics }
+    this.#update(learned.gradients, input.step)
+    return { output: this.#send(learned.h), metrics }
+  }
+
+  #byTape(
+    rule: LoadedRule,
+    { step }: MachineInput,
+    y: tf.Tensor,
+    forward: () => tf.Tensor,
+    keep: (logits: tf.Tensor) => tf.Tensor,
+  ): Learned {
+    const out: { h?: tf.Tensor; logits?: tf.Tensor } = {}
+    const run = (): tf.Tensor => {
+      out.h = forward()
+      out.logits = keep(this.#logits(rule, out.h, step))
+      return this.#loss(rule, out.h, out.logits, y, step)
+    }
+    const { value: loss, gradients } = gradientsOf(run, [...this.#parameters.values()])
+    return { h: out.h!, logits: out.logits!, loss, gradients }
+  }
+
+  #ownStep(rule: LoadedRule, input: MachineInput, y: tf.Tensor, forward: () => tf.Tensor): Learned {
+    const { target } = this.#definition
+    const { step } = input
+    const where = `step of ${this.#ruleName()}`
+    let passes = 0
+    let h: tf.Tensor | undefined
+    const values = {
+      xs: this.#inputs(input),
+      forward: () => {
+        passes++
+        return (h ??= forward())
+      },
+      y,
+      head: rule.parameters,
+      parameters: Object.fromEntries(this.#parameters),
+      target,
+      step,
+    }
+    const { loss, gradients, logits } = guarded(where, step, () => {
+      try {
+        return rule.spec.step!(values, rule.options) ?? {}
+      } catch (error) {
+        abandonTape() // it may have been the rule's own
+        throw error
+      }
+    })
+    if (!h || passes !== 1) {
+      throw new SwarmError('definition.invalid', { what: `the ${where} runs the block`, expected: 'exactly once', got: `${passes} times` })
+    }
+    return {
+      h,
+      logits: checkedLogits(where, logits ?? this.#logits(rule, h, step), y, step),
+      loss: checkedLoss(where, loss, step),
+      gradients: checkedGradients(where, gradients, this.#parameters, step),
+    }
   }
 
   #update(gradients: readonly (tf.Tensor | undefined)[], step: number): void {
@@ -217,8 +280,12 @@ export class VNodeMachine implements Machine {
 
   #forward(input: MachineInput, training: boolean, onState: (layer: LoadedLayer, next: Tensors) => void = () => {}): tf.Tensor {
     const { vnode, training: run } = this.#definition
-    const xs = vnode.inputShapes.map((shape, i) => readInput(vnode.id, input.inputs[i]?.output, shape))
-    return runLayers(this.#layers, xs, { training, step: input.step, seed: run.seed, vnode: vnode.id, onState })
+    return runLayers(this.#layers, this.#inputs(input), { training, step: input.step, seed: run.seed, vnode: vnode.id, onState })
+  }
+
+  #inputs(input: MachineInput): tf.Tensor[] {
+    const { id, inputShapes } = this.#definition.vnode
+    return inputShapes.map((shape, i) => readInput(id, input.inputs[i]?.output, shape))
   }
 
   #logits(rule: LoadedRule, h: tf.Tensor, step: number): tf.Tensor {
@@ -227,20 +294,11 @@ export class VNodeMachine implements Machine {
 
   #loss(rule: LoadedRule, h: tf.Tensor, logits: tf.Tensor, y: tf.Tensor, step: number): tf.Tensor {
     const { target } = this.#definition
-    if (!sameShape(logits.shape, y.shape)) {
-      const [expected, got] = [showShape(y.shape), showShape(logits.shape)]
-      throw new SwarmError('graph.shape', {
-        what: `${this.#ruleName()} returned logits of the wrong shape, at step ${step}`,
-        expected,
-        got,
-      })
-    }
-    const loss = guarded(this.#ruleName(), step, () => rule.spec.loss({ logits, y, h, parameters: rule.parameters, target }, rule.options))
-    if (!(loss instanceof tf.Tensor) || loss.size !== 1) {
-      const got = loss instanceof tf.Tensor ? showShape(loss.shape) : typeof loss
-      throw new SwarmError('graph.shape', { what: `the loss of ${this.#ruleName()} at step ${step}`, expected: 'a scalar', got })
-    }
-    return loss.rank === 0 ? loss : tf.reshape(loss, [])
+    const checked = checkedLogits(this.#ruleName(), logits, y, step)
+    const loss = guarded(this.#ruleName(), step, () =>
+      rule.spec.loss({ logits: checked, y, h, parameters: rule.parameters, target }, rule.options),
+    )
+    return checkedLoss(this.#ruleName(), loss, step)
   }
 
   #metrics(loss: tf.Tensor, logits: tf.Tensor, labels: Int32Array | Float32Array): { [name: string]: number } {

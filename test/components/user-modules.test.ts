@@ -38,9 +38,41 @@ const SOURCE = `
     logits: (p, h) => tf.matMul(h, p.head),
     loss: ({ logits, y }, { epsilon }) => tf.losses.softmaxCrossEntropy(y, logits, undefined, epsilon),
   })
+  const loss = ({ logits, y }, { epsilon }) => tf.losses.softmaxCrossEntropy(y, logits, undefined, epsilon)
+  const steps = {
+    tape: ({ forward, head, parameters, y }, options) => {
+      const names = Object.keys(parameters)
+      const run = () => loss({ logits: tf.matMul(forward(), head.head), y }, options)
+      const { value, grads } = tf.valueAndGrads(run)(Object.values(parameters))
+      return { loss: value, gradients: Object.fromEntries(names.map((name, i) => [name, grads[i]])) }
+    },
+    // The head by hand (softmax minus labels), the block not at all.
+    hand: ({ forward, head, y }) => {
+      const h = forward()
+      const logits = tf.matMul(h, head.head)
+      const error = tf.div(tf.sub(tf.softmax(logits), y), y.shape[0])
+      return { loss: tf.losses.softmaxCrossEntropy(y, logits), logits, gradients: { 'head/head': tf.matMul(h, error, true) } }
+    },
+    never: ({ y }) => ({ loss: tf.mean(y), gradients: {} }),
+    twice: ({ forward }) => ({ loss: tf.mean(tf.add(forward(), forward())), gradients: {} }),
+    stranger: ({ forward }) => ({ loss: tf.mean(forward()), gradients: { 'head/other': tf.zeros([5, 3]) } }),
+    shape: ({ forward }) => ({ loss: tf.mean(forward()), gradients: { 'head/head': tf.zeros([3, 5]) } }),
+    loss: ({ forward }) => ({ loss: forward(), gradients: {} }),
+    nothing: ({ forward }) => void forward(),
+    notFinite: ({ forward }) => ({ loss: tf.mean(tf.mul(forward(), NaN)), gradients: {} }),
+    inTape: ({ forward, head }) => tf.valueAndGrads(() => { forward().square(); throw new Error('in the tape') })([head.head]),
+    throws: () => { throw new Error('on purpose') },
+  }
+  export const stepping = defineRule({
+    module, name: 'stepping',
+    init: ([d], target, random) => ({ head: random.zeros([d, target.classes]) }),
+    logits: (p, h) => tf.matMul(h, p.head),
+    loss,
+    step: (values, options) => steps[options.how](values, options),
+  })
 `
 
-async function userDefinition(t: ExecutionContext, options: Options = {}): Promise<VNodeMachineDefinition> {
+async function userDefinition(t: ExecutionContext, options: Options = {}, how?: string): Promise<VNodeMachineDefinition> {
   const folder = await mkdtemp(join(tmpdir(), 'user-module-'))
   t.teardown(() => rm(folder, { recursive: true }))
   await writeFile(join(folder, 'custom.mjs'), SOURCE)
@@ -51,7 +83,7 @@ async function userDefinition(t: ExecutionContext, options: Options = {}): Promi
   return {
     ...plain,
     vnode: { ...plain.vnode, layers: [{ ...layer, layer: { ...layer.layer, bundle: sha256 } }] },
-    training: { ...plain.training, rule: { name: 'smooth', bundle: sha256, options: { epsilon: 0.1 } } },
+    training: { ...plain.training, rule: { name: how ? 'stepping' : 'smooth', bundle: sha256, options: { epsilon: 0.1, how } } },
     bundles: { [sha256]: join(folder, 'bundle.mjs') },
   }
 }
@@ -100,3 +132,56 @@ test('a definition that its bundle lacks is named', async (t) => {
   })
   t.true(isSwarmError(error, 'definition.invalid'))
 })
+
+/** Steps 1 to 8 of the same batch: the states after each. */
+async function statesOf(definition: VNodeMachineDefinition): Promise<Uint8Array[]> {
+  const machine = await VNodeMachine.load(definition)
+  const states = Array.from({ length: 8 }, (_, i) => {
+    machine.apply({ ...stepInput(1, [4], { batch: 6 }), step: i + 1 })
+    return machine.snapshot()
+  })
+  machine.dispose()
+  return states
+}
+
+test.serial("a rule's own step that takes its loss by the tape is the rule without a step, to the bit", async (t) => {
+  const before = machines.memory().tensors
+  const [own, plain] = [await statesOf(await userDefinition(t, {}, 'tape')), await statesOf(await userDefinition(t))]
+  t.deepEqual(
+    own.map((state) => hashState(state)),
+    plain.map((state) => hashState(state)),
+  )
+  t.is(machines.memory().tensors, before)
+})
+
+test.serial('a parameter that a step has no gradient for stays as it is', async (t) => {
+  const states = await statesOf(await userDefinition(t, {}, 'hand'))
+  const valuesOf = (state: Uint8Array, name: string) => decodeState(state).find((tensor) => tensor.name === name)!.values
+  t.deepEqual(valuesOf(states[7], 'layers/counting-1/w'), valuesOf(states[0], 'layers/counting-1/w'))
+  t.notDeepEqual(valuesOf(states[7], 'head/head'), valuesOf(states[0], 'head/head'))
+})
+
+for (const [how, code, message] of [
+  ['never', 'definition.invalid', /step of rule 'stepping' of .* runs the block: expected exactly once, got 0 times/],
+  ['twice', 'definition.invalid', /got 2 times/],
+  [
+    'stranger',
+    'definition.invalid',
+    /gradients of .* at step 1: expected tensors by name: layers\/counting-1\/w, head\/head, got 'head\/other'/,
+  ],
+  ['shape', 'graph.shape', /gradient 'head\/head' .* at step 1: expected float32 \[5, 3\], got float32 \[3, 5\]/],
+  ['loss', 'graph.shape', /the loss of step .*expected a scalar, got float32 \[4, 5\]/],
+  ['nothing', 'graph.shape', /the loss of step .*expected a scalar, got nothing/],
+  ['notFinite', 'run.diverged', /loss of .* at step 1/],
+  ['inTape', 'compute.failed', /step of rule 'stepping' of .* threw at step 1: in the tape/],
+  ['throws', 'compute.failed', /step of rule 'stepping' of .* threw at step 1: on purpose/],
+] as const) {
+  test.serial(`a step that is wrong is named: ${how}`, async (t) => {
+    const machine = await VNodeMachine.load(await userDefinition(t, {}, how))
+    const alive = machines.memory().tensors
+    const error = t.throws(() => machine.apply(stepInput(1, [4])), { message })
+    t.true(isSwarmError(error, code), String(error))
+    t.is(machines.memory().tensors, alive)
+    machine.dispose()
+  })
+}
