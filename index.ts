@@ -44,6 +44,7 @@ export {
 export { datasets, fromArrays } from './components/datasets/index.js'
 export { cluster } from './actors/cluster.js'
 export type { Cluster } from './actors/cluster.js'
+export { deleteRun } from './actors/delete-run.js'
 export { local, resume, train } from './actors/train.js'
 export type { CheckpointOptions } from './actors/run-settings.js'
 export type { Local, Run, RunOptions, RunResult } from './actors/train.js'

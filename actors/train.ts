@@ -5,8 +5,7 @@ import type { Network } from '../components/network.js'
 import { type Clock, keepAlive, systemClock } from '../runtime/clock.js'
 import type { ComputePool } from '../runtime/compute/compute.js'
 import { SwarmError, isSwarmError, toSwarmError } from '../runtime/errors.js'
-import { type FileLock, tryLock } from '../runtime/object-store/file-lock.js'
-import { fileError } from '../runtime/object-store/file-error.js'
+import type { FileLock } from '../runtime/object-store/file-lock.js'
 import { fileStore } from '../runtime/object-store/file-store.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import { readHead } from '../runtime/head-store.js'
@@ -18,6 +17,7 @@ import { LocalSwarm, type LocalSwarmOptions } from './local-swarm.js'
 import { type Model, openModel } from './model.js'
 import { type PrepareOptions, type TrainingOptions, prepare } from './prepare.js'
 import { readDefinition, type RunDefinition, writeDefinition } from './run-definition.js'
+import { lockRun } from './run-lock.js'
 import { type CheckpointOptions, runSettings, writeSettings } from './run-settings.js'
 
 /** Where a run's PNodes are: in this process. */
@@ -315,26 +315,11 @@ class LocalRun implements Run {
     this.#store = openStore(store)
   }
 
-  /** One process at a time works on a run in a folder; the operating system says whether it still lives. */
   async #lock(): Promise<FileLock | undefined> {
     const { store = DEFAULT_STORE } = this.#options
     if (typeof store !== 'string') return undefined
-    const path = runLockPath(store, this.id)
-    const result = await tryLock(path).catch((error: unknown) => {
-      throw fileError(error, path)
-    })
-    if ('release' in result) return result
-    throw new SwarmError('run.busy', {
-      what: `run ${this.id} is under way in another process`,
-      got: `process ${result.heldBy.pid}`,
-      fix: `Watch it with: swarmgrad events ${this.id} --follow`,
-    })
+    return lockRun(store, this.id, `Watch it with: swarmgrad events ${this.id} --follow`)
   }
-}
-
-/** Where the lock of a run in a folder is. */
-export function runLockPath(store: string, run: string): string {
-  return `${resolvePath(store)}/@lock/run-${run}`
 }
 
 async function openPool({ threads, stepDeadlineMs: deadlineMs }: Local, clock: Clock): Promise<ComputePool> {

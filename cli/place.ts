@@ -2,9 +2,9 @@
 import { resolve } from 'node:path'
 import { type Cluster, cluster, clusterStore } from '../actors/cluster.js'
 import { ControlClient } from '../actors/control-client.js'
+import { isUnderWay } from '../actors/delete-run.js'
 import { systemClock } from '../runtime/clock.js'
-import { SwarmError, isSwarmError } from '../runtime/errors.js'
-import { readHead } from '../runtime/head-store.js'
+import { SwarmError } from '../runtime/errors.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import { fileStore } from '../runtime/object-store/file-store.js'
 import { VERSION } from '../runtime/version.js'
@@ -71,16 +71,7 @@ async function openCluster(url: string, { settings }: CommandContext): Promise<R
     flags: ` --cluster ${url}`,
     cluster: { on, client },
     async holder(run) {
-      const status = await readHead(store, run).then(
-        ({ head }) => head.status,
-        (error: unknown) => {
-          // Never started: its trainer was ended before.
-          if (isSwarmError(error, 'run.not-found')) return undefined
-          throw error
-        },
-      )
-      // Control sees to it that a run under way has an owner.
-      return status === 'running' ? { pid: undefined } : undefined
+      return (await isUnderWay(store, run)) ? { pid: undefined } : undefined
     },
   }
 }

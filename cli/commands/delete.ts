@@ -1,12 +1,12 @@
 /** `swarmgrad delete`. */
 import { createInterface } from 'node:readline/promises'
-import { keys } from '../../runtime/head.js'
+import { eraseRun } from '../../actors/delete-run.js'
+import { lockRun } from '../../actors/run-lock.js'
 import { SwarmError } from '../../runtime/errors.js'
 import type { CommandContext } from '../command.js'
 import { EXIT, type ExitStatus } from '../exit.js'
 import { openPlace, type RunPlace } from '../place.js'
 import { findRun, listRuns } from '../run-list.js'
-import { lockRun } from '../run-lock.js'
 import { size } from '../view/format.js'
 
 export async function deleteRun(context: CommandContext, words: string): Promise<ExitStatus> {
@@ -21,11 +21,7 @@ export async function deleteRun(context: CommandContext, words: string): Promise
       output.note('nothing was deleted')
       return EXIT.failed
     }
-    // Without its head a run starts from its seed; without its definition there is no run: it goes last.
-    const last = keys.definition(run)
-    await store.delete(keys.head(run))
-    for await (const { key } of store.list(`runs/${run}/`)) if (key !== last) await store.delete(key)
-    await store.delete(last)
+    await eraseRun(store, run)
   } finally {
     await release()
   }
@@ -37,7 +33,7 @@ export async function deleteRun(context: CommandContext, words: string): Promise
 /** Held to the end: nobody can go on with a run that is half gone. @throws `run.busy` */
 async function holdRun(place: RunPlace, run: string): Promise<() => Promise<void>> {
   if (!place.cluster) {
-    const lock = await lockRun(place.name, run)
+    const lock = await lockRun(place.name, run, `Pause it first with: swarmgrad pause ${run}`)
     return () => lock.release()
   }
   // There a run has no lock: without its head, which goes first, nobody goes on with it.
