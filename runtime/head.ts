@@ -2,6 +2,7 @@
  * The one durable record of a run, `runs/<run>/head`, and the manifests that it points to (PROTOCOL.md rules 1, 2 and 7).
  * Pure transitions; writing is in head-store.ts. Golden bytes in test/runtime/head.test.ts.
  */
+import { crc32 } from 'node:zlib'
 import { canonicalJson } from './canonical-json.js'
 import { type ErrorRecord, SwarmError, invariant } from './errors.js'
 
@@ -117,8 +118,13 @@ export function rolledBack(head: Head, isUsable: (manifest: ManifestRef) => bool
   return { ...head, generation: head.generation + 1, status: 'running', manifests: head.manifests.filter(isUsable), directory: {} }
 }
 
+/** Canonical JSON, with the CRC-32 of all other members under `crc32`: a flipped digit is a digit too. */
 export function encodeRecord(record: Head | Manifest): Uint8Array {
-  return new TextEncoder().encode(`${canonicalJson(record)}\n`)
+  return new TextEncoder().encode(`${canonicalJson({ ...record, crc32: sumOf(record) })}\n`)
+}
+
+function sumOf(record: object): string {
+  return crc32(canonicalJson(record)).toString(16).padStart(8, '0')
 }
 
 /** @throws `head.version`, `store.damaged` */
@@ -132,24 +138,23 @@ export function decodeManifest(bytes: Uint8Array, key: string): Manifest {
 }
 
 function decodeRecord(bytes: Uint8Array, key: string, code: 'head.version' | 'manifest.version', version: number): Head | Manifest {
-  let record: Head | Manifest
+  const damaged = (expected: string, got: string, cause?: unknown) =>
+    new SwarmError('store.damaged', { what: 'damaged record', where: key, expected, got, cause })
+  let parsed: (Head | Manifest) & { readonly crc32?: unknown }
   try {
-    record = JSON.parse(new TextDecoder().decode(bytes))
+    parsed = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
   } catch (cause) {
-    throw new SwarmError('store.damaged', {
-      what: 'unreadable record',
-      where: key,
-      expected: 'JSON',
-      got: `${bytes.byteLength} bytes that are not`,
-      cause,
-    })
+    throw damaged('JSON', `${bytes.byteLength} bytes that are not`, cause)
   }
-  if (record?.v !== version) {
+  if (typeof parsed !== 'object' || parsed === null) throw damaged('an object', typeof parsed)
+  const { crc32: sum, ...record } = parsed
+  if (sum !== sumOf(record)) throw damaged(`CRC-32 ${sumOf(record)}`, String(sum))
+  if (record.v !== version) {
     throw new SwarmError(code, {
       what: 'record of another format version',
       where: key,
       expected: version,
-      got: String(record?.v),
+      got: String(record.v),
       fix: 'Use the version of swarmgrad that wrote it',
     })
   }

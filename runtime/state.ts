@@ -2,17 +2,19 @@
  * The state of a VNode as bytes: the checkpoint blob. A 64-byte preamble, then the canonical stream, whose SHA-256 is the
  * state's hash and the blob's name in the store. Golden bytes are in test/runtime/state.test.ts.
  *
- * Preamble: magic `SGST`, u16 major, u16 minor, u64 bytes of the stream, zeros.
+ * Preamble: magic `SGST`, u16 major, u16 minor, u64 bytes of the stream, zeros, and at 60 the CRC-32 of what stands before.
  * Stream: the tensors sorted by name (UTF-16 code units); for each: u32 bytes of the name, the name (UTF-8), u8 dtype
  * (1 float32, 2 int32), u32 rank, u32 per dimension, zeros up to a multiple of 8, the little-endian elements, zeros up to a multiple of 8.
  */
 import { createHash } from 'node:crypto'
+import { crc32 } from 'node:zlib'
 import type { Dtype } from './frame.js'
 import { SwarmError, invariant } from './errors.js'
 
 export const STATE_MAJOR = 1
 export const STATE_MINOR = 0
 const PREAMBLE_BYTES = 64
+const SUM_OFFSET = 60
 const MAGIC = 0x54534753 // 'SGST'
 /** Dimensions of a tensor, at most. */
 const MAX_RANK = 8
@@ -48,6 +50,7 @@ export function encodeState(tensors: readonly StateTensor[]): Uint8Array {
   view.setUint16(4, STATE_MAJOR, true)
   view.setUint16(6, STATE_MINOR, true)
   view.setBigUint64(8, BigInt(total - PREAMBLE_BYTES), true)
+  view.setUint32(SUM_OFFSET, crc32(bytes.subarray(0, SUM_OFFSET)), true)
   let at = PREAMBLE_BYTES
   sorted.forEach(({ dtype, shape, values }, i) => {
     const start = at
@@ -89,6 +92,7 @@ export function decodeState(blob: Uint8Array, expectedHash?: string): StateTenso
   if (blob.byteLength < PREAMBLE_BYTES) throw damaged(`${blob.byteLength} bytes`)
   const view = new DataView(blob.buffer, blob.byteOffset, blob.byteLength)
   if (view.getUint32(0, true) !== MAGIC) throw damaged('magic')
+  if (view.getUint32(SUM_OFFSET, true) !== crc32(blob.subarray(0, SUM_OFFSET))) throw damaged('preamble')
   const major = view.getUint16(4, true)
   if (major !== STATE_MAJOR) {
     throw new SwarmError('checkpoint.version', {
@@ -99,8 +103,6 @@ export function decodeState(blob: Uint8Array, expectedHash?: string): StateTenso
     })
   }
   if (view.getBigUint64(8, true) !== BigInt(blob.byteLength - PREAMBLE_BYTES)) throw damaged('length')
-  const isKnown = view.getUint16(6, true) <= STATE_MINOR
-  if (isKnown && blob.subarray(16, PREAMBLE_BYTES).some((byte) => byte !== 0)) throw damaged('preamble')
   if (expectedHash !== undefined) {
     const hash = hashState(blob)
     if (hash !== expectedHash) throw damaged('hash', expectedHash, hash)

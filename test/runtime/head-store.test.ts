@@ -1,6 +1,6 @@
 import test from 'ava'
 import { SwarmError } from '../../runtime/errors.js'
-import { type Head, advanced, decodeHead, firstHead, keys, placed } from '../../runtime/head.js'
+import { type Head, advanced, decodeHead, encodeRecord, firstHead, keys, placed } from '../../runtime/head.js'
 import { HeadWriter, readHead } from '../../runtime/head-store.js'
 import { memoryStore } from '../../runtime/object-store/memory-store.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
@@ -115,7 +115,7 @@ test('a damaged head and one of another version are refused', async (t) => {
   const key = keys.head('r1')
   await store.put(key, new TextEncoder().encode('{"v":1,'))
   await t.throwsAsync(HeadWriter.claim(store, 'r1'), { code: 'store.damaged' })
-  await store.put(key, new TextEncoder().encode('{"v":2}'))
+  await store.put(key, encodeRecord({ ...firstHead('r1'), v: 2 } as unknown as Head))
   await t.throwsAsync(HeadWriter.claim(store, 'r1'), { code: 'head.version' })
   t.throws(() => decodeHead(new Uint8Array(), key), { code: 'store.damaged' })
 })
