@@ -10,6 +10,8 @@ import { fromArrays } from '../../components/datasets/index.js'
 import { dense, flatten, leakyRelu } from '../../components/layers/index.js'
 import { block, categorical, network } from '../../components/network.js'
 import { predsim } from '../../components/rules/index.js'
+import type { LocalSwarm } from '../../actors/local-swarm.js'
+import type { ComputePool } from '../../runtime/compute/compute.js'
 import { computePool } from '../../runtime/compute/thread-compute.js'
 import { type ErrorCode, isSwarmError } from '../../runtime/errors.js'
 import { keys } from '../../runtime/head.js'
@@ -18,6 +20,7 @@ import { fileStore } from '../../runtime/object-store/file-store.js'
 import { nodeFileSystem } from '../../runtime/object-store/file-system.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import { decodeState } from '../../runtime/state.js'
+import type { Entry } from '../../runtime/step-log.js'
 import { failing } from '../support/chained-block.js'
 import { MACHINES, networks, openPools, renamed, undisturbed } from '../support/chaos-run.js'
 import { faultyFileSystem } from '../support/faulty-file-system.js'
@@ -195,6 +198,51 @@ test.serial('a second owner of a run takes it over: the first one stops with run
   )
   await failure(t, first.result, 'run.writer')
   t.is((await second!).hash, (await undisturbed('branching')).hash)
+})
+
+test.serial('a run does not go on under another compute class, and is none the worse for the attempt', async (t) => {
+  const { store } = openObjects()
+  const run = train(networks.branching, TRAINING, { on, store, checkpoint }, { id: 'a', pool: pool() })
+  for await (const { type } of run.events()) if (type === 'evaluated') break
+  await run.pause()
+  const own = pool()
+  const other: ComputePool = {
+    ...own,
+    compute(name) {
+      const compute = own.compute(name)
+      const start = compute.start.bind(compute)
+      return Object.assign(compute, { start: async () => ({ ...(await start()), computeClass: 'another class' }) })
+    },
+  }
+  const { message } = await failure(t, resume('a', { on, store, checkpoint }, { pool: other }).result, 'checkpoint.class')
+  t.regex(message, /got another class.*version and backend that it was started with/)
+  t.is((await resume('a', { on, store, checkpoint }, { pool: pool() }).result).hash, (await undisturbed('branching')).hash)
+})
+
+test.serial('a pause comes about though all that it waits for is lost before it does', async (t) => {
+  const { store } = openObjects()
+  let moves = 0
+  let pauses = 0
+  for (let at = 10, status = ''; status !== 'done'; at += 10) {
+    const stop = new AbortController()
+    let swarm: LocalSwarm | undefined
+    const onObservation = ({ type, ...rest }: { readonly type: string; readonly entry?: Entry }) => {
+      if (type !== 'applied' || rest.entry!.step < at || stop.signal.aborted) return
+      stop.abort()
+      // The head says so before the source hears of it; all that the pause waits for is lost then.
+      setImmediate(() => swarm!.pnodes.forEach((pnode) => void swarm!.killPNode(pnode)))
+    }
+    const internals = { pool: pool(), onObservation, onSwarm: (started: LocalSwarm) => (swarm = started) }
+    const options = { on, store, checkpoint, signal: stop.signal }
+    const run = at === 10 ? train(networks.branching, TRAINING, options, { ...internals, id: 'a' }) : resume('a', options, internals)
+    const result = await run.result
+    if ((status = result.status) === 'paused') {
+      pauses++
+      t.true(result.moves > moves)
+      moves = result.moves
+    } else t.is(result.hash, (await undisturbed('branching')).hash)
+  }
+  t.true(pauses >= 2)
 })
 
 test.serial('the weights of a run with another rule are refused, not tried for ever', async (t) => {
