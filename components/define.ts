@@ -96,7 +96,7 @@ export interface RuleStep {
   /** What the block reads, float32 [batch, …] each; one unless it joins several. */
   readonly xs: readonly Tensor[]
   /** Runs the block in training mode: float32 [batch, …], what travels on. To be called exactly once; differentiable by tfjs. */
-  forward(): Tensor
+  readonly forward: () => Tensor
   /** One-hot float32 [batch, classes], or the labels as they are, float32 [batch, size]. */
   readonly y: Tensor
   /** The rule's own, as `init` named them. */

@@ -23,3 +23,18 @@ export const smooth = defineRule({
   logits: (p, h) => tf.matMul(h, p.head),
   loss: ({ logits, y }, o: { epsilon: number }) => tf.losses.softmaxCrossEntropy(y, logits, undefined, o.epsilon),
 })
+
+/** The delta rule, by hand instead of by the tape: only the head learns; the block stays as it was drawn, a layer of random features. */
+export const delta = defineRule({
+  module,
+  name: 'delta',
+  init: ([d], target, random) => ({ head: random.zeros([d, target.classes]) }),
+  logits: (p, h) => tf.matMul(h, p.head),
+  loss: ({ logits, y }) => tf.losses.softmaxCrossEntropy(y, logits),
+  step: ({ forward, head, y }) => {
+    const h = forward()
+    const logits = tf.matMul(h, head.head)
+    const error = tf.div(tf.sub(tf.softmax(logits as tf.Tensor2D), y), y.shape[0])
+    return { loss: tf.losses.softmaxCrossEntropy(y, logits), logits, gradients: { 'head/head': tf.matMul(h, error, true) } }
+  },
+})

@@ -2,6 +2,8 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
+import { block, categorical, datasets, dense, flatten, local, network, relu, train } from 'swarmgrad'
+import { delta } from '../../examples/custom-block-and-rule/custom.js'
 import { repository, runNode, said, temporaryFolder } from './repository.js'
 
 /** Each takes seconds; the rest is for a machine with other things to do. */
@@ -44,6 +46,14 @@ for (const [example, args] of Object.entries(PROGRAMS)) {
     t.regex(ended.stdout, /a plus sign is class \d/)
   })
 }
+
+test('the rule that takes its own step learns, on a layer of random features', async (t) => {
+  const net = network({ input: [28, 28, 1], target: categorical(10) }, [flatten(), block(dense(256), relu())])
+  const data = datasets.glyphs({ train: 1_000, test: 200 })
+  const on = local({ pnodes: 1, threads: false })
+  const { metrics } = await train(net, { data, rule: delta(), epochs: 5, batchSize: 50 }, { on, store: await temporaryFolder(t) }).result
+  t.true(metrics.accuracy > 0.5, `${metrics.accuracy}`)
+})
 
 test('no example is left out here', async (t) => {
   const entries = await readdir(join(repository, 'examples'), { recursive: true, withFileTypes: true })
