@@ -3,7 +3,7 @@ import { SwarmError } from '../errors.js'
 import { SubjectIndex } from './memory-bus.js'
 import { MemorySubscription } from './memory-subscription.js'
 import { publishedAs } from './nats-subject.js'
-import { MAX_MESSAGE_BYTES } from './tensor-bus.js'
+import { checkSize } from './bus-calls.js'
 import type { SubscribeOptions, Subscription, TensorBus } from './tensor-bus.js'
 
 /** A bus that knows the name it connected with. */
@@ -46,14 +46,7 @@ class LoopbackBus implements NamedBus {
       return
     }
     publishedAs(subject, this.name) // refuses what is no subject
-    if (bytes.byteLength > MAX_MESSAGE_BYTES) {
-      throw new SwarmError('bus.too-large', {
-        what: 'message too large',
-        where: subject,
-        expected: `at most ${MAX_MESSAGE_BYTES} bytes`,
-        got: bytes.byteLength,
-      })
-    }
+    checkSize(subject, bytes)
     this.#index.deliver(subject, this.name, bytes)
   }
 

@@ -1,6 +1,6 @@
 /** The embedded half of the tensor bus: peers of one process, joined by queues. */
 import { SwarmError } from '../errors.js'
-import { MAX_MESSAGE_BYTES, MAX_SUBSCRIPTION_CAPACITY } from './tensor-bus.js'
+import { aborted, checkCapacity, checkSize, untilAborted } from './bus-calls.js'
 import type { BusConnect, SubscribeOptions, Subscription, TensorBus } from './tensor-bus.js'
 import { MemorySubscription } from './memory-subscription.js'
 
@@ -83,14 +83,7 @@ class MemoryBus implements TensorBus {
   publish(subject: string, bytes: Uint8Array): void {
     this.#assertNot('closed', `publish to ${subject}`)
     if (!SUBJECT.test(subject)) throw invalidSubject(subject)
-    if (bytes.byteLength > MAX_MESSAGE_BYTES) {
-      throw new SwarmError('bus.too-large', {
-        what: 'message too large',
-        where: subject,
-        expected: `at most ${MAX_MESSAGE_BYTES} bytes`,
-        got: bytes.byteLength,
-      })
-    }
+    checkSize(subject, bytes)
     this.#readers.deliver(subject, this.#name, bytes)
   }
 
@@ -98,14 +91,7 @@ class MemoryBus implements TensorBus {
     this.#assertNot('closed', `subscribe to ${subject}`)
     this.#assertNot('draining', `subscribe to ${subject}`)
     if (!SUBJECT.test(subject.endsWith('.>') ? subject.slice(0, -2) : subject)) throw invalidSubject(subject)
-    if (!Number.isInteger(capacity) || capacity < 1 || capacity > MAX_SUBSCRIPTION_CAPACITY) {
-      throw new SwarmError('usage', {
-        what: 'capacity out of range',
-        where: subject,
-        expected: `1 to ${MAX_SUBSCRIPTION_CAPACITY}`,
-        got: capacity,
-      })
-    }
+    checkCapacity(subject, capacity)
     const subscription = new MemorySubscription(subject, capacity, () => {
       signal?.removeEventListener('abort', onAbort)
       this.#readers.remove(subscription)
@@ -152,26 +138,6 @@ class MemoryBus implements TensorBus {
   #assertNot(state: 'draining' | 'closed', what: string): void {
     if (this.#state === state) throw new SwarmError('bus.closed', { what: `the bus is ${state}`, where: `${this.#name}: ${what}` })
   }
-}
-
-/** Waits for `work` or for the abort, whichever comes first. */
-async function untilAborted(work: Promise<unknown>, signal?: AbortSignal): Promise<void> {
-  if (!signal) {
-    await work
-    return
-  }
-  let onAbort = () => {}
-  const abort = new Promise<void>((resolve) => {
-    onAbort = () => resolve()
-    if (signal.aborted) resolve()
-    signal.addEventListener('abort', onAbort, { once: true })
-  })
-  await Promise.race([work, abort])
-  signal.removeEventListener('abort', onAbort)
-}
-
-function aborted(what: string, signal: AbortSignal): SwarmError {
-  return new SwarmError('aborted', { what: `${what} aborted`, cause: signal.reason })
 }
 
 function invalidSubject(subject: string): SwarmError {

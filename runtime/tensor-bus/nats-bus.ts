@@ -6,7 +6,7 @@ import { connectNats, type NatsAddress, type NatsConnection } from './nats-conne
 import { JoiningRoom } from './nats-joining.js'
 import { NatsOutbox } from './nats-outbox.js'
 import { checkName, subscribedAs } from './nats-subject.js'
-import { MAX_MESSAGE_BYTES, MAX_SUBSCRIPTION_CAPACITY } from './tensor-bus.js'
+import { aborted, checkCapacity, checkSize, untilAborted } from './bus-calls.js'
 import type { BusConnect, SubscribeOptions, Subscription, TensorBus } from './tensor-bus.js'
 
 export type { NatsAddress, NatsCredentials } from './nats-connection.js'
@@ -98,14 +98,7 @@ class ConnectedBus implements NatsBus {
 
   publish(subject: string, bytes: Uint8Array): void {
     this.#assertNot('closed', `publish to ${subject}`)
-    if (bytes.byteLength > MAX_MESSAGE_BYTES) {
-      throw new SwarmError('bus.too-large', {
-        what: 'message too large',
-        where: subject,
-        expected: `at most ${MAX_MESSAGE_BYTES} bytes`,
-        got: bytes.byteLength,
-      })
-    }
+    checkSize(subject, bytes)
     this.#outbox.publish(subject, bytes)
   }
 
@@ -113,14 +106,7 @@ class ConnectedBus implements NatsBus {
     this.#assertNot('closed', `subscribe to ${subject}`)
     this.#assertNot('draining', `subscribe to ${subject}`)
     const wire = subscribedAs(subject)
-    if (!Number.isInteger(capacity) || capacity < 1 || capacity > MAX_SUBSCRIPTION_CAPACITY) {
-      throw new SwarmError('usage', {
-        what: 'capacity out of range',
-        where: subject,
-        expected: `1 to ${MAX_SUBSCRIPTION_CAPACITY}`,
-        got: capacity,
-      })
-    }
+    checkCapacity(subject, capacity)
     const channel = this.#channels.get(subject) ?? this.#open(subject, wire)
     const reader = new MemorySubscription(subject, capacity, () => {
       signal?.removeEventListener('abort', onAbort)
@@ -217,28 +203,4 @@ class ConnectedBus implements NatsBus {
   #assertNot(state: 'draining' | 'closed', what: string): void {
     if (this.#state === state) throw new SwarmError('bus.closed', { what: `the bus is ${state}`, where: `${this.name}: ${what}` })
   }
-}
-
-/** Waits for `work` or for the abort, whichever comes first. */
-async function untilAborted(work: Promise<unknown>, signal?: AbortSignal): Promise<void> {
-  if (!signal) {
-    await work
-    return
-  }
-  let onAbort = () => {}
-  const abort = new Promise<void>((resolve) => {
-    onAbort = () => resolve()
-    if (signal.aborted) resolve()
-    signal.addEventListener('abort', onAbort, { once: true })
-  })
-  work.catch(() => {}) // after an abort nobody asks
-  try {
-    await Promise.race([work, abort])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
-  }
-}
-
-function aborted(what: string, signal: AbortSignal): SwarmError {
-  return new SwarmError('aborted', { what: `${what} aborted`, cause: signal.reason })
 }
