@@ -143,11 +143,16 @@ export function controlApi(options: ControlApiOptions): Express {
       return hostAccess(store, who.host, { isCreate })
     }
     onlyTrainers(request)
-    return { via: 'stream', allows: (_operation, key) => !key.startsWith('control/') && key !== '' }
+    return { via: 'stream', allows: (operation, key) => !isSecret(key, operation === 'list') }
   }
   app.use(storeRoutes({ store, authorize: access, presign: store.presign?.bind(store) }))
   app.use((error: unknown, _request: Request, response: Response, _next: () => void) => sendError(response, error))
   return app
+}
+
+/** Whether a key, or any that begins like it, is one of control's own. */
+function isSecret(key: string, isPrefix: boolean): boolean {
+  return key.startsWith('control/') || (isPrefix && 'control/'.startsWith(key))
 }
 
 async function join(options: ControlApiOptions, who: ReturnType<typeof holderOf>, body: unknown): Promise<JoinAnswer> {

@@ -123,11 +123,17 @@ export class ControlHost {
     return events
   }
 
-  /** Begins a run whose definition is in the store, or goes on with it; harmless when repeated. @throws codes of the run */
+  /**
+   * Begins a run whose definition is in the store, or goes on with it; harmless when repeated. One that no PNode may have yet is taken up
+   * when somebody joins who may. @throws codes of the run
+   */
   async startRun(run: string): Promise<void> {
     const { store, system } = this.#options
     await store.put(marker(run), new Uint8Array())
-    const start = () => system.call(actor.run(run), 'start', null, { deadlineMs: START_DEADLINE_MS })
+    const start = () =>
+      system.call(actor.run(run), 'start', null, { deadlineMs: START_DEADLINE_MS }).catch((error: unknown) => {
+        if (!isSwarmError(error, 'placement.no-pnode')) throw error
+      })
     await untilHeard(this.#options.clock, AbortSignal.any([this.#closing.signal, AbortSignal.timeout(START_DEADLINE_MS)]), start)
   }
 
@@ -249,7 +255,10 @@ export class ControlHost {
     const known = this.#monitors.get(fresh.run)
     if (known && known.status === 'running') return known
     const { store, clock } = this.#options
-    const log = new EventLog(store, fresh.run, clock)
+    // What stops its checkpoints too: those who watch are to know why it waits.
+    const log = new EventLog(store, fresh.run, clock, (error) =>
+      fresh.emit({ type: 'warning', error: toSwarmError(error, 'internal', `events of run ${fresh.run}`).toJSON() }),
+    )
     this.#monitors.set(fresh.run, fresh)
     this.#logs.set(fresh.run, log)
     fresh.feed.listen((event) => {

@@ -10,7 +10,7 @@ import { type HttpServer, listen } from '../runtime/http-server.js'
 import { s3Store, type S3StoreOptions } from '../runtime/object-store/s3-store.js'
 import { controlUser, swarmAccount, systemUser } from '../runtime/tensor-bus/nats-authority.js'
 import { natsBus } from '../runtime/tensor-bus/nats-bus.js'
-import { watchPresence } from '../runtime/tensor-bus/nats-presence.js'
+import { RIGHTS_EXPIRED, watchPresence } from '../runtime/tensor-bus/nats-presence.js'
 import { CONTROL } from './channels.js'
 import { clusterKeys, controlKeyOf } from './cluster-keys.js'
 import { controlApi } from './control-api.js'
@@ -69,7 +69,8 @@ export async function startControl(options: ControlProcessOptions): Promise<Cont
       account,
       onConnect: ({ host: name, part, connection }) => connections.opened(name, part, connection),
       onDisconnect: ({ host: name, part, connection }, reason) => {
-        if (name !== CONTROL && connections.isCurrent(name, part, connection))
+        // One that has not renewed its rights falls silent, which tells as well.
+        if (name !== CONTROL && reason !== RIGHTS_EXPIRED && connections.isCurrent(name, part, connection))
           host.connectionLost(name, `its connection was lost: ${reason}`)
       },
     })

@@ -14,12 +14,16 @@ export class EventLog {
   readonly #run: string
   readonly #clock: Clock
   readonly #opened: string
+  readonly #onFailure: (error: unknown) => void
   #pending: RunEvent[] = []
   #chunks = 0
+  #isFailing = false
   #cancel: (() => void) | undefined
   #writing: Promise<void> = Promise.resolve()
 
-  constructor(store: ObjectStore, run: string, clock: Clock) {
+  /** @param onFailure told of the first of several writes in a row that fail */
+  constructor(store: ObjectStore, run: string, clock: Clock, onFailure: (error: unknown) => void = () => {}) {
+    this.#onFailure = onFailure
     this.#store = store
     this.#run = run
     this.#clock = clock
@@ -31,7 +35,9 @@ export class EventLog {
     const last = this.#pending.at(-1)
     if (event.type === 'progress' && last?.type === 'progress') this.#pending.pop()
     this.#pending.push(event)
-    this.#cancel ??= this.#clock.after(FLUSH_MS, () => this.#flush())
+    // Whoever is told that a run has ended may look at once.
+    if (event.type === 'done' || event.type === 'paused' || event.type === 'failed') this.#flush()
+    else this.#cancel ??= this.#clock.after(FLUSH_MS, () => this.#flush())
   }
 
   /** Resolves when all that was appended is in the store. */
@@ -52,11 +58,20 @@ export class EventLog {
     this.#pending = []
     const key = `${prefix(this.#run)}${this.#opened}-${String(this.#chunks++).padStart(6, '0')}`
     // Events are for people: a store that refuses them stops the run by its checkpoints, with a better message.
-    this.#writing = this.#writing.then(() => this.#store.put(key, new TextEncoder().encode(lines))).then(ignore, ignore)
+    this.#writing = this.#writing
+      .then(() => this.#store.put(key, new TextEncoder().encode(lines)))
+      .then(
+        () => void (this.#isFailing = false),
+        (error: unknown) => this.#failed(error),
+      )
+  }
+
+  #failed(error: unknown): void {
+    const isFirst = !this.#isFailing
+    this.#isFailing = true
+    if (isFirst) this.#onFailure(error)
   }
 }
-
-function ignore(): void {}
 
 /** Events are for people: a line that cannot be read is left out. */
 function readLine(line: string): RunEvent[] {

@@ -1,4 +1,5 @@
 /** What a run tells about itself: a versioned union, the same in `run.events()`, in `swarmgrad events` and in `--json`. */
+import type { Target } from '../components/define.js'
 import type { ErrorRecord } from '../runtime/errors.js'
 import type { RunStatus } from '../runtime/head.js'
 
@@ -6,6 +7,13 @@ export const EVENT_VERSION = 1
 
 /** Numbers by name: `loss`, `accuracy`, `count` … */
 export type Metrics = { readonly [name: string]: number }
+
+/** What is measured of answers of a kind: means over the samples of an evaluation, and how many there were. */
+export type MetricsOf<T extends Target> = Target extends T
+  ? Metrics
+  : T extends { readonly kind: 'categorical' }
+    ? { readonly loss: number; /** 0 to 1. */ readonly accuracy: number; readonly count: number }
+    : { readonly loss: number; readonly absoluteError: number; readonly squaredError: number; readonly count: number }
 
 /** One VNode as people see it. */
 export interface VNodeView {
@@ -41,7 +49,11 @@ export interface Candidate {
   readonly reason: string
 }
 
-export type RunEvent = { readonly v: typeof EVENT_VERSION; readonly run: string; readonly atMs: number } & RunEventBody
+export type RunEvent<M extends Metrics = Metrics> = {
+  readonly v: typeof EVENT_VERSION
+  readonly run: string
+  readonly atMs: number
+} & RunEventBody<M>
 
 /** What must never happen, counted all the same. */
 export interface Faults {
@@ -49,7 +61,7 @@ export interface Faults {
   readonly stepsDoubled?: number
 }
 
-export type RunEventBody =
+export type RunEventBody<M extends Metrics = Metrics> =
   | {
       readonly type: 'snapshot'
       readonly status: RunStatus
@@ -92,8 +104,8 @@ export type RunEventBody =
       readonly step: number
       readonly epoch: number
       readonly split: 'validation' | 'test'
-      readonly metrics: Metrics
-      readonly vnodes: readonly { readonly vnode: string; readonly metrics: Metrics }[]
+      readonly metrics: M
+      readonly vnodes: readonly { readonly vnode: string; readonly metrics: M }[]
     }
   | { readonly type: 'joined'; readonly pnode: string; readonly gflops: number }
   | {
@@ -114,10 +126,12 @@ export type RunEventBody =
       readonly firstStepMs: number
       readonly caughtUpMs: number
     }
+  /** Nobody who is there may have these VNodes: they wait for a PNode that may. */
+  | { readonly type: 'waiting'; readonly vnodes: readonly string[]; readonly reason: string }
   | { readonly type: 'rolledBack'; readonly generation: number; readonly step: number; readonly reason: string }
   | ({ readonly type: 'paused'; readonly step: number } & Faults)
   /** Something went wrong that the run has survived. */
   | { readonly type: 'warning'; readonly error: ErrorRecord }
   | { readonly type: 'failed'; readonly error: ErrorRecord }
-  | ({ readonly type: 'done'; readonly steps: number; readonly hash: string; readonly metrics: Metrics } & Faults)
+  | ({ readonly type: 'done'; readonly steps: number; readonly hash: string; readonly metrics: M } & Faults)
   | { readonly type: 'dropped'; readonly count: number }

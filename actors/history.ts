@@ -4,15 +4,15 @@ import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import type { Metrics } from './events.js'
 import type { Evaluated } from './reports.js'
 
-export interface HistoryRow {
+export interface HistoryRow<M extends Metrics = Metrics> {
   /** The step after which it was measured. */
   readonly step: number
   readonly epoch: number
   readonly split: 'validation' | 'test'
   /** Of the network's answer. */
-  readonly metrics: Metrics
+  readonly metrics: M
   /** Of every VNode's own head. */
-  readonly vnodes: readonly { readonly vnode: string; readonly metrics: Metrics }[]
+  readonly vnodes: readonly { readonly vnode: string; readonly metrics: M }[]
 }
 
 const HISTORY_VERSION = 1

@@ -7,9 +7,9 @@ import type { SidecarAddress } from '../runtime/actor-system/dapr-sidecar.js'
 import { answerRelayedCalls } from '../runtime/actor-system/relayed-actors.js'
 import type { Clock } from '../runtime/clock.js'
 import type { ComputePool } from '../runtime/compute/compute.js'
-import type { SwarmError } from '../runtime/errors.js'
+import { SwarmError } from '../runtime/errors.js'
 import { httpStore } from '../runtime/object-store/http-store.js'
-import { patientStore } from '../runtime/object-store/patient-store.js'
+import { FIRST_DELAY_MS, patientStore } from '../runtime/object-store/patient-store.js'
 import { limitedStore } from '../runtime/object-store/limited-store.js'
 import { RateLimit } from '../runtime/rate-limit.js'
 import { loopbackBus } from '../runtime/tensor-bus/loopback-bus.js'
@@ -58,12 +58,16 @@ export interface HostProcessOptions {
 
 export interface HostProcess {
   readonly pnode: PNodeHost
+  /** Resolves when the broker will not have this host any more, whose rights have run out: it has to be started again. */
+  readonly denied: Promise<SwarmError>
   /** Hands over, tells the others, stops. @param signal its abort stops waiting for the handover */
   leave(reason: string, signal?: AbortSignal): Promise<void>
 }
 
-/** How long before its end the right to the broker is fetched anew, in ms. */
-const RENEW_BEFORE_MS = 12 * 3600 * 1000
+/** The right to the broker is fetched anew when so much of its life is over; if that fails, again after so much of what is left. */
+const RENEW_AFTER = 0.5
+/** Between two attempts, in ms: at its very end too. */
+const RENEW_LEAST_MS = 1_000
 /**
  * V8 lets a process's heap double before it collects all of it. Without this the buffers of frames, which lie outside, count as growth of a
  * heap of 35 MB, and set off a full collection at every tenth step (docs/benchmarks.md).
@@ -87,14 +91,21 @@ export async function startHost(options: HostProcessOptions): Promise<HostProces
     for (const one of opened.toReversed()) await one()
   }
   try {
-    const rights = { jwt: joined.broker.jwt }
-    const renew = () => {
-      const renewed = client.join({ ...request, isRenewal: true }).then(({ broker }) => void (rights.jwt = broker.jwt))
-      renewed.catch(onError)
-      cancelRenewal = clock.after(RENEW_BEFORE_MS, renew)
+    let rights = joined.broker
+    let cancelRenewal = () => {}
+    const closing = new AbortController()
+    const renewLater = () => {
+      if (closing.signal.aborted) return
+      cancelRenewal = clock.after(Math.max(RENEW_LEAST_MS, RENEW_AFTER * (rights.expiresAtMs - clock.now())), () => {
+        const renewed = client.join({ ...request, isRenewal: true }).then(({ broker }) => void (rights = broker))
+        void renewed.catch(onError).then(renewLater)
+      })
     }
-    let cancelRenewal = clock.after(RENEW_BEFORE_MS, renew)
-    opened.push(() => cancelRenewal())
+    renewLater()
+    opened.push(() => {
+      closing.abort()
+      cancelRenewal()
+    })
     const address = { servers: [...joined.broker.servers], name, credentials: () => ({ jwt: rights.jwt, seed: key.seed }), onError }
     const control = await natsBus({ ...address, part: 'control' })
     opened.push(() => control.close())
@@ -117,7 +128,12 @@ export async function startHost(options: HostProcessOptions): Promise<HostProces
     const { uploadBytesPerSecond } = options
     const limit = uploadBytesPerSecond === undefined ? undefined : new RateLimit(uploadBytesPerSecond, clock)
     // Each attempt pays: it is what goes out.
-    const store = patientStore(limit ? limitedStore(plain, limit, clock) : plain, { clock })
+    const store = patientStore(limit ? limitedStore(plain, limit, clock) : plain, {
+      clock,
+      onWait: (error, delayMs) => {
+        if (error.code === 'store.full' && delayMs === FIRST_DELAY_MS) onError(error)
+      },
+    })
     opened.push(() => store.close())
     const mine = new RegExp(`^sg\\.[^.]+\\.to\\.${name}\\.`)
     const pnode: PNodeHost = new PNodeHost({
@@ -148,6 +164,9 @@ export async function startHost(options: HostProcessOptions): Promise<HostProces
     await pnode.join()
     return {
       pnode,
+      denied: new Promise((resolve) => {
+        for (const { closed } of [control, data]) void closed.then((error) => error && resolve(denialOf(name, error)))
+      }),
       async leave(reason, signal) {
         await pnode.leave(reason, signal)
         await close()
@@ -158,4 +177,9 @@ export async function startHost(options: HostProcessOptions): Promise<HostProces
     await close()
     throw error
   }
+}
+
+function denialOf(host: string, cause: Error): SwarmError {
+  const fix = 'Start it again: it is given new ones'
+  return new SwarmError('bus.denied', { what: `the broker does not take the rights of ${host} any more: ${cause.message}`, fix, cause })
 }

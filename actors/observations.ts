@@ -1,13 +1,14 @@
 /** Observations on their way from PNodes to control: many small ones become a few, twice in a second a handful of bytes for each VNode. */
 import type { Clock } from '../runtime/clock.js'
 import { SwarmError } from '../runtime/errors.js'
+import { DROP_REASONS } from '../runtime/step-log.js'
 import type { Observation } from './reports.js'
 
 const OBSERVATIONS_VERSION = 1
 /** How long observations are gathered, in ms: half of what a progress display shows. */
 const GATHER_MS = 100
-/** Reasons are ours; a longer one is somebody's who wants to fill control's memory. */
-const MAX_REASON_LENGTH = 100
+/** Why VNodes drop messages; another reason is somebody's who wants to fill control's memory. */
+const REASONS: ReadonlySet<unknown> = new Set([...DROP_REASONS, 'frame.damaged', 'frame.version'])
 
 type Applied = Observation & { readonly type: 'applied' }
 type Restored = Observation & { readonly type: 'restored' }
@@ -105,7 +106,7 @@ function isReport(report: Partial<AppliedSpan> | null): boolean {
   if (typeof report?.run !== 'string' || typeof report.vnode !== 'string') return false
   const { type, firstStep, lastStep, term, metrics, busyMs } = report
   const reason = (report as { readonly reason?: unknown }).reason
-  if (String(type) === 'dropped') return typeof reason === 'string' && reason.length <= MAX_REASON_LENGTH
+  if (String(type) === 'dropped') return REASONS.has(reason)
   if (String(type) === 'restored') return Number.isSafeInteger(term)
   if (type !== 'span' || ![firstStep, lastStep, term].every(Number.isSafeInteger) || typeof busyMs !== 'number') return false
   // JSON has no NaN: what is not finite arrives as null.

@@ -54,6 +54,7 @@ export class RunMonitor {
   #counters = { moves: 0, stepsReplayed: 0, stepsLost: 0, stepsDoubled: 0 }
   #before: Head['counters'] | undefined
   #toldAtMs = 0
+  #waitsFor: string | undefined
   #checkpointStep = 0
   #status: RunStatus = 'running'
 
@@ -105,8 +106,16 @@ export class RunMonitor {
     this.feed.emit(this.#event(body.type === 'done' || body.type === 'paused' ? { ...body, stepsLost, stepsDoubled } : body))
   }
 
+  /** VNodes have nowhere to go: the same is told once, however often it is tried. */
+  waits(vnodes: readonly string[], reason: string): void {
+    if (this.#waitsFor === reason) return
+    this.#waitsFor = reason
+    this.emit({ type: 'waiting', vnodes, reason })
+  }
+
   /** A VNode is given to a PNode; `move` if it was somewhere else before and was lost there. */
   placed(vnode: string, pnode: string, term: number, step: number, move?: { readonly from: string; readonly lostAtMs: number }): void {
+    this.#waitsFor = undefined
     if (move) this.#counters.moves++
     if (vnode === SOURCE) return
     const before = this.#vnodes.get(vnode)

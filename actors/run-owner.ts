@@ -331,7 +331,10 @@ export class RunOwner {
   }
 
   async #place(ids: readonly string[], avoid: readonly string[], isAll = false): Promise<readonly Decision[]> {
-    return placeVNodes(this.#context, this.#placing, ids, avoid, isAll)
+    return placeVNodes(this.#context, this.#placing, ids, avoid, isAll).catch((error: unknown) => {
+      if (avoid.length === 0 && isSwarmError(error, 'placement.no-pnode')) this.#monitor.waits(ids, error.message)
+      throw error
+    })
   }
 
   get #placing(): PlacingRun {

@@ -1,6 +1,7 @@
 /** The library's front door on one machine: start a run, go on with one, look at one. Never prints, traps no signals, never exits. */
 import { resolve as resolvePath } from 'node:path'
 import { type Dataset, datasetFromShards, shardKey } from '../components/datasets/index.js'
+import type { Target } from '../components/define.js'
 import type { Network } from '../components/network.js'
 import { type Clock, keepAlive, systemClock } from '../runtime/clock.js'
 import type { ComputePool } from '../runtime/compute/compute.js'
@@ -11,7 +12,7 @@ import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import { readHead } from '../runtime/head-store.js'
 import { type Cluster, ClusterRun, openOnCluster } from './cluster.js'
 import { EventLog } from './event-log.js'
-import type { Metrics, RunEvent } from './events.js'
+import type { Metrics, MetricsOf, RunEvent } from './events.js'
 import { type HistoryRow, readHistory } from './history.js'
 import { LocalSwarm, type LocalSwarmOptions } from './local-swarm.js'
 import { type Model, openModel } from './model.js'
@@ -67,14 +68,14 @@ export interface RunOptions {
 }
 
 /** How a run ended, this time. */
-export interface RunResult {
+export interface RunResult<M extends Metrics = Metrics> {
   readonly status: 'done' | 'paused'
   readonly run: string
   /** Steps applied by every VNode. */
   readonly steps: number
   readonly epochs: number
-  /** Of the last evaluation; `accuracy` for categorical targets. */
-  readonly metrics: Metrics
+  /** Of the last evaluation; empty while there was none. */
+  readonly metrics: M
   /** SHA-256 over the VNodes' states in graph order; undefined while it is paused. */
   readonly hash: string | undefined
   readonly seconds: number
@@ -85,15 +86,15 @@ export interface RunResult {
   readonly stepsDoubled: number
 }
 
-/** A run under way, or one that has ended. */
-export interface Run {
+/** A run under way, or one that has ended. `M`: what its evaluations measure, by its target. */
+export interface Run<M extends Metrics = Metrics> {
   readonly id: string
   /** A snapshot, then what happens. Any number of readers, none of which slows the run. */
-  events(signal?: AbortSignal): AsyncIterable<RunEvent>
+  events(signal?: AbortSignal): AsyncIterable<RunEvent<M>>
   /** Rejects with a SwarmError if the run fails; never an unhandled rejection. */
-  readonly result: Promise<RunResult>
+  readonly result: Promise<RunResult<M>>
   /** One row per evaluation, with a column of metrics for each VNode. */
-  history(): Promise<HistoryRow[]>
+  history(): Promise<HistoryRow<M>[]>
   /** Stops at the next step boundary, with a checkpoint; resolves when it has. */
   pause(): Promise<void>
   /** The trained network, from the newest checkpoint. */
@@ -119,7 +120,12 @@ export const DEFAULT_STORE = './runs'
 const MACHINES = new URL('../components/vnode-machine.js', import.meta.url)
 
 /** Starts a run and returns it at once. Whatever is wrong with the definition rejects `result`. */
-export function train(network: Network, training: TrainingOptions, options: RunOptions = {}, internals: Internals = {}): Run {
+export function train<T extends Target>(
+  network: Network<T>,
+  training: TrainingOptions,
+  options: RunOptions = {},
+  internals: Internals = {},
+): Run<MetricsOf<T>> {
   const id = internals.id ?? `${nameOf(training?.data)}-${crypto.randomUUID().slice(0, 6)}`
   const { on = local() } = options
   const open = async (store: ObjectStore) => {
@@ -127,7 +133,8 @@ export function train(network: Network, training: TrainingOptions, options: RunO
     await writeDefinition(store, id, prepared.definition)
     return prepared
   }
-  return on.kind === 'cluster' ? new ClusterRun(id, on, options, open) : new LocalRun(id, on, options, internals, open)
+  const run: Run = on.kind === 'cluster' ? new ClusterRun(id, on, options, open) : new LocalRun(id, on, options, internals, open)
+  return run as Run<MetricsOf<T>> // evaluations measure what the target says: losses.ts
 }
 
 /** The first part of a run's id, for people; whatever is wrong with the data is said by `prepare`. */

@@ -58,7 +58,8 @@ export type StepEvent<Ref> =
   /** This VNode is about to move: nothing is applied after the next cut. */
   | { readonly type: 'hold' }
 
-export type DropReason = 'generation' | 'term' | 'ungranted' | 'duplicate' | 'beyond-credit' | 'behind-manifest' | 'stranger'
+export const DROP_REASONS = ['generation', 'term', 'ungranted', 'duplicate', 'beyond-credit', 'behind-manifest', 'stranger'] as const
+export type DropReason = (typeof DROP_REASONS)[number]
 
 /** Things to do, in this order. */
 export type StepCommand<Ref> =

@@ -1,4 +1,4 @@
-/** `swarmgrad explain`: the last decision about a VNode, with what was weighed. */
+/** `swarmgrad explain`: the last decision about a VNode, with what was weighed; or why there is none. */
 import type { RunEvent } from '../../actors/events.js'
 import { readDefinition } from '../../actors/run-definition.js'
 import { suggest } from '../../components/suggest.js'
@@ -12,6 +12,7 @@ import { dateAndTime } from '../view/format.js'
 import { table } from '../view/table.js'
 
 type Placed = RunEvent & { type: 'placed' }
+type Waiting = RunEvent & { type: 'waiting' }
 
 export async function explain(context: CommandContext, vnode: string): Promise<ExitStatus> {
   const { output, settings } = context
@@ -23,11 +24,18 @@ export async function explain(context: CommandContext, vnode: string): Promise<E
   if (!ids.includes(vnode)) {
     throw new SwarmError('usage', { what: `run ${run} has no VNode '${vnode}'`, expected: ids.join(', '), fix: suggest(vnode, ids) })
   }
-  const placed = await lastEvent(store, run, (event): event is Placed => event.type === 'placed' && event.vnode === vnode)
-  if (!placed) throw new SwarmError('run.changed', { what: `VNode ${vnode} of run ${run} has not been placed yet` })
-  const { pnode, term, reason, candidates, atMs } = placed
-  output.record({ ...placed })
+  const concerns = (event: RunEvent): event is Placed | Waiting =>
+    event.type === 'placed' ? event.vnode === vnode : event.type === 'waiting' && event.vnodes.includes(vnode)
+  const last = await lastEvent(store, run, concerns)
+  if (!last) throw new SwarmError('run.changed', { what: `VNode ${vnode} of run ${run} has not been placed yet` })
+  output.record({ ...last })
   const { style } = output
+  const { reason, atMs } = last
+  if (last.type === 'waiting') {
+    output.result(`${style.bold(vnode)} of ${run} waits since ${dateAndTime(atMs)}: ${reason}`)
+    return EXIT.done
+  }
+  const { pnode, term, candidates } = last
   output.result(`${style.bold(vnode)} of ${run} is on ${style.bold(pnode)} since ${dateAndTime(atMs)} (term ${term}): ${reason}\n`)
   const ordered = candidates.toSorted((a, b) => (a.score ?? Infinity) - (b.score ?? Infinity))
   const rows = ordered.map((candidate) => [

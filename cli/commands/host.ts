@@ -98,9 +98,12 @@ export async function host(context: CommandContext, url: string): Promise<ExitSt
     output.record({ type: 'ready', pnode: name, url: plan.url, pid: process.pid, folder, local: local.url })
     output.result(`${name} is part of ${plan.url}; Ctrl-C hands over and leaves`)
     output.note(`how it is: ${local.url}/health, /metrics, /queue_stats, /checkpoint_state`)
-    await ending.asked
-    await running.leave('its owner ended it', handover.signal)
+    const denial = await Promise.race([ending.asked.then(() => undefined), running.denied])
+    // Nothing can be handed over then.
+    if (denial) handover.abort()
+    await running.leave(denial ? denial.message : 'its owner ended it', handover.signal)
     await local.close()
+    if (denial) throw denial
     report.event('left', `${name} has left`, { pnode: name })
     return EXIT.done
   } finally {

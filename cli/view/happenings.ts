@@ -30,6 +30,8 @@ export function sentenceOf(event: RunEvent, isVerbose = false): string | undefin
       const replay = `${count(event.stepsReplayed)} steps replayed in ${duration(event.caughtUpMs - event.firstStepMs)}`
       return `${event.vnode}: ${where} in ${duration(event.firstStepMs)}, ${replay}`
     }
+    case 'waiting':
+      return `waits: ${event.reason}`
     case 'rolledBack':
       return `rolled back to step ${event.step}, generation ${event.generation}: ${event.reason}`
     case 'dropped':
@@ -51,7 +53,7 @@ export function sentenceOf(event: RunEvent, isVerbose = false): string | undefin
 /** How bad it is, as the name of a colour. */
 export function colourOf({ type }: RunEvent): 'red' | 'yellow' | 'green' | 'white' {
   if (type === 'lost' || type === 'failed' || type === 'rolledBack') return 'red'
-  if (type === 'relocated' || type === 'dropped' || type === 'warning') return 'yellow'
+  if (type === 'relocated' || type === 'dropped' || type === 'warning' || type === 'waiting') return 'yellow'
   if (type === 'evaluated' || type === 'done') return 'green'
   return 'white'
 }

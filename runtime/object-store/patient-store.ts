@@ -13,12 +13,12 @@ export interface PatientStoreOptions {
 }
 
 /** A server that hiccups is back at once; one that restarts needs seconds, and then shall not meet all hosts in the same instant. */
-const FIRST_DELAY_MS = 20
+export const FIRST_DELAY_MS = 20
 const LAST_DELAY_MS = 2000
 
 /**
- * The same store, for those who can wait: a call that fails with a retryable `store.unavailable` is repeated, ever more slowly, until it
- * succeeds, fails for another reason, its signal is aborted or the store is closed. A VNode is not lost because MinIO is started again.
+ * The same store, for those who can wait: a call that fails with a retryable `store.unavailable` or `store.full` is repeated, ever more slowly, until it
+ * succeeds, fails for another reason, its signal is aborted or the store is closed. A VNode is not lost because MinIO is started again, or wants a larger disk.
  *
  * A put is repeated under one name (`NamedPut`): a conditional one whose success went unheard finds its own work and is done, so repeating it is
  * as safe as doing it once. An unconditional one is done again. A listing goes on after the last key that it gave.
@@ -94,7 +94,7 @@ class PatientStore implements ObjectStore {
       try {
         return await work()
       } catch (error) {
-        if (!isSwarmError(error, 'store.unavailable') || !error.retryable) throw error
+        if (!isSwarmError(error, 'store.unavailable', 'store.full') || !error.retryable) throw error
         this.#onWait?.(error, delayMs)
         if (await this.#isClosedBefore(delayMs, signal)) throw error
       }

@@ -80,7 +80,8 @@ export function s3Error(failure: S3Failure, where: string): SwarmError {
     return new SwarmError('store.full', {
       ...parts,
       what: `no space left for the object (${detail})`,
-      fix: 'Free some space on the server of the object store',
+      fix: 'Free some space on the server of the object store, or give it more: what waits then goes on',
+      retryable: true,
     })
   if (REFUSALS.has(s3Code) || status === 401 || status === 403)
     return new SwarmError('store.denied', {

@@ -2,6 +2,9 @@
 import { SwarmError } from '../errors.js'
 import { connectNats, type NatsAddress, type NatsCredentials } from './nats-connection.js'
 
+/** The broker's reason to end a connection whose rights have run out: a host that has renewed them is back at once. */
+export const RIGHTS_EXPIRED = 'Authentication Expired'
+
 /** A connection of a host that came or went. */
 export interface Presence {
   /** Whose: the name that the authority put into its JWT. */
@@ -20,7 +23,7 @@ export interface PresenceOptions extends Omit<NatsAddress, 'credentials'> {
   /** The public key of the account to watch, `A…`. */
   readonly account: string
   readonly onConnect: (presence: Presence) => void
-  /** `reason` as the broker gives it, such as `Client Closed`, `Read Error`, `Stale Connection` or `Authentication Expired`. */
+  /** `reason` as the broker gives it, such as `Client Closed`, `Read Error`, `Stale Connection` or `RIGHTS_EXPIRED`. */
   readonly onDisconnect: (presence: Presence, reason: string) => void
   /** Our own connection went away: from now on silence means nothing. */
   readonly onBlind?: () => void

@@ -114,6 +114,16 @@ test('a move ends when the VNode is ahead of where it was: one event with its co
   t.like(events[0], { vnode: 'b', from: 'p2', to: 'p3', term: 3, fromStep: 2, stepsReplayed: 2, firstStepMs: 300, caughtUpMs: 500 })
 })
 
+test('a wait is told once for each reason, and again after somebody was found', (t) => {
+  const { monitor, place } = monitorOf()
+  const told: string[] = []
+  monitor.feed.listen((event) => event.type === 'waiting' && told.push(`${event.vnodes.join()}: ${event.reason}`))
+  for (const reason of ['p3 is full', 'p3 is full', 'p3 is lost']) monitor.waits(['b'], reason)
+  place('b', 'p1', 3)
+  monitor.waits(['b'], 'p3 is lost')
+  t.deepEqual(told, ['b: p3 is full', 'b: p3 is lost', 'b: p3 is lost'])
+})
+
 test('dropped messages are counted by reason', (t) => {
   const { monitor } = monitorOf()
   for (const reason of ['term', 'duplicate', 'term']) monitor.observe({ type: 'dropped', run: 'r1', vnode: 'a', reason })

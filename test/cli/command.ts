@@ -48,6 +48,8 @@ export interface Started {
 export interface StartOptions {
   readonly env?: { readonly [name: string]: string }
   readonly node?: readonly string[]
+  /** Words before the command: a program that starts it. */
+  readonly within?: readonly string[]
 }
 
 /** A folder with `tiny.yaml`, removed when the test ends. */
@@ -58,9 +60,15 @@ export async function folderOf(t: ExecutionContext): Promise<string> {
   return folder
 }
 
-export function start(t: ExecutionContext, folder: string, words: readonly string[], { env = {}, node = [] }: StartOptions = {}): Started {
+export function start(
+  t: ExecutionContext,
+  folder: string,
+  words: readonly string[],
+  { env = {}, node = [], within = [] }: StartOptions = {},
+): Started {
   const own = Object.entries(process.env).filter(([name]) => !/^(SWARMGRAD_|NO_COLOR|FORCE_COLOR|NODE_)/.test(name))
-  const child = spawn(process.execPath, [...node, MAIN, ...words], {
+  const [program, ...rest] = [...within, process.execPath, ...node, MAIN, ...words]
+  const child = spawn(program, rest, {
     cwd: folder,
     // Neither the user's configuration nor that of whoever runs the tests.
     env: { ...Object.fromEntries(own), XDG_CONFIG_HOME: join(folder, 'config'), HOME: folder, ...env },

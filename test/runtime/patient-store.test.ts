@@ -44,6 +44,17 @@ for (const code of ['store.conflict', 'store.full', 'store.denied', 'store.unava
     t.is(clock.pending, 0)
   })
 
+test('a full store is waited for, where that may help', async (t) => {
+  const clock = fakeClock()
+  const { store, fail } = failing()
+  fail(3, 'store.full', true)
+  const patient = patientStore(store, { clock })
+  const put = patient.put('a', text('1'))
+  await clock.advance(1000)
+  await put
+  t.is(await readText(patient, 'a'), '1')
+})
+
 test('an abort ends the wait', async (t) => {
   const clock = fakeClock()
   const { store, fail } = failing()

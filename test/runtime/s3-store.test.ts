@@ -110,13 +110,14 @@ const FAULTS: readonly [string, FakeS3Fault, RegExp][] = [
   ['cluster.clock', SKEWED, /expected Tue, 07 Jul 2026 10:00:00 GMT, got \d{8}T\d{6}Z/],
 ]
 for (const [code, fault, message] of FAULTS)
-  test(`${(fault as { code: string }).code} is ${code}, at once and not to be repeated`, async (t) => {
+  test(`${(fault as { code: string }).code} is ${code}, at once and not repeated`, async (t) => {
     const { fake, store } = await setUp(t)
     await store.put('a', text('1'))
     const count = fake.requests.length
     fake.fault = () => fault
     const error = await t.throwsAsync(store.put('a', text('2')), { code })
-    t.true(isSwarmError(error) && !error.retryable)
+    // Somebody may give the server room.
+    t.true(isSwarmError(error) && error.retryable === (code === 'store.full'))
     t.regex(error.message, message)
     t.is(fake.requests.length, count + 1)
     await t.throwsAsync(store.get('a'), { code })

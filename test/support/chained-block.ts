@@ -54,3 +54,16 @@ export const failing = defineBlock<{ at: number; how: 'throws' | 'hangs' | 'exit
     return x.clone()
   },
 })
+
+const nobodyWakes = new Int32Array(new SharedArrayBuffer(4))
+
+/** The identity, after a rest of `ms` in each training step: how fast a run is, whatever the machine. */
+export const paced = defineBlock<{ ms: number }>({
+  module,
+  name: 'paced',
+  shape: (input) => [...input],
+  forward(_parameters, x, { training }, { ms }) {
+    if (training && ms > 0) Atomics.wait(nobodyWakes, 0, 0, ms)
+    return x.clone()
+  },
+})

@@ -35,6 +35,10 @@ try {
       },
     )
   })
+  void host.denied.then((error) => {
+    onError(error)
+    process.exit(1)
+  })
   say({ ready: {} })
 } catch (error) {
   onError(error as never)

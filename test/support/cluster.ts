@@ -21,9 +21,13 @@ import { Peer } from './cluster-peer.js'
 import { serverFolder, type Teardown } from './servers.js'
 
 export interface TestClusterOptions {
+  /** Called with the folder of the cluster before anything is in it. */
+  readonly prepare?: (folder: string) => Promise<void>
   /** Names of PNodes to begin with. */
   readonly hosts?: readonly string[]
   readonly membership?: Partial<Omit<MembershipOptions, 'onMember' | 'isHearing'>>
+  /** Where servers, control and the sidecars of PNodes listen. Default 127.0.0.1. */
+  readonly hostIp?: string
 }
 
 /** A PNode, and who it is. */
@@ -33,7 +37,7 @@ export interface TestHost {
 }
 
 export type TestHostOptions = Partial<
-  Pick<HostProcessArguments, 'relay' | 'maxVNodes' | 'allowsCode' | 'token' | 'key' | 'version' | 'memoryBytes'>
+  Pick<HostProcessArguments, 'url' | 'relay' | 'maxVNodes' | 'allowsCode' | 'token' | 'key' | 'version' | 'memoryBytes'>
 >
 
 /** What the VNodes of small-runs.ts need. */
@@ -44,25 +48,29 @@ export class TestCluster {
   readonly servers: ClusterServers
   readonly control: Peer
   readonly hosts = new Map<string, TestHost>()
-  readonly #code: string
+  /** SHA-256 of the code that its runs need. */
+  readonly code: string
+  readonly #hostIp: string | undefined
 
-  private constructor(folder: string, servers: ClusterServers, control: Peer, code: string) {
+  private constructor(folder: string, servers: ClusterServers, control: Peer, code: string, hostIp: string | undefined) {
     this.folder = folder
     this.servers = servers
     this.control = control
-    this.#code = code
+    this.code = code
+    this.#hostIp = hostIp
   }
 
   /** Everything from nothing, gone when the test ends. */
-  static async start(t: Teardown, { hosts = ['a', 'b', 'c'], membership }: TestClusterOptions = {}): Promise<TestCluster> {
+  static async start(t: Teardown, { hosts = ['a', 'b', 'c'], membership, hostIp, prepare }: TestClusterOptions = {}): Promise<TestCluster> {
     const folder = await serverFolder(t, 'cluster')
-    const servers = await startClusterServers({ folder, clock: systemClock })
+    await prepare?.(folder)
+    const servers = await startClusterServers({ folder, hostIp, clock: systemClock })
     t.teardown(() => Promise.all(Object.values(servers.servers).map((server) => server.kill())))
-    const listen = { host: '127.0.0.1', port: await freePort() }
+    const listen = { host: hostIp ?? '127.0.0.1', port: await freePort(hostIp) }
     const { store, broker, placement, scheduler } = servers
     const control = await Peer.start({
       program: 'cluster-control-process.js',
-      sidecar: { folder: join(folder, 'control'), appId: 'control', placement, scheduler, role: 'control' },
+      sidecar: { folder: join(folder, 'control'), appId: 'control', placement, scheduler, role: 'control', hostIp },
       argumentsOf: (ports): ControlProcessArguments => ({
         ...ports,
         listen,
@@ -74,7 +82,7 @@ export class TestCluster {
       }),
     })
     t.teardown(() => control.kill())
-    const made = new TestCluster(folder, servers, control, (await bundleModule(CHAINED)).sha256)
+    const made = new TestCluster(folder, servers, control, (await bundleModule(CHAINED)).sha256, hostIp)
     t.teardown(() => Promise.all([...made.hosts.values()].map(({ peer }) => peer.kill())))
     await Promise.all(hosts.map((name) => made.join(name)))
     return made
@@ -105,7 +113,7 @@ export class TestCluster {
     const { placement, scheduler } = this.servers
     const peer = await Peer.start({
       program: 'cluster-host-process.js',
-      sidecar: { folder: join(this.folder, name), appId: name, placement, scheduler, role: 'pnode' },
+      sidecar: { folder: join(this.folder, name), appId: name, placement, scheduler, role: 'pnode', hostIp: this.#hostIp },
       argumentsOf: (ports): HostProcessArguments => ({
         ...ports,
         url: this.url,
@@ -116,7 +124,7 @@ export class TestCluster {
         token: this.hosts.get(name)?.peer.joined?.token ?? this.joinToken,
         relay: 'never',
         memoryBytes: 2e9,
-        allowsCode: [this.#code],
+        allowsCode: [this.code],
         cacheFolder: join(this.folder, name, 'code'),
         ...options,
       }),

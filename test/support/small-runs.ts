@@ -12,7 +12,7 @@ import { memoryObjects, memoryStore } from '../../runtime/object-store/memory-st
 import type { MemoryObjects } from '../../runtime/object-store/memory-store.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import { decodeState } from '../../runtime/state.js'
-import { chained, chainedSum } from './chained-block.js'
+import { chained, chainedSum, paced } from './chained-block.js'
 
 const TASK = { input: [28, 28, 1], target: categorical(10) } as const
 const UNITS = 16
@@ -30,6 +30,16 @@ export const branching: Network = network(TASK, (x) => {
   const c = part()(a)
   return part()(join()(b, c, a))
 })
+
+/** The same network, in which each VNode but the first needs at least `ms` for a step: whenever one looks, they are at work on one. */
+export const slowBranching = (ms: number): Network =>
+  network(TASK, (x) => {
+    const a = part(flatten())(x)
+    const b = part(paced({ ms }))(a)
+    const c = part(paced({ ms }))(a)
+    const joined = block(chainedSum(), paced({ ms }), dense(UNITS), leakyRelu())(b, c, a)
+    return part(paced({ ms }))(joined)
+  })
 
 /** 3 epochs of 20 steps, with an evaluation of two batches after each. */
 export const TRAINING = {
