@@ -111,7 +111,14 @@ export function controlApi(options: ControlApiOptions): Express {
     response.json({ pnodes: host.members })
   })
   app.post('/v1/hosts', httpJson(MAX_BODY_BYTES), (request, response) =>
-    answer(response, () => join(options, holder(request), request.body)),
+    answer(response, async () => {
+      try {
+        return await join(options, holder(request), request.body)
+      } catch (error) {
+        host.refuse(`join: ${toSwarmError(error, 'internal').code}`)
+        throw error
+      }
+    }),
   )
   app.delete('/v1/hosts/:name', (request, response) =>
     answer(response, async () => {

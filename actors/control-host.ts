@@ -192,7 +192,7 @@ export class ControlHost {
         } catch (error) {
           // What makes no sense harms nobody but its sender.
           if (!isSwarmError(error, 'frame.damaged', 'frame.version')) throw error
-          this.#refuse(`${name}: ${error.code}`)
+          this.refuse(`${name}: ${error.code}`)
         }
       }
     }
@@ -219,7 +219,8 @@ export class ControlHost {
     }
   }
 
-  #refuse(reason: string): void {
+  /** Counts what was refused. */
+  refuse(reason: string): void {
     this.refused.set(reason, (this.refused.get(reason) ?? 0) + 1)
   }
 
@@ -229,8 +230,8 @@ export class ControlHost {
     told
       .then((isKnown) => (isKnown ? undefined : this.#options.asker.ask(from, 'rejoin', null)))
       // The next one comes in a second.
-      .catch((error: unknown) => this.#refuse(`heartbeat: ${toSwarmError(error, 'internal').code}`))
-    this.#past.hear(beat).catch((error: unknown) => this.#refuse(`past owner: ${toSwarmError(error, 'internal').code}`))
+      .catch((error: unknown) => this.refuse(`heartbeat: ${toSwarmError(error, 'internal').code}`))
+    this.#past.hear(beat).catch((error: unknown) => this.refuse(`past owner: ${toSwarmError(error, 'internal').code}`))
   }
 
   #onReports({ bytes, from }: { readonly bytes: Uint8Array; readonly from: string }): void {
@@ -239,7 +240,7 @@ export class ControlHost {
       if (!monitor) continue
       if (report.type === 'dropped') monitor.observe(report)
       // A PNode speaks for what is placed on it.
-      else if (monitor.vnodes().find(({ vnode }) => vnode === report.vnode)?.pnode !== from) this.#refuse('metrics: stranger')
+      else if (monitor.vnodes().find(({ vnode }) => vnode === report.vnode)?.pnode !== from) this.refuse('metrics: stranger')
       else if (report.type === 'span') monitor.observeSpan(report)
       else monitor.observe(report)
     }

@@ -58,6 +58,8 @@ test('who may not join is told why', async (t) => {
   for (const name of ['control', 'Eve', 'a.b', '', '-x', 'x'.repeat(41)])
     await refuses(t, 'usage', /./, newcomer.join({ ...request, name }))
   await refuses(t, 'usage', /wants a user key/, newcomer.join({ ...request, publicKey: 'UABC' }))
+  const { refused } = (await clientOf(made, made.keys.trainerToken).stats()) as { refused: { [reason: string]: number } }
+  t.deepEqual(refused, { 'join: host.name-taken': 2, 'join: cluster.token': 4, 'join: usage': 7 })
   await refuses(t, 'cluster.token', /only eve itself/, newcomer.release('eve'))
   await refuses(t, 'cluster.token', /only eve itself/, clientOf(made, hostToken(made.keys, 'fay')).release('eve'))
 })

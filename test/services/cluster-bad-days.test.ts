@@ -72,12 +72,18 @@ test.serial('who may not join is told why, and what to do', async (t) => {
     'with the name of control': [{ name: 'control' }, 'usage', /another name/],
     'with a name that is none': [{ name: 'a.b' }, 'usage', /1 to 40/],
   }
+  const before = await refusedBy(cluster)
   await unharmed(t, cluster, 'doors', async () => {
     for (const [what, [options, code, message]] of Object.entries(cases)) {
       const error = await t.throwsAsync(startHost({ ...newcomer, ...options }), { message }, what)
       t.true(isSwarmError(error, code), `${what}: ${String(error)}`)
     }
   })
+  const refused = await refusedBy(cluster)
+  const counted = ['cluster.token', 'host.name-taken', 'usage'].map(
+    (code) => (refused[`join: ${code}`] ?? 0) - (before[`join: ${code}`] ?? 0),
+  )
+  t.deepEqual(counted, [4, 2, 2], JSON.stringify(refused))
   const pnodes = await cluster.client.pnodes()
   t.deepEqual(
     pnodes.map(({ pnode, state }) => [pnode, state]),
