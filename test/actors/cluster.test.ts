@@ -3,6 +3,7 @@ import { cluster, ClusterRun } from '../../actors/cluster.js'
 import type { RunEvent } from '../../actors/events.js'
 import { local, type Run, train } from '../../actors/train.js'
 import { memoryStore } from '../../runtime/object-store/memory-store.js'
+import { within } from '../conformance/within.js'
 import { memoryCluster } from '../support/memory-cluster.js'
 import { chain, chainsOf, TOTAL_STEPS, TRAINING } from '../support/small-runs.js'
 
@@ -37,4 +38,16 @@ test('a run on a cluster ends with the bits of one on this machine', async (t) =
   t.is(events.filter(({ type }) => type === 'started').length, 1)
   isWithoutRepetition(t, events)
   t.deepEqual(errors, [])
+})
+
+test('a run that nobody may have is begun all the same: it waits, says so once, and goes on when somebody joins', async (t) => {
+  const { url, keys, addPNode } = await memoryCluster(t, { pnodes: [] })
+  const run = train(chain, TRAINING, { on: cluster(url, { token: keys.trainerToken }) }, { id: 'r' }) as ClusterRun
+  const story = eventsOf(run)
+  // Long before the trainer would give up on control.
+  await within(20_000, 'control has the run', run.started)
+  await addPNode('late')
+  const { hash } = await run.result
+  t.is(typeof hash, 'string')
+  t.is((await story).filter(({ type }) => type === 'waiting').length, 1)
 })

@@ -34,6 +34,8 @@ export interface MemoryCluster {
   /** What was reported to nobody in particular. */
   readonly errors: readonly SwarmError[]
   connect(name: string): Promise<TensorBus>
+  /** Resolves when it has joined. */
+  addPNode(name: string): Promise<void>
   /** Ends the API with all its connections; the actors live on. */
   stopApi(): Promise<void>
   /** At the same address. */
@@ -58,30 +60,28 @@ export async function memoryCluster(t: Teardown, options: MemoryClusterOptions =
   const host = new ControlHost({ system, store, bus, asker: asking, clock, controlKey: controlKeyOf(keys), onError })
   t.teardown(() => host.close())
   await host.start()
-  const hosts = await Promise.all(
-    pnodes.map(async (name) => {
-      const own = await connect(name)
-      const line = controlLine(own, clock)
-      const pnode = new PNodeHost({
-        pnode: name,
-        system,
-        bus: own,
-        compute: inlinePool({ machines: MACHINES, clock }).compute(name),
-        store,
-        clock,
-        controlKey: controlKeyOf(keys).publicKey,
-        memoryBytes: 4e9,
-        heartbeatMs: HEARTBEAT_MS,
-        heartbeat: (beat) => line.heartbeat(beat),
-        cacheFolder: join(tmpdir(), `swarmgrad-bundles-${process.pid}`),
-        observe: (observation) => line.observe(observation),
-        onError,
-      })
-      await pnode.join()
-      return pnode
-    }),
-  )
-  t.teardown(() => hosts.forEach((pnode) => pnode.crash()))
+  const addPNode = async (name: string) => {
+    const own = await connect(name)
+    const line = controlLine(own, clock)
+    const pnode = new PNodeHost({
+      pnode: name,
+      system,
+      bus: own,
+      compute: inlinePool({ machines: MACHINES, clock }).compute(name),
+      store,
+      clock,
+      controlKey: controlKeyOf(keys).publicKey,
+      memoryBytes: 4e9,
+      heartbeatMs: HEARTBEAT_MS,
+      heartbeat: (beat) => line.heartbeat(beat),
+      cacheFolder: join(tmpdir(), `swarmgrad-bundles-${process.pid}`),
+      observe: (observation) => line.observe(observation),
+      onError,
+    })
+    t.teardown(() => pnode.crash())
+    await pnode.join()
+  }
+  await Promise.all(pnodes.map(addPNode))
   const app = () => {
     const api = { host, store, keys, clock, version: VERSION, servers: NOWHERE, heartbeatMs: HEARTBEAT_MS, ...options.api }
     return controlApi(api)
@@ -101,6 +101,7 @@ export async function memoryCluster(t: Teardown, options: MemoryClusterOptions =
     host,
     errors,
     connect,
+    addPNode,
     stopApi,
     async startApi() {
       server = await listen(app(), { port })
