@@ -41,12 +41,12 @@ test('a run on a cluster ends with the bits of one on this machine', async (t) =
 })
 
 test('a run that nobody may have is begun all the same: it waits, says so once, and goes on when somebody joins', async (t) => {
-  const { url, keys, addPNode } = await memoryCluster(t, { pnodes: [] })
-  const run = train(chain, TRAINING, { on: cluster(url, { token: keys.trainerToken }) }, { id: 'r' }) as ClusterRun
+  const made = await memoryCluster(t, { pnodes: [] })
+  const run = train(chain, TRAINING, { on: cluster(made.url, { token: made.keys.trainerToken }) }, { id: 'r' }) as ClusterRun
   const story = eventsOf(run)
   // Long before the trainer would give up on control.
   await within(20_000, 'control has the run', run.started)
-  await addPNode('late')
+  await made.addPNode('late')
   const { hash } = await run.result
   t.is(typeof hash, 'string')
   t.is((await story).filter(({ type }) => type === 'waiting').length, 1)

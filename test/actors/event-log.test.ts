@@ -1,6 +1,6 @@
 import test from 'ava'
 import { EventLog, readEvents } from '../../actors/event-log.js'
-import { EVENT_VERSION, type RunEvent, type RunEventBody } from '../../actors/events.js'
+import { EVENT_VERSION, type RunEventBody } from '../../actors/events.js'
 import { SwarmError } from '../../runtime/errors.js'
 import { memoryStore } from '../../runtime/object-store/memory-store.js'
 import { fakeClock } from '../support/fake-clock.js'
@@ -22,7 +22,7 @@ for (const end of ENDS) {
       return types
     }
     const append = async (body: RunEventBody) => {
-      log.append({ v: EVENT_VERSION, run: 'r', atMs: clock.now(), ...body } as RunEvent)
+      log.append({ v: EVENT_VERSION, run: 'r', atMs: clock.now(), ...body })
       await clock.advance(0)
     }
     await append(checkpoint(1))
