@@ -3,6 +3,9 @@
  * little other garbage would keep gigabytes of frames that nobody needs. So each frame is tied to memory that is counted.
  */
 
+/** From here on a message is a tensor, not a signal: it is put into shared memory, so that compute threads read it without another copy. */
+export const SHARED_FROM_BYTES = 64 * 1024
+
 /** One byte is counted for so many that are shared: full collections get seldom, and 256 MB of old frames are the most that waits for one. */
 const SHARED_PER_COUNTED = 4
 

@@ -1,12 +1,10 @@
 /** What arrives under one subscription of NatsBus, as messages and gaps: streams are followed by number, parts are joined. */
 import type { Place } from './nats-header.js'
-import { sharedBytes, weighed } from '../shared-memory.js'
+import { SHARED_FROM_BYTES, sharedBytes, weighed } from '../shared-memory.js'
 import type { JoiningRoom, OpenMessage } from './nats-joining.js'
 import type { Sender } from './nats-subject.js'
 import { MAX_MESSAGE_BYTES } from './tensor-bus.js'
 
-/** From here on a message is put into shared memory, so that compute threads read it without another copy. Below it is a signal, not a tensor. */
-const SHARED_FROM_BYTES = 64 * 1024
 /** Publishers that one subscription follows; the one that was silent longest is forgotten, and met again as if for the first time. */
 const MAX_PUBLISHERS = 65_536
 /** Subjects that one subscription follows of each publisher, likewise: nobody can use up another's. */

@@ -4,9 +4,8 @@
  */
 // Not exported by name: this is why the version in package.json is exact.
 import { NodeTransport } from '@nats-io/transport-node/lib/node_transport.js'
+import { SHARED_FROM_BYTES } from '../shared-memory.js'
 
-/** From here on a message is a tensor, not a signal, and is worth a buffer of its own. */
-export const LARGE_MESSAGE_BYTES = 64 * 1024
 /** What the broker calls larger is not collected here, and refused by nats.js. */
 const MAX_COLLECTED_BYTES = 64 * 1024 * 1024
 /** No line of the protocol is longer; what is, is no line. */
@@ -63,7 +62,7 @@ export class WholeMessages {
         }
         this.#line = line.subarray(0, 0)
         const { headerBytes, bodyBytes } = end === 0 ? { headerBytes: 0, bodyBytes: Infinity } : sizesOf(line)
-        const isLarge = bodyBytes >= LARGE_MESSAGE_BYTES && bodyBytes <= MAX_COLLECTED_BYTES
+        const isLarge = bodyBytes >= SHARED_FROM_BYTES && bodyBytes <= MAX_COLLECTED_BYTES
         if ((isLarge || isCut) && at > sent) whole.push(chunk.subarray(sent, at))
         at = end || chunk.byteLength
         if (isLarge || isCut) sent = at

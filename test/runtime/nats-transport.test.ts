@@ -1,6 +1,7 @@
 import * as fc from 'fast-check'
 import test from 'ava'
-import { LARGE_MESSAGE_BYTES, WholeMessages } from '../../runtime/tensor-bus/nats-transport.js'
+import { SHARED_FROM_BYTES } from '../../runtime/shared-memory.js'
+import { WholeMessages } from '../../runtime/tensor-bus/nats-transport.js'
 
 /** A message as the broker sends it. */
 interface Sent {
@@ -23,7 +24,7 @@ function messageOf(headers: string, size: number, hasReply: boolean): Sent {
   const sizes = headers ? `${headers.length} ${headers.length + size}` : `${size}`
   const line = `${headers ? 'HMSG' : 'MSG'} sg.run.to.bob.v1.frame.from.ann 7${reply} ${sizes}\r\n`
   const bytes = Buffer.concat([Buffer.from(line + headers, 'latin1'), payload, Buffer.from('\r\n')])
-  const isLarge = headers.length + size + 2 >= LARGE_MESSAGE_BYTES
+  const isLarge = headers.length + size + 2 >= SHARED_FROM_BYTES
   return { bytes, payloadAt: isLarge ? line.length + headers.length : undefined }
 }
 
@@ -32,7 +33,7 @@ const sent = fc.oneof(
   fc
     .tuple(
       fc.constantFrom('', 'NATS/1.0\r\nSg: 1m\r\n\r\n'),
-      fc.oneof(fc.nat(64), fc.integer({ min: LARGE_MESSAGE_BYTES - 40, max: LARGE_MESSAGE_BYTES + 40 }), fc.nat(400_000)),
+      fc.oneof(fc.nat(64), fc.integer({ min: SHARED_FROM_BYTES - 40, max: SHARED_FROM_BYTES + 40 }), fc.nat(400_000)),
       fc.boolean(),
     )
     .map(([headers, size, hasReply]) => messageOf(headers, size, hasReply)),
