@@ -50,6 +50,8 @@ export interface Demand {
 export interface Decision {
   readonly vnode: string
   readonly pnode: string
+  /** The start of the PNode's process that was chosen. */
+  readonly incarnation?: string
   readonly candidates: readonly Candidate[]
 }
 
@@ -58,6 +60,8 @@ export interface Loss {
   readonly pnode: string
   readonly what: 'pnode' | 'worker'
   readonly reason: string
+  /** Which start of its process is gone; absent: whichever it was. */
+  readonly incarnation?: string
   /** `<run>/<vnode>` of what is lost; absent: everything that it has. */
   readonly vnodes?: readonly string[]
 }
@@ -119,6 +123,8 @@ export interface Calls {
     pause: [null, null]
     /** To one that is about to move: nothing more after the next checkpoint. */
     hold: [null, null]
+    /** To one that was to move: it goes on. */
+    release: [null, null]
   }
   PNode: {
     describe: [null, { readonly pnode: string; readonly vnodes: readonly string[] }]

@@ -128,13 +128,20 @@ export class ControlHost {
    * when somebody joins who may. @throws codes of the run
    */
   async startRun(run: string): Promise<void> {
-    const { store, system } = this.#options
+    const { store, system, clock } = this.#options
     await store.put(marker(run), new Uint8Array())
     const start = () =>
       system.call(actor.run(run), 'start', null, { deadlineMs: START_DEADLINE_MS }).catch((error: unknown) => {
         if (!isSwarmError(error, 'placement.no-pnode')) throw error
       })
-    await untilHeard(this.#options.clock, AbortSignal.any([this.#closing.signal, AbortSignal.timeout(START_DEADLINE_MS)]), start)
+    const limit = new AbortController()
+    const late = new SwarmError('actor.timeout', { what: `run ${run} did not begin within ${START_DEADLINE_MS} ms`, retryable: true })
+    const cancel = clock.after(START_DEADLINE_MS, () => limit.abort(late))
+    try {
+      await untilHeard(clock, AbortSignal.any([this.#closing.signal, limit.signal]), start)
+    } finally {
+      cancel()
+    }
   }
 
   /** At the next step boundary, with a checkpoint. */

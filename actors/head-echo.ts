@@ -67,6 +67,11 @@ export class HeadEcho {
     await Promise.race([Promise.all(vnodes.map((vnode) => this.#deliver(vnode, () => this.#call(vnode, 'hold', null)))), waited])
   }
 
+  /** A planned move does not come about as planned: what stands still, or is about to, goes on. */
+  release(vnodes: readonly string[]): void {
+    for (const vnode of vnodes) void this.#deliver(vnode, () => this.#call(vnode, 'release', null))
+  }
+
   /** Tells owners of the past, where they can be reached, that they are. */
   stop(places: readonly Placed[]): void {
     const { context, head } = this.#options
@@ -88,12 +93,14 @@ export class HeadEcho {
     const { network, controlKey } = this.#options
     const head = this.#options.head()
     const manifest = this.#options.manifest()
+    const { incarnation } = head.directory[vnode]
     const blob = manifest?.vnodes.find((entry) => entry.vnode === vnode)?.hash ?? ''
     const grant: Grant = {
       v: GRANT_VERSION,
       run: head.run,
       generation: head.generation,
       ...this.#whereIs(vnode),
+      ...(incarnation && { incarnation }),
       ...(manifest && { checkpoint: { step: manifest.step, position: manifest.position, blob } }),
       inputs: producersOf(network, vnode).map((id) => this.#whereIs(id)),
       outputs: consumersOf(network, vnode).map((id) => this.#whereIs(id)),
@@ -108,15 +115,21 @@ export class HeadEcho {
   }
 
   #whereIs(vnode: string): Placed {
-    return { vnode, ...this.#options.head().directory[vnode] }
+    const { pnode, term } = this.#options.head().directory[vnode]
+    return { vnode, pnode, term }
   }
 
   /** A host that cannot begin with a VNode says so for good: its run decides, as if the VNode had failed. */
   async #refused(vnode: string, error: unknown): Promise<void> {
     const { context, head } = this.#options
     const { run, generation, directory } = head()
+    const place = directory[vnode]
+    if (isSwarmError(error, 'host.restarted') && place) {
+      const loss = { ...place, what: 'worker', reason: error.message, vnodes: [`${run}/${vnode}`] } as const
+      return untilHeard(context.clock, context.signal, () => call<'Run', 'hostLost'>(context, actor.run(run), 'hostLost', loss)).then(() => undefined)
+    }
     const { code, message } = toSwarmError(error, 'internal', `grant of ${vnode}`)
-    const failure = { vnode, term: directory[vnode]?.term ?? 0, generation, error: { code, message, retryable: false } }
+    const failure = { vnode, term: place?.term ?? 0, generation, error: { code, message, retryable: false } }
     await untilHeard(context.clock, context.signal, () => call<'Run', 'failed'>(context, actor.run(run), 'failed', failure))
   }
 

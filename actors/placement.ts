@@ -50,7 +50,7 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
   const lose = (context: ActorContext, member: Member, reason: string) => {
     if (member.state === 'lost') return
     change(member, 'lost', reason)
-    const argument = { pnode: member.pnode, what: 'pnode', reason } as const
+    const argument = { pnode: member.pnode, incarnation: member.incarnation, what: 'pnode', reason } as const
     // Not awaited: Relocation asks this very actor where to go.
     untilHeard(context.clock, context.signal, () => call<'Relocation', 'relocate'>(context, actor.relocation, 'relocate', argument)).catch(
       () => undefined,
@@ -111,7 +111,10 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
         members.delete(pnode)
         await remember(context, members)
       },
-      place: (_context, { members }, request: Argument<'place'>) => place([...members.values()], request) as never,
+      place: (_context, { members }, request: Argument<'place'>) => {
+        const decisions = place([...members.values()], request)
+        return decisions.map((decision) => ({ ...decision, incarnation: members.get(decision.pnode)?.incarnation })) as never
+      },
       list: (_context, { members }) => [...members.values()].map(view) as never,
       sweep: (context, memory) => {
         const { members } = memory

@@ -27,6 +27,8 @@ export interface PNodeOptions {
   readonly controlKey: KeyObject
   readonly memoryBytes: number
   readonly heartbeatMs: number
+  /** Names this start of the process. Default: at random. */
+  readonly incarnation?: string
   /** What else its owner says of it. */
   readonly terms?: Pick<Profile, 'owner' | 'maxVNodes' | 'allowsCode'>
   /** Starts the actor system, where this PNode has one of its own: called when its actor types are registered; what it says of itself then. */
@@ -54,6 +56,8 @@ export class PNodeHost {
   readonly #options: PNodeOptions
   /** By `<run>/<vnode>`. */
   readonly #drivers = new Map<string, VNodeDriver | SourceDriver>()
+  /** The newest term that each VNode has had here, by `<run>/<vnode>`: terms only grow, over all generations. */
+  readonly #newestTerms = new Map<string, number>()
   readonly #abort = new AbortController()
   readonly #heartbeat: (heartbeat: Heartbeat) => Promise<boolean>
   #profile: Profile | undefined
@@ -68,7 +72,7 @@ export class PNodeHost {
 
   /** Warms the compute, registers the actor types, joins. */
   async join(): Promise<void> {
-    const { system, compute, clock, memoryBytes, heartbeatMs } = this.#options
+    const { system, compute, clock, memoryBytes, heartbeatMs, incarnation = crypto.randomUUID() } = this.#options
     // A worker may be lost while it is measured, too.
     const { signal } = this.#abort
     const { computeClass, gflops } = await untilHeard(clock, signal, () => compute.start(signal))
@@ -78,7 +82,7 @@ export class PNodeHost {
     compute.onLoss(({ worker, reason, machines }) => this.#onWorkerLoss(`${worker}: ${reason}`, machines))
     const started = await this.#options.start?.()
     const { terms } = this.#options
-    this.#profile = { pnode: this.pnode, incarnation: crypto.randomUUID(), computeClass, gflops, memoryBytes, ...terms, ...started }
+    this.#profile = { pnode: this.pnode, incarnation, computeClass, gflops, memoryBytes, ...terms, ...started }
     await this.joinAgain()
     this.#beat(heartbeatMs)
   }
@@ -170,12 +174,14 @@ export class PNodeHost {
       stop: async (context, _memory, { term }) => {
         const driver = this.#drivers.get(context.ref.id)
         if (driver && driver.grant.term > term) return
+        this.#newestTerms.set(context.ref.id, Math.max(term, this.#newestTerms.get(context.ref.id) ?? 0))
         await this.#stop(context.ref.id)
         context.deactivate()
       },
       cut: ({ ref }) => this.#sourceOf(ref.id)?.cut(),
       pause: ({ ref }) => this.#sourceOf(ref.id)?.pause(),
       hold: ({ ref }) => this.#drivers.get(ref.id)?.hold(),
+      release: ({ ref }) => this.#drivers.get(ref.id)?.release(),
     }
     return { type: `VNode.${this.pnode}`, activate: () => null, handlers }
   }
@@ -203,12 +209,19 @@ export class PNodeHost {
         got: `${grant.run}/${grant.vnode} on ${grant.pnode}`,
       })
     }
+    if (grant.incarnation !== undefined && grant.incarnation !== this.#profile?.incarnation)
+      throw new SwarmError('host.restarted', { what: `${this.pnode} was started again since ${grant.vnode} was placed there` })
     const current = this.#drivers.get(ref.id)
-    if (current && (current.grant.generation > grant.generation || current.grant.term >= grant.term)) {
-      // The very same grant again: from an owner that has just begun.
-      if (current.grant.term === grant.term) current.tellAgain()
-      return
+    const newest = this.#newestTerms.get(ref.id) ?? 0
+    // What had this term here is gone, with its worker or by order: nothing can go on under it.
+    if (grant.term < newest || (grant.term === newest && !current))
+      throw new SwarmError('host.restarted', { what: `term ${grant.term} of ${grant.vnode} is over on ${this.pnode}` })
+    // The very same grant again: from an owner that has just begun. Neighbours may have moved meanwhile.
+    if (current?.grant.term === grant.term) {
+      for (const peer of [...grant.inputs, ...grant.outputs]) current.neighbour(peer)
+      return current.tellAgain()
     }
+    this.#newestTerms.set(ref.id, grant.term)
     await this.#stop(ref.id)
     const { store, terms } = this.#options
     const [definition, settings] = await Promise.all([readDefinition(store, grant.run), readSettings(store, grant.run)])

@@ -8,11 +8,11 @@ import { SOURCE } from '../components/definition.js'
 import type { ActorContext } from '../runtime/actor-system/actor-system.js'
 import { type ErrorRecord, SwarmError, isSwarmError, toSwarmError } from '../runtime/errors.js'
 import { MARK } from '../runtime/frame.js'
-import { advanced, firstHead, type Head, type Manifest, pausing, placed, rolledBack, unpaused } from '../runtime/head.js'
+import { advanced, firstHead, type Head, type Manifest, pausing, type Place, placed, rolledBack, unpaused } from '../runtime/head.js'
 import { HeadWriter } from '../runtime/head-store.js'
 import { hashRun } from '../runtime/state.js'
 import { Timetable } from '../runtime/timetable.js'
-import { actor, call, type Decision, isTransient, type Loss } from './calls.js'
+import { actor, call, type Decision, isTransient, type Loss, untilHeard } from './calls.js'
 import { Handover } from './handover.js'
 import { HeadEcho } from './head-echo.js'
 import { evict, newestUsable, readManifest, sweepAll, writeManifest } from './checkpoints.js'
@@ -23,7 +23,7 @@ import { Poison } from './poison.js'
 import { RETRY_MS } from './relocation.js'
 import { missingAt } from './roll-call.js'
 import { DEFAULT_MEMBERSHIP } from './placement.js'
-import { type PlacingRun, placeVNodes } from './run-placing.js'
+import { placeAll, placeVNodes, type PlacingRun, plainly } from './run-placing.js'
 import type { RunMonitor } from './run-monitor.js'
 import type { Commit, Evaluated, Failure } from './reports.js'
 import type { RunActorOptions } from './run.js'
@@ -123,9 +123,11 @@ export class RunOwner {
     const fix = `Start a new one from its weights with: swarmgrad train --from ${head.run}`
     if (head.status === 'done') throw new SwarmError('run.changed', { what: `run ${head.run} is done`, fix })
     const isNew = Object.keys(head.directory).length === 0
-    await call<'Relocation', 'watch'>(this.#context, actor.relocation, 'watch', { run: this.#run })
-    await this.#begin((before) => (isNew ? before : unpaused(rolledBack(before))))
+    await this.#begin((before) => (isNew ? before : unpaused(rolledBack(before)))).catch(async (error: unknown) => {
+      throw await plainly(this.#context, this.#placing, error)
+    })
     this.#isAwake = true
+    this.#watch(0)
     const { training, data } = this.#definition
     const { epochs, batchSize } = training
     const samples = data.splits.train?.reduce((sum, shard) => sum + shard.samples, 0) ?? 0
@@ -138,7 +140,6 @@ export class RunOwner {
   async wake(): Promise<void> {
     if (this.#isAwake || this.head.status !== 'running') return
     if (Object.keys(this.head.directory).length === 0) return this.start()
-    await call<'Relocation', 'watch'>(this.#context, actor.relocation, 'watch', { run: this.#run })
     const [newest] = this.head.manifests
     try {
       this.#manifest = newest && (await readManifest(this.#options.store, newest, this.#ids.slice(1)))
@@ -154,10 +155,19 @@ export class RunOwner {
     if (step === this.#timetable.totalSteps && !this.#evaluations.isMissing(step)) return this.#finish()
     if (position > 0) this.#echo.manifest(position)
     void this.#echo.grant(this.#ids).then(() => this.#pauseAgain())
-    this.#context.setTimer('roll call', 'rollCall', { afterMs: this.#options.rollCallMs ?? DEFAULT_MEMBERSHIP.lostMs })
+    this.#watch(this.#options.rollCallMs ?? DEFAULT_MEMBERSHIP.lostMs)
   }
 
-  /** Whoever was lost while nobody owned the run is missed now. */
+  /** Whoever is lost from now on is told to us; who was lost before is missed a little later. Not awaited: Relocation itself may wait for us. */
+  #watch(rollCallMs: number): void {
+    const { clock, signal } = this.#context
+    const watch = () => call<'Relocation', 'watch'>(this.#context, actor.relocation, 'watch', { run: this.#run })
+    untilHeard(clock, signal, watch)
+      .then(() => this.#context.setTimer('roll call', 'rollCall', { afterMs: rollCallMs }))
+      .catch(this.#report)
+  }
+
+  /** Whoever was lost while nobody watched is missed now. */
   async rollCall(): Promise<void> {
     try {
       const members = await call<'Placement', 'list'>(this.#context, actor.placement, 'list', null)
@@ -170,8 +180,11 @@ export class RunOwner {
 
   /** A VNode's state after a cut is in the store. */
   async committed(commit: Commit): Promise<void> {
-    if (!this.#isCurrent(commit, 'commit') || commit.step <= (this.#manifest?.step ?? 0)) return
-    const complete = this.#cuts.add(commit)
+    if (!this.#isCurrent(commit, 'commit')) return
+    const newest = this.#manifest?.step ?? 0
+    // What was to follow from its cut may have failed the last time.
+    if (commit.step === newest) return this.#goOn()
+    const complete = commit.step > newest ? this.#cuts.add(commit) : undefined
     if (complete) await this.#complete(complete)
   }
 
@@ -193,16 +206,26 @@ export class RunOwner {
     if (isPaused) {
       this.#monitor.emit({ type: 'paused', step })
       await this.#end()
-    } else if (step === this.#timetable.totalSteps && !this.#evaluations.isMissing(step)) await this.#finish()
-    else await this.#handover.completed(commits)
+    } else {
+      this.#handover.completed(commits)
+      await this.#goOn()
+    }
+  }
+
+  /** What follows from the newest checkpoint. */
+  async #goOn(): Promise<void> {
+    const { totalSteps } = this.#timetable
+    if (this.#manifest?.step === totalSteps && !this.#evaluations.isMissing(totalSteps)) await this.#finish()
+    else await this.#handover.give()
   }
 
   /** A VNode has answered all evaluation batches after a step. */
   async evaluated(result: Evaluated): Promise<void> {
     const { step } = result
-    const row = this.#isCurrent(result, 'evaluation') && !this.#evaluations.has(step) && (await this.#evaluations.add(result))
+    if (!this.#isCurrent(result, 'evaluation')) return
+    const row = this.#evaluations.has(step) ? undefined : await this.#evaluations.add(result)
     if (row) this.#monitor.emit({ type: 'evaluated', ...row })
-    if (row && step === this.#timetable.totalSteps && this.#manifest?.step === step) await this.#finish()
+    if (this.#manifest?.step === step) await this.#goOn()
   }
 
   /** A VNode stopped by itself. */
@@ -233,8 +256,12 @@ export class RunOwner {
     }
   }
 
-  async #relocate({ pnode, what, reason, vnodes }: Loss): Promise<void> {
-    const ids = this.#ids.filter((id) => this.head.directory[id]?.pnode === pnode && (!vnodes || vnodes.includes(`${this.#run}/${id}`)))
+  async #relocate({ pnode, what, reason, vnodes, incarnation }: Loss): Promise<void> {
+    const isLost = (id: string, place: Place | undefined) =>
+      place?.pnode === pnode &&
+      (incarnation === undefined || (place.incarnation ?? incarnation) === incarnation) &&
+      (!vnodes || vnodes.includes(`${this.#run}/${id}`))
+    const ids = this.#ids.filter((id) => isLost(id, this.head.directory[id]))
     if (ids.length === 0) return
     // Until somebody takes the VNodes it is told again and again.
     const key = ids.map((vnode) => this.head.directory[vnode].term).join()
@@ -246,10 +273,12 @@ export class RunOwner {
       if (error) return this.#fail(error.toJSON())
     }
     // A PNode that lost its worker has to warm another, one that was killed may be back already: better somebody else, if there is somebody.
-    const decisions = await this.#place(ids, [pnode]).catch((error: unknown) => {
+    const place = (avoid: readonly string[]) => placeVNodes(this.#context, this.#placing, ids, avoid, false)
+    const decisions = await place([pnode]).catch((error: unknown) => {
       if (!isSwarmError(error, 'placement.no-pnode')) throw error
-      return this.#place(ids, [])
+      return this.#orSayWhyNot(ids, place([]))
     })
+    this.#handover.interrupted()
     await this.#move(decisions, what === 'pnode' ? `${pnode} was lost` : `the worker of ${pnode} was lost`, lostAtMs)
     this.#echo.toSource('cut')
   }
@@ -324,21 +353,24 @@ export class RunOwner {
     if (unusable) this.#monitor.emit({ type: 'rolledBack', generation: next.generation, step: this.#manifest?.step ?? 0, reason: unusable })
     this.#evaluations.goBackTo(this.#manifest?.step ?? 0)
     await sweepAll(this.#options.store, next)
-    const decisions = await this.#place(this.#ids, [], true)
-    await this.#writer.update((head) => placed({ ...next, writer: head.writer, status: 'running', error: undefined }, decisions))
+    const run = { definition: this.#definition, head: next, computeClass: manifest?.computeClass }
+    const { decisions, computeClass } = await this.#orSayWhyNot(this.#ids, placeAll(this.#context, run))
+    const begun = { ...next, status: 'running', error: undefined, computeClass } as const
+    await this.#writer.update((head) => placed({ ...begun, writer: head.writer }, decisions))
     for (const decision of decisions) this.#placed(decision, 'start of a generation')
     void this.#echo.grant(this.#ids).then(() => this.#pauseAgain())
   }
 
-  async #place(ids: readonly string[], avoid: readonly string[], isAll = false): Promise<readonly Decision[]> {
-    return placeVNodes(this.#context, this.#placing, ids, avoid, isAll).catch((error: unknown) => {
-      if (avoid.length === 0 && isSwarmError(error, 'placement.no-pnode')) this.#monitor.waits(ids, error.message)
+  /** Those who watch are to know why VNodes wait. */
+  #orSayWhyNot<T>(ids: readonly string[], placing: Promise<T>): Promise<T> {
+    return placing.catch((error: unknown) => {
+      if (isSwarmError(error, 'placement.no-pnode')) this.#monitor.waits(ids, error.message)
       throw error
     })
   }
 
   get #placing(): PlacingRun {
-    return { definition: this.#definition, head: this.head, computeClass: this.#manifest?.computeClass }
+    return { definition: this.#definition, head: this.head, computeClass: this.#manifest?.computeClass ?? this.head.computeClass }
   }
 
   #placed({ vnode, pnode, candidates }: Decision, reason: string, move?: { from: string; lostAtMs: number }): void {

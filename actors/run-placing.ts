@@ -17,7 +17,7 @@ export interface PlacingRun {
 
 /**
  * Places `ids`, anywhere but on `avoid`; everything else stays where it is, unless `isAll`.
- * @throws `placement.no-pnode` (retryable), `checkpoint.class`
+ * @throws `placement.no-pnode` (retryable)
  */
 export async function placeVNodes(
   context: ActorContext,
@@ -34,16 +34,50 @@ export async function placeVNodes(
       )
   const demands = demandsOf(definition)
   const request = { run: head.run, demands, staying, avoid, code: definition.bundles, ...(computeClass && { computeClass }) }
-  try {
-    return await call<'Placement', 'place'>(context, actor.placement, 'place', request)
-  } catch (error) {
-    if (!computeClass || !isSwarmError(error, 'placement.no-pnode')) throw error
-    const members = await call<'Placement', 'list'>(context, actor.placement, 'list', null)
-    const ready = members.filter(({ state }) => state === 'ready').map((member) => member.computeClass)
-    if (ready.length === 0 || ready.includes(computeClass)) throw error
-    const fix = 'Resume it with the version and backend that it was started with'
-    throw new SwarmError('checkpoint.class', { what: 'checkpoint of another compute class', expected: computeClass, got: ready[0], fix })
+  return call<'Placement', 'place'>(context, actor.placement, 'place', request)
+}
+
+/**
+ * Places everything on PNodes of one compute class: that of the checkpoint to go on from, or else the strongest that has room.
+ * @throws `placement.no-pnode` (retryable)
+ */
+export async function placeAll(
+  context: ActorContext,
+  run: PlacingRun,
+): Promise<{ readonly decisions: readonly Decision[]; readonly computeClass: string | undefined }> {
+  const ids = [SOURCE, ...run.definition.network.vnodes.map(({ id }) => id)]
+  const place = async (computeClass: string | undefined) => {
+    return { decisions: await placeVNodes(context, { ...run, computeClass }, ids, [], true), computeClass }
   }
+  if (run.computeClass !== undefined) return place(run.computeClass)
+  const classes = await classesThere(context)
+  for (const computeClass of classes.slice(0, -1)) {
+    try {
+      return await place(computeClass)
+    } catch (error) {
+      if (!isSwarmError(error, 'placement.no-pnode')) throw error
+    }
+  }
+  return place(classes.at(-1))
+}
+
+/** The compute classes of those who are ready, the one with the most measured speed first. */
+async function classesThere(context: ActorContext): Promise<string[]> {
+  const members = await call<'Placement', 'list'>(context, actor.placement, 'list', null)
+  const speeds = new Map<string, number>()
+  for (const { state, computeClass, gflops } of members)
+    if (state === 'ready') speeds.set(computeClass, (speeds.get(computeClass) ?? 0) + gflops)
+  return [...speeds].toSorted((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1)).map(([computeClass]) => computeClass)
+}
+
+/** Why a run cannot begin, if that is plainer than `error`: only PNodes of another compute class are there. */
+export async function plainly(context: ActorContext, { computeClass }: PlacingRun, error: unknown): Promise<unknown> {
+  if (!computeClass || !isSwarmError(error, 'placement.no-pnode')) return error
+  const members = await call<'Placement', 'list'>(context, actor.placement, 'list', null)
+  const ready = members.filter(({ state }) => state === 'ready').map((member) => member.computeClass)
+  if (ready.length === 0 || ready.includes(computeClass)) return error
+  const fix = 'Resume it with the version and backend that it was started with'
+  return new SwarmError('checkpoint.class', { what: 'checkpoint of another compute class', expected: computeClass, got: ready[0], fix })
 }
 
 function demandsOf(definition: RunDefinition): Demand[] {

@@ -120,6 +120,7 @@ export class SourceDriver {
   /** Nothing of it has to be told again, and nothing handed over: whoever goes on makes the same batches. */
   tellAgain(): void {}
   hold(): void {}
+  release(): void {}
 
   async #listen(): Promise<void> {
     const { bus } = this.#options

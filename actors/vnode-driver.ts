@@ -131,12 +131,22 @@ export class VNodeDriver {
 
   /** The run has a new owner, which does not know what the one before was told. */
   tellAgain(): void {
-    for (const { report } of this.#told) this.#send(report)
+    this.release()
+    for (const { report } of this.#told) {
+      if (report.method !== 'committed') this.#send(report)
+      // Of a planned move the new owner knows nothing.
+      else this.#send({ ...report, argument: { ...report.argument, isHeld: undefined } })
+    }
   }
 
   /** This VNode is about to move: it applies nothing after the next cut. */
   hold(): void {
     this.#handle({ type: 'hold' })
+  }
+
+  /** It does not move after all: it goes on. */
+  release(): void {
+    this.#handle({ type: 'release' })
   }
 
   /** Stops taking part and frees the machine. */
@@ -221,7 +231,7 @@ export class VNodeDriver {
   }
 
   #handle(event: StepEvent<Uint8Array>): void {
-    if (!this.#isStarted && event.type !== 'granted' && event.type !== 'manifest' && event.type !== 'hold') return
+    if (!this.#isStarted && event.type !== 'granted' && event.type !== 'manifest' && event.type !== 'hold' && event.type !== 'release') return
     try {
       const commands = this.#log.handle(event)
       if (this.#isStarted) this.#execute(commands)

@@ -67,6 +67,7 @@ export type ErrorCode =
   | 'cluster.clock' // clocks differ by more than signatures allow
   | 'host.name-taken' // another machine has joined under this name
   | 'host.code' // code that the owner of the machine did not allow
+  | 'host.restarted' // the process that a VNode was given to has ended; the one that is there now knows nothing of it
   | 'host.disk' // the owner of the machine does not lend that much disk
   | 'internal' // a broken invariant: a bug in swarmgrad
   | 'aborted'

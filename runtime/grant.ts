@@ -19,6 +19,8 @@ export interface Grant {
   readonly vnode: string
   readonly term: number
   readonly pnode: string
+  /** The start of the PNode's process that it is for. Absent: any. */
+  readonly incarnation?: string
   /** The checkpoint to start from; absent: from the definition's seed. */
   readonly checkpoint?: { readonly step: number; readonly position: number; readonly blob: string }
   /** Producers in the definition's order, then consumers. */

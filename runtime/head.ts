@@ -21,6 +21,14 @@ export interface ManifestRef {
   readonly position: number
 }
 
+/** Where a VNode is. */
+export interface Place {
+  readonly pnode: string
+  readonly term: number
+  /** The start of the PNode's process that it was given to: a later one knows nothing of it. */
+  readonly incarnation?: string
+}
+
 export interface Head {
   readonly v: typeof HEAD_VERSION
   readonly run: string
@@ -30,9 +38,11 @@ export interface Head {
   readonly status: RunStatus
   /** A pause was asked for and has not come about yet. */
   readonly isPausing?: true
+  /** Of every PNode that computes for this run, since its beginning from the seed or its newest manifest. */
+  readonly computeClass?: string
   /** Newest first, at most KEPT_MANIFESTS; empty before the first cut. */
   readonly manifests: readonly ManifestRef[]
-  readonly directory: { readonly [vnode: string]: { readonly pnode: string; readonly term: number } }
+  readonly directory: { readonly [vnode: string]: Place }
   /** The last term drawn. */
   readonly termCounter: number
   /** Set when done: hash of the run, accuracy of the last evaluation. */
@@ -85,10 +95,10 @@ export function claimed(head: Head): Head {
 }
 
 /** VNodes are given to PNodes, each under a term of its own, drawn in the order given. */
-export function placed(head: Head, moves: readonly { readonly vnode: string; readonly pnode: string }[]): Head {
+export function placed(head: Head, moves: readonly (Omit<Place, 'term'> & { readonly vnode: string })[]): Head {
   const directory = { ...head.directory }
   let { termCounter } = head
-  for (const { vnode, pnode } of moves) directory[vnode] = { pnode, term: ++termCounter }
+  for (const { vnode, pnode, incarnation } of moves) directory[vnode] = { pnode, term: ++termCounter, ...(incarnation && { incarnation }) }
   return { ...head, directory, termCounter }
 }
 

@@ -76,8 +76,12 @@ export function hashState(blob: Uint8Array): string {
   return createHash('sha256').update(blob.subarray(PREAMBLE_BYTES)).digest('hex')
 }
 
-/** As `hashState`, on another thread; for large blobs in the background. */
+/** A blob of so many bytes is hashed sooner than another thread is told of it. */
+const HASHED_HERE_BYTES = 64 * 1024
+
+/** As `hashState`; a large blob on another thread. */
 export async function hashStateInBackground(blob: Uint8Array<ArrayBuffer>): Promise<string> {
+  if (blob.byteLength <= HASHED_HERE_BYTES) return hashState(blob)
   return Buffer.from(await crypto.subtle.digest('SHA-256', blob.subarray(PREAMBLE_BYTES))).toString('hex')
 }
 

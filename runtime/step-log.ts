@@ -57,6 +57,8 @@ export type StepEvent<Ref> =
   | { readonly type: 'lost' }
   /** This VNode is about to move: nothing is applied after the next cut. */
   | { readonly type: 'hold' }
+  /** It does not move after all, or not at that cut: it goes on. */
+  | { readonly type: 'release' }
 
 export const DROP_REASONS = ['generation', 'term', 'ungranted', 'duplicate', 'beyond-credit', 'behind-manifest', 'stranger'] as const
 export type DropReason = (typeof DROP_REASONS)[number]
@@ -123,6 +125,8 @@ export class StepLog<Ref> {
   /** Credit that the producers have been told of. */
   #granted = 0
   #appliedAtTick = -1
+  /** Something was lost since the last tick, and asked for. */
+  #hasAsked = false
   #isHolding = false
   /** Position of the cut after which nothing is applied. */
   #heldAt: number | undefined
@@ -189,15 +193,22 @@ export class StepLog<Ref> {
         this.#onManifest(event.position)
         break
       case 'lost':
-        this.#grant(out, true)
+        // Once until the next tick: what is sent again may be lost again, and each loss would ask for more than was lost.
+        if (!this.#hasAsked) this.#grant(out, true)
+        this.#hasAsked = true
         break
       case 'hold':
         this.#isHolding = true
+        break
+      case 'release':
+        this.#isHolding = false
+        this.#heldAt = undefined
         break
       case 'tick':
         // No progress since the last tick: whatever we wait for may have been lost, in either direction.
         this.#grant(out, this.#applied === this.#appliedAtTick && this.#isStarved())
         this.#appliedAtTick = this.#applied
+        this.#hasAsked = false
         break
     }
     this.#issue(out)

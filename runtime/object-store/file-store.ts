@@ -378,8 +378,12 @@ function isLeftOver(name: string): boolean {
   return isGone(name.split(',').slice(0, 4).join(','))
 }
 
-/** Off the main thread, since 100 MB would hold up everything else. */
+/** So few bytes are hashed sooner than another thread is told of them. */
+const HASHED_HERE_BYTES = 64 * 1024
+
+/** Large objects off the main thread, since 100 MB would hold up everything else. */
 async function etagOf(bytes: Uint8Array): Promise<string> {
+  if (bytes.byteLength <= HASHED_HERE_BYTES) return createHash('sha256').update(bytes).digest('hex').slice(0, 32)
   const hash = await webcrypto.subtle.digest('SHA-256', bytes)
   return Buffer.from(hash, 0, 16).toString('hex')
 }

@@ -1,4 +1,4 @@
-import { setImmediate as turn } from 'node:timers/promises'
+import { setImmediate } from 'node:timers/promises'
 import type { FileSystem } from '../../runtime/object-store/file-system.js'
 
 interface File {
@@ -27,8 +27,8 @@ export interface CrashingFileSystem extends FileSystem {
   crash(keeps: () => boolean): CrashingFileSystem
 }
 
-/** An empty file system. It forgets at a crash whatever POSIX lets it forget. */
-export function crashingFileSystem(root: Folder = newFolder()): CrashingFileSystem {
+/** An empty file system. It forgets at a crash whatever POSIX lets it forget. @param turn how long a call takes: a turn of the event loop */
+export function crashingFileSystem(turn: () => Promise<void> = setImmediate, root: Folder = newFolder()): CrashingFileSystem {
   let isOff = false
 
   async function tick(): Promise<void> {
@@ -130,7 +130,7 @@ export function crashingFileSystem(root: Folder = newFolder()): CrashingFileSyst
     },
     crash(keeps) {
       isOff = true
-      return crashingFileSystem(surviving(root, keeps) as Folder)
+      return crashingFileSystem(turn, surviving(root, keeps) as Folder)
     },
   }
 }

@@ -1,0 +1,336 @@
+/** A simulated cluster: the product's control host and PNodes, each in a process of its own, on simulated seams. */
+import { controlLine, CONTROL } from '../../actors/channels.js'
+import { ControlHost } from '../../actors/control-host.js'
+import { PNodeHost } from '../../actors/pnode.js'
+import type { ActorRef, Json } from '../../runtime/actor-system/actor-system.js'
+import { answer, asker } from '../../runtime/ask.js'
+import type { ApplyRequest } from '../../runtime/compute/compute.js'
+import type { SwarmError } from '../../runtime/errors.js'
+import { createControlKey } from '../../runtime/grant.js'
+import { type MemoryObjects, memoryObjects } from '../../runtime/object-store/memory-store.js'
+import type { ObjectStore } from '../../runtime/object-store/object-store.js'
+import { patientStore } from '../../runtime/object-store/patient-store.js'
+import type { Observation } from '../../actors/reports.js'
+import type { Fault, Way } from './faults.js'
+import { type Cut, Network } from './network.js'
+import { ActorDirectory, SimulatedActors } from './simulated-actors.js'
+import { SimulatedBroker } from './simulated-bus.js'
+import { SimulatedCompute } from './simulated-compute.js'
+import type { SimulatedRun } from './simulated-run.js'
+import { StoreServer } from './simulated-store.js'
+import type { Process, World } from './world.js'
+
+/** What a machine is like. */
+export interface HostPlan {
+  readonly name: string
+  /** Milliseconds for one multiply-add of a VNode's cost. */
+  readonly msPerCost: number
+  readonly gflops: number
+  readonly memoryBytes: number
+  readonly computeClass: string
+}
+
+/** Who watches. */
+export interface Watch {
+  onApply(host: string, vnode: string, request: ApplyRequest): void
+  onObservation(host: string, observation: Observation): void
+  onMessage(message: { readonly from: string; readonly to: string; readonly subject: string; readonly bytes: Uint8Array }): void
+  onCall(to: string, target: ActorRef, method: string, argument: Json): void
+  onPut(key: string, bytes: Uint8Array, writer: string): void
+  /** A bug: something that nobody can be told of and that will not pass. */
+  onError(process: string, error: SwarmError): void
+}
+
+export interface ClusterPlan {
+  readonly run: SimulatedRun
+  readonly hosts: readonly HostPlan[]
+  readonly latency: { readonly leastMs: number; readonly mostMs: number; readonly jitterMs: number }
+}
+
+/** A host as it runs now. */
+interface Running {
+  readonly process: Process
+  readonly pnode: PNodeHost
+  readonly compute: SimulatedCompute
+}
+
+/** A broker tells of a broken connection within so long, in ms. */
+const NOTICE_MS = 20
+/** A broker that gets no answer gives a connection up after so long, in ms. */
+const PING_MS = 15_000
+const HEARTBEAT_MS = 1_000
+
+/** One for all simulations: making one takes longer than simulating a second. */
+const controlKey = createControlKey()
+
+export class SimulatedCluster {
+  readonly world: World
+  readonly network: Network
+  readonly store: StoreServer
+  readonly #plan: ClusterPlan
+  readonly #watch: Watch
+  readonly #broker: SimulatedBroker
+  readonly #actors: ActorDirectory
+  readonly #running = new Map<string, Running>()
+  readonly #plans: Map<string, HostPlan>
+  #control: { readonly process: Process; readonly host: ControlHost } | undefined
+  #controlDisk: MemoryObjects = memoryObjects()
+  #incarnations = 0
+
+  constructor(world: World, plan: ClusterPlan, watch: Watch) {
+    this.world = world
+    this.#plan = plan
+    this.#watch = watch
+    this.#plans = new Map(plan.hosts.map((host) => [host.name, host]))
+    this.network = new Network(world, plan.latency)
+    this.#broker = new SimulatedBroker(world, this.network, (message) => watch.onMessage(message))
+    this.#actors = new ActorDirectory(world, this.network, (to, target, method, argument) => watch.onCall(to.name, target, method, argument))
+    this.store = new StoreServer(world, this.network, (key, bytes, writer) => watch.onPut(key, bytes, writer))
+  }
+
+  /** Starts everything, and the run as soon as control takes it. */
+  begin(): void {
+    this.startControl()
+    for (const { name } of this.#plan.hosts) this.startHost(name)
+    this.#startRun()
+  }
+
+  /** Names of the hosts that live. */
+  get hosts(): string[] {
+    return [...this.#running].filter(([, { process }]) => process.isAlive).map(([name]) => name)
+  }
+
+  pnodes(): PNodeHost[] {
+    return [...this.#running.values()].filter(({ process }) => process.isAlive).map(({ pnode }) => pnode)
+  }
+
+  get control(): ControlHost | undefined {
+    return this.#control?.process.isAlive ? this.#control.host : undefined
+  }
+
+  #startRun(): void {
+    const trainer = this.world.spawn('trainer')
+    const store = patientStore(this.store.client(trainer), { clock: trainer.clock })
+    const { id, definition, settings } = this.#plan.run
+    const text = (value: object) => new TextEncoder().encode(JSON.stringify(value))
+    const begin = async () => {
+      await Promise.all([store.put(`runs/${id}/definition`, text(definition)), store.put(`runs/${id}/settings`, text(settings))])
+      for (;;) {
+        const { control } = this
+        // A trainer asks again until it is heard: by whichever control host there is.
+        const isHeard = control ? await Promise.race([control.startRun(id).then(() => true, () => false), trainer.clock.sleep(20_000)]) : false
+        if (isHeard === true) return
+        await trainer.clock.sleep(500)
+      }
+    }
+    this.world.after(1, trainer, () => void begin())
+  }
+
+  startControl(): void {
+    const process = this.world.spawn(CONTROL)
+    const { clock } = process
+    const bus = this.#broker.connect(process)
+    const onError = (error: SwarmError) => this.#watch.onError(process.name, error)
+    const system = new SimulatedActors(process, this.#actors, this.#controlDisk, onError)
+    const host = new ControlHost({
+      system,
+      store: this.store.client(process),
+      bus,
+      asker: asker(bus, CONTROL, clock),
+      clock,
+      controlKey,
+      membership: { heartbeatMs: HEARTBEAT_MS, isHearing: () => !this.network.isCut('*', CONTROL, 'bus') },
+      onError,
+    })
+    this.#control = { process, host }
+    this.world.after(1, process, () => void host.start())
+  }
+
+  startHost(name: string): void {
+    if (this.#running.get(name)?.process.isAlive) return
+    const plan = this.#plans.get(name) ?? { ...this.#plan.hosts[0], name }
+    const process = this.world.spawn(name)
+    const { clock } = process
+    const bus = this.#broker.connect(process)
+    const onError = (error: SwarmError) => this.#watch.onError(name, error)
+    const system = new SimulatedActors(process, this.#actors, memoryObjects(), onError)
+    const line = controlLine(bus, clock)
+    const compute = new SimulatedCompute({
+      process,
+      now: () => this.world.now,
+      computeClass: plan.computeClass,
+      gflops: plan.gflops,
+      stepMs: (cost) => cost * plan.msPerCost,
+      onApply: (vnode, request) => this.#watch.onApply(name, vnode, request),
+    })
+    const { run } = this.#plan
+    const store: ObjectStore = patientStore(this.store.client(process), { clock })
+    const pnode = new PNodeHost({
+      pnode: name,
+      system,
+      bus,
+      compute,
+      store,
+      clock,
+      controlKey: controlKey.publicKey,
+      memoryBytes: plan.memoryBytes,
+      heartbeatMs: HEARTBEAT_MS,
+      incarnation: `start-${++this.#incarnations}`,
+      heartbeat: (beat) => line.heartbeat(beat),
+      dataset: () => run.dataset,
+      cacheFolder: '/nowhere',
+      observe: (observation) => {
+        line.observe(observation)
+        this.#watch.onObservation(name, observation)
+      },
+      onError,
+      start: async () => {
+        answer(bus, name, { rejoin: () => pnode.joinAgain() }, { onError })
+        await system.start()
+        return {}
+      },
+    })
+    this.#running.set(name, { process, pnode, compute })
+    // A process that cannot join ends, and is started again by whoever keeps it running.
+    this.world.after(1, process, () => void pnode.join())
+  }
+
+  /** Makes a fault happen. */
+  strike(fault: Fault): void {
+    const { world } = this
+    const host = 'host' in fault ? this.#running.get(fault.host) : undefined
+    world.note(5, fault.kind.length, fault.atMs)
+    const later = (ms: number, action: () => void) => void world.after(ms, undefined, action)
+    switch (fault.kind) {
+      case 'crash':
+        this.#crash(fault.host, fault.returnsMs, fault.isSilent)
+        break
+      case 'crash-all':
+        for (const name of this.hosts) this.#crash(name, fault.returnsMs, false)
+        break
+      case 'worker':
+        if (host?.process.isAlive) world.after(0, host.process, () => host.compute.kill('chaos'))
+        break
+      case 'stuck':
+        if (!host?.process.isAlive) break
+        host.compute.isStuck = true
+        later(fault.forMs, () => (host.compute.isStuck = false))
+        break
+      case 'stop':
+        if (host) this.#stop(host.process, fault.forMs)
+        break
+      case 'slow':
+        if (!host) break
+        host.process.slowness = fault.factor
+        later(fault.forMs, () => (host.process.slowness = 1))
+        break
+      case 'skew':
+        if (host) host.process.skewMs = fault.byMs
+        break
+      case 'cut': {
+        const heals = cutsOf(fault.host, fault.way, this.hosts.find((name) => name !== fault.host)).map((cut) => this.network.cut(cut))
+        if (fault.forMs > PING_MS && fault.way !== 'store' && fault.way !== 'other') this.#notice(fault.host, PING_MS)
+        later(fault.forMs, () => heals.forEach((heal) => heal()))
+        break
+      }
+      case 'storm':
+        later(fault.forMs, this.network.storm(fault.storm))
+        break
+      case 'broker':
+        later(fault.forMs, this.network.cut({ plane: 'bus' }))
+        break
+      case 'flap':
+        this.#notice(fault.host, NOTICE_MS)
+        break
+      case 'store-refuses':
+        this.store.refusedShare = fault.share
+        later(fault.forMs, () => (this.store.refusedShare = 0))
+        break
+      case 'store-slow':
+        this.store.slowMs = fault.byMs
+        later(fault.forMs, () => (this.store.slowMs = 0))
+        break
+      case 'store-crash':
+        this.store.crash()
+        later(fault.forMs, () => this.store.restart())
+        break
+      case 'control-crash':
+        this.#control?.process.kill()
+        if (fault.losesDisk) this.#controlDisk = memoryObjects()
+        later(fault.forMs, () => {
+          if (!this.#control?.process.isAlive) this.startControl()
+        })
+        break
+      case 'control-stop':
+        if (this.#control) this.#stop(this.#control.process, fault.forMs)
+        break
+      case 'join':
+        this.startHost(fault.host)
+        break
+      case 'leave': {
+        if (!host?.process.isAlive) break
+        const { process, pnode } = host
+        const limit = new AbortController()
+        process.clock.after(30_000, () => limit.abort())
+        world.after(0, process, () => {
+          const leave = async () => {
+            await pnode.leave('its owner ended it', limit.signal)
+            process.kill()
+            later(fault.returnsMs, () => this.startHost(fault.host))
+          }
+          void leave()
+        })
+        break
+      }
+    }
+  }
+
+  #stop(process: Process, forMs: number): void {
+    process.stoppedUntil = Math.max(process.stoppedUntil, this.world.now + forMs)
+  }
+
+  #crash(name: string, returnsMs: number, isSilent: boolean): void {
+    const host = this.#running.get(name)
+    if (!host?.process.isAlive) return
+    host.process.kill()
+    this.#notice(name, isSilent ? PING_MS : NOTICE_MS, host.process)
+    this.world.after(returnsMs, undefined, () => this.startHost(name))
+  }
+
+  /** The broker tells control that a connection is gone; of one that was followed by another nobody hears. */
+  #notice(name: string, afterMs: number, of = this.#running.get(name)?.process): void {
+    this.world.after(afterMs, undefined, () => {
+      const control = this.#control
+      if (!control || this.#running.get(name)?.process !== of || this.network.isCut('*', CONTROL, 'bus')) return
+      this.world.after(1, control.process, () => control.host.connectionLost(name, 'its connection was lost'))
+    })
+  }
+}
+
+function cutsOf(host: string, way: Way, other: string | undefined): Cut[] {
+  switch (way) {
+    case 'both':
+      return [{ from: host }, { to: host }]
+    case 'in':
+      return [{ to: host }]
+    case 'out':
+      return [{ from: host }]
+    case 'bus':
+      return [
+        { from: host, plane: 'bus' },
+        { to: host, plane: 'bus' },
+      ]
+    case 'store':
+      return [
+        { from: host, plane: 'store' },
+        { to: host, plane: 'store' },
+      ]
+    case 'control':
+      return [
+        { from: host, to: CONTROL },
+        { from: CONTROL, to: host },
+      ]
+    case 'other':
+      return other === undefined ? [] : [{ from: host, to: other }]
+  }
+}

@@ -1,0 +1,193 @@
+/** What must hold at every event of a simulation, and at its end. */
+import type { Json } from '../../runtime/actor-system/actor-system.js'
+import { canonicalJson } from '../../runtime/canonical-json.js'
+import type { ApplyRequest } from '../../runtime/compute/compute.js'
+import { isSwarmError } from '../../runtime/errors.js'
+import { decodeFrame } from '../../runtime/frame.js'
+import type { SignedGrant } from '../../runtime/grant.js'
+import { decodeHead, decodeManifest, type Head, keys, type Manifest } from '../../runtime/head.js'
+import type { ObjectStore } from '../../runtime/object-store/object-store.js'
+import { decodeState, hashRun } from '../../runtime/state.js'
+import { AHEAD_WINDOWS } from '../../runtime/step-log.js'
+import { readManifest, readTrace } from '../../actors/checkpoints.js'
+import { readEvents } from '../../actors/event-log.js'
+import { means, readHistory } from '../../actors/history.js'
+import { readDefinition } from '../../actors/run-definition.js'
+import type { Observation } from '../../actors/reports.js'
+import { readSettings } from '../../actors/run-settings.js'
+import type { SimulatedCluster } from './cluster.js'
+import { numbersOf } from './simulated-compute.js'
+import type { Reference, SimulatedRun } from './simulated-run.js'
+
+/** A broken invariant. */
+export class Violation extends Error {}
+
+/** After the last fault something new has to come about within so long, in simulated ms. */
+export const PROGRESS_MS = 60_000
+
+export class Invariants {
+  readonly #run: SimulatedRun
+  readonly #reference: Reference
+  readonly #now: () => number
+  /** What a host was told when it was granted a VNode, and since: by `<host>/<VNode>`. */
+  readonly #told = new Map<string, { readonly generation: number; readonly term: number; readonly peers: Map<string, number> }>()
+  /** Frames that were of the past when they arrived. */
+  readonly #past = new WeakMap<Uint8Array, Set<string>>()
+  /** The last step that each VNode has ever applied. */
+  readonly #frontier = new Map<string, number>()
+  /** Applied under one term: `<vnode>/<term>` to position. */
+  readonly #applied = new Map<string, number>()
+  head: Head | undefined
+  /** When something new last came about. */
+  progressAt = 0
+  stepsApplied = 0
+  #violation: Violation | undefined
+
+  constructor(run: SimulatedRun, reference: Reference, now: () => number) {
+    this.#run = run
+    this.#reference = reference
+    this.#now = now
+  }
+
+  /** @throws the first violation: where it was found nobody can throw */
+  check(): void {
+    if (this.#violation) throw this.#violation
+  }
+
+  fail(what: string): void {
+    this.#violation ??= new Violation(what)
+  }
+
+  /** A call reaches a host: what a grant or its news say is known there from now on. */
+  onCall(to: string, method: string, argument: Json, id: string): void {
+    if (method === 'grant') {
+      const { grant } = argument as unknown as SignedGrant
+      const { generation, term } = grant
+      const peers = new Map([...grant.inputs, ...grant.outputs].map((peer) => [peer.vnode, peer.term]))
+      const key = `${to}/${grant.vnode}`
+      if ((this.#told.get(key)?.term ?? 0) < term) this.#told.set(key, { generation, term, peers })
+      // Whoever grants has written it down before.
+      const place = this.head?.directory[grant.vnode]
+      if (!place || place.term < grant.term) this.fail(`${grant.vnode} is granted under term ${grant.term} and the head has ${place?.term}`)
+    } else if (method === 'neighbour') {
+      const { vnode, term } = argument as unknown as { vnode: string; term: number }
+      const peers = this.#told.get(`${to}/${id.slice(id.indexOf('/') + 1)}`)?.peers
+      if (peers && (peers.get(vnode) ?? 0) < term) peers.set(vnode, term)
+    }
+  }
+
+  /** A message arrives at a host. One that is of an older term than the host has been told of must change nothing. */
+  onMessage({ to, subject, bytes }: { readonly to: string; readonly subject: string; readonly bytes: Uint8Array }): void {
+    if (!subject.endsWith('.frame')) return
+    const vnode = subject.split('.')[4]
+    const told = this.#told.get(`${to}/${vnode}`)
+    if (!told) return
+    try {
+      const { header } = decodeFrame(bytes)
+      if (header.term >= (told.peers.get(header.vnode) ?? 0) && header.generation >= told.generation) return
+      const refusing = this.#past.get(bytes) ?? new Set()
+      this.#past.set(bytes, refusing.add(`${to}/${vnode}`))
+    } catch (error) {
+      if (!isSwarmError(error, 'frame.damaged', 'frame.version')) throw error
+      this.#past.set(bytes, new Set([`${to}/${vnode}`]))
+    }
+  }
+
+  /** A step is about to be applied. */
+  onApply(host: string, vnode: string, { inputs, header }: ApplyRequest): void {
+    for (const input of inputs) {
+      if (this.#past.get(input)?.has(`${host}/${vnode}`)) this.fail(`${vnode} on ${host} applies a frame of the past at step ${header.step}`)
+    }
+    const key = `${vnode}/${header.term}`
+    const before = this.#applied.get(key)
+    if (before !== undefined && header.position !== before + 1) this.fail(`${key} applies position ${header.position} after ${before}`)
+    this.#applied.set(key, header.position)
+  }
+
+  onObservation(_host: string, observation: Observation): void {
+    if (observation.type !== 'applied') return
+    this.stepsApplied++
+    const { vnode, entry } = observation
+    if (entry.position <= (this.#frontier.get(vnode) ?? 0)) return
+    this.#frontier.set(vnode, entry.position)
+    this.progressAt = this.#now()
+  }
+
+  /** An object is stored. */
+  onPut(key: string, bytes: Uint8Array): void {
+    const { id } = this.#run
+    if (key === keys.head(id)) this.#onHead(decodeHead(bytes, key))
+    else if (key.startsWith(`runs/${id}/checkpoints/`)) this.#onManifest(decodeManifest(bytes, key))
+  }
+
+  #onHead(head: Head): void {
+    const before = this.head
+    this.head = head
+    if (!before) return
+    this.progressAt = this.#now()
+    const terms = Object.values(head.directory).map(({ term }) => term)
+    if (head.writer < before.writer) this.fail(`writer ${head.writer} after ${before.writer}`)
+    if (head.generation < before.generation) this.fail(`generation ${head.generation} after ${before.generation}`)
+    if (head.termCounter < before.termCounter) this.fail(`term counter ${head.termCounter} after ${before.termCounter}`)
+    if (new Set(terms).size < terms.length) this.fail(`two VNodes under one term: ${JSON.stringify(head.directory)}`)
+    const [newest, older] = [head.manifests[0]?.step ?? 0, before.manifests[0]?.step ?? 0]
+    if (newest < older && head.generation === before.generation) this.fail(`the head goes back from step ${older} to ${newest}`)
+    if (before.status === 'done' && head.status !== 'done') this.fail('a run that is done goes on')
+    if (head.status === 'failed') this.fail(`the run failed: ${head.error?.code} ${head.error?.message}`)
+  }
+
+  #onManifest({ step, vnodes }: Manifest): void {
+    const ids = this.#run.definition.network.vnodes.map(({ id }) => id)
+    if (vnodes.map(({ vnode }) => vnode).join() !== ids.join()) this.fail(`manifest of step ${step} has ${JSON.stringify(vnodes)}`)
+    for (const { vnode, hash } of vnodes) {
+      if (hash !== this.#reference.stateHash(vnode, step)) this.fail(`${vnode} after step ${step} is not what the undisturbed run has`)
+    }
+  }
+
+  /** What hosts keep stays within what was promised. */
+  checkMemory(cluster: SimulatedCluster): void {
+    const { window, cuts } = this.#run.settings
+    for (const pnode of cluster.pnodes()) {
+      for (const { vnode, waiting, retained, applied, manifest } of pnode.stats) {
+        const inputs = this.#run.definition.network.vnodes.find(({ id }) => id === vnode)?.inputs.length ?? 0
+        if (waiting > inputs * window) this.fail(`${waiting} inputs wait at ${vnode} on ${pnode.pnode}`)
+        if (retained > Math.min(cuts.maxAhead, Math.max(0, applied - manifest))) this.fail(`${vnode} on ${pnode.pnode} keeps ${retained} outputs`)
+      }
+    }
+    void AHEAD_WINDOWS
+  }
+
+  /** At the end everything that the head names can be read, and says what the undisturbed run says. */
+  async checkEnd(store: ObjectStore): Promise<void> {
+    const { id, definition, timetable } = this.#run
+    const key = keys.head(id)
+    const head = decodeHead((await store.get(key)).bytes, key)
+    if (head.status !== 'done') this.fail(`the run is ${head.status}`)
+    const { hash, metrics: expected } = this.#reference
+    if (head.result?.hash !== hash) this.fail(`the final hash is ${head.result?.hash}, undisturbed ${hash}`)
+    if (timetable.evaluationsAfter(timetable.totalSteps) > 0 && canonicalJson(head.result?.metrics ?? {}) !== canonicalJson(means(expected)))
+      this.fail(`the last evaluation says ${JSON.stringify(head.result?.metrics)}, undisturbed ${JSON.stringify(means(expected))}`)
+    const ids = definition.network.vnodes.map((vnode) => vnode.id)
+    for (const ref of head.manifests) {
+      const manifest = await readManifest(store, ref, ids)
+      for (const { vnode, hash: blob } of manifest.vnodes) {
+        const { bytes } = await store.get(keys.blob(id, blob))
+        decodeState(bytes, blob)
+        const { chain } = numbersOf(bytes)
+        if (chain !== this.#reference.numbers(vnode, manifest.step).chain) this.fail(`${vnode} has consumed something else by step ${manifest.step}`)
+      }
+      if (manifest.step === timetable.totalSteps && hashRun(manifest.vnodes.map((vnode) => vnode.hash)) !== hash)
+        this.fail('the last manifest is another one')
+    }
+    await readDefinition(store, id)
+    await readSettings(store, id)
+    await readHistory(store, id)
+    await readTrace(store, id)
+    for await (const { events } of readEvents(store, id)) if (!Array.isArray(events)) this.fail('unreadable events')
+  }
+
+  /** What has been done, for a message. */
+  describe(): string {
+    return JSON.stringify({ frontier: Object.fromEntries(this.#frontier), directory: this.head?.directory, status: this.head?.status })
+  }
+}

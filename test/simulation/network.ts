@@ -1,0 +1,134 @@
+/** The simulated network: each pair of processes has a way of its own in each direction, which can be slow, lossy, or cut. */
+import type { RandomStream } from '../../runtime/random.js'
+import type { Process, World } from './world.js'
+
+/** What travels: frames and signals over the broker, calls to actors, requests to the object store. */
+export type Plane = 'bus' | 'calls' | 'store'
+
+/** A direction that nothing passes; undefined: any name. */
+export interface Cut {
+  readonly from?: string
+  readonly to?: string
+  readonly plane?: Plane
+}
+
+/** What happens to messages of the bus. Shares of them, 0 to 1. */
+export interface Storm {
+  readonly lost: number
+  readonly doubled: number
+  readonly delayed: number
+  /** The longest delay, in ms. */
+  readonly delayMs: number
+  readonly corrupted: number
+}
+
+/** What became of a message. */
+export interface Arrival {
+  readonly isCorrupted: boolean
+  readonly isLost: boolean
+}
+
+interface Link {
+  readonly baseMs: number
+  readonly jitterMs: number
+  readonly stream: RandomStream
+  /** Messages of one direction arrive in order, but for storms. */
+  freeAt: number
+}
+
+const ARRIVED: Arrival = { isCorrupted: false, isLost: false }
+/** To itself, in ms. */
+const LOOPBACK_MS = 0.005
+
+export class Network {
+  readonly #world: World
+  readonly #links = new Map<string, Link>()
+  readonly #cuts = new Set<Cut>()
+  readonly #storms = new Set<Storm>()
+  readonly #latency: { readonly leastMs: number; readonly mostMs: number; readonly jitterMs: number }
+  readonly #byIndex: Link[][] = []
+
+  constructor(world: World, latency: { readonly leastMs: number; readonly mostMs: number; readonly jitterMs: number }) {
+    this.#world = world
+    this.#latency = latency
+  }
+
+  /** Cuts a direction; returns what heals it. */
+  cut(cut: Cut): () => void {
+    this.#cuts.add(cut)
+    return () => this.#cuts.delete(cut)
+  }
+
+  storm(storm: Storm): () => void {
+    this.#storms.add(storm)
+    return () => this.#storms.delete(storm)
+  }
+
+  isCut(from: string, to: string, plane: Plane): boolean {
+    for (const cut of this.#cuts) {
+      if ((cut.from ?? from) === from && (cut.to ?? to) === to && (cut.plane ?? plane) === plane && from !== to) return true
+    }
+    return false
+  }
+
+  /** Something over a connection: it arrives once, in order, whole; or, where the way is cut, never. Returns whether it will. */
+  send(from: Process, to: Process, plane: Plane, arrive: () => void, extraMs = 0): boolean {
+    if (this.#cuts.size > 0 && this.isCut(from.name, to.name, plane)) return false
+    this.#world.at(this.#arrivalTime(from, to, extraMs), to, arrive)
+    return true
+  }
+
+  /** A message over the broker, which may be lost, doubled, delayed or damaged. */
+  publish(from: Process, to: Process, arrive: (arrival: Arrival) => void): void {
+    const world = this.#world
+    const at = this.#arrivalTime(from, to, 0)
+    const isCut = this.#cuts.size > 0 && this.isCut(from.name, to.name, 'bus')
+    if (isCut) {
+      world.at(at, to, () => arrive({ isCorrupted: false, isLost: true }))
+      return
+    }
+    if (this.#storms.size === 0 || from === to) {
+      world.at(at, to, () => arrive(ARRIVED))
+      return
+    }
+    const { stream } = this.#link(from, to)
+    for (const { lost, doubled, delayed, delayMs, corrupted } of this.#storms) {
+      const fate = stream.uniform()
+      if (fate < lost) {
+        world.at(at, to, () => arrive({ isCorrupted: false, isLost: true }))
+        return
+      }
+      const isCorrupted = stream.uniform() < corrupted
+      const late = stream.uniform() < delayed ? stream.uniform() * delayMs : 0
+      world.at(at + late, to, () => arrive({ isCorrupted, isLost: false }))
+      if (stream.uniform() < doubled) world.at(at + stream.uniform() * delayMs, to, () => arrive(ARRIVED))
+      // One storm decides; the others would only do the same again.
+      return
+    }
+  }
+
+  #arrivalTime(from: Process, to: Process, extraMs: number): number {
+    const { now } = this.#world
+    if (from === to) return now + LOOPBACK_MS + extraMs
+    const link = this.#link(from, to)
+    const at = now + link.baseMs + (link.jitterMs > 0 ? link.stream.uniform() * link.jitterMs : 0) + extraMs
+    link.freeAt = Math.max(link.freeAt, at)
+    return link.freeAt
+  }
+
+  #link(from: Process, to: Process): Link {
+    const row = (this.#byIndex[from.index] ??= [])
+    return (row[to.index] ??= this.#linkOf(from.name, to.name))
+  }
+
+  #linkOf(from: string, to: string): Link {
+    const key = `${from} ${to}`
+    const known = this.#links.get(key)
+    if (known) return known
+    const stream = this.#world.stream('link', from, to)
+    const { leastMs, mostMs, jitterMs } = this.#latency
+    const link = { baseMs: leastMs + stream.uniform() * (mostMs - leastMs), jitterMs, stream, freeAt: 0 }
+    this.#links.set(key, link)
+    return link
+  }
+}

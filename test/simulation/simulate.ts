@@ -1,0 +1,117 @@
+/** One seed, from its cluster and its faults to its end. */
+import { RandomStream } from '../../runtime/random.js'
+import { type SwarmError } from '../../runtime/errors.js'
+import { type ClusterPlan, type HostPlan, SimulatedCluster } from './cluster.js'
+import { calmAfter, drawFaults, type Fault } from './faults.js'
+import { Invariants, PROGRESS_MS, Violation } from './invariants.js'
+import { drawRun, referenceOf } from './simulated-run.js'
+import { World } from './world.js'
+
+export interface Plan {
+  readonly seed: number
+  readonly cluster: ClusterPlan
+  readonly faults: readonly Fault[]
+}
+
+export interface Outcome {
+  readonly seed: number
+  /** Hash of everything that happened, and when. */
+  readonly trace: string
+  readonly events: number
+  /** Steps of all VNodes, replays too. */
+  readonly stepsApplied: number
+  readonly simulatedMs: number
+  readonly faults: readonly Fault[]
+  readonly hosts: number
+}
+
+/** Memory and progress are looked at this often, in simulated ms. */
+const LOOK_MS = 500
+const PLENTY_BYTES = 1e9
+/** Events of one simulation: more is a loop that time does not pass in. */
+const MAX_EVENTS = 300_000
+
+/** A cluster of 3 to 200 hosts, mostly small, with a run and what goes wrong with it. */
+export function drawPlan(seed: number): Plan {
+  const random = new RandomStream(seed, 'plan')
+  const size = random.below(50)
+  const hostCount = size === 0 ? 20 + random.below(10) : size < 6 ? 12 + random.below(20) : 3 + random.below(7)
+  const vnodeCount = hostCount > 40 ? 20 + random.below(20) : 1 + random.below(8)
+  const run = drawRun(random, { vnodes: vnodeCount, steps: 3 + random.below(hostCount > 40 ? 12 : 50) }, seed)
+  const pace = [0.05, 0.5, 3][random.below(3)]
+  const leastMs = [0.05, 1, 20][random.below(3)]
+  const latency = { leastMs, mostMs: leastMs * (1 + random.below(5)), jitterMs: random.below(2) * leastMs }
+  const hasStranger = random.below(12) === 0
+  const hosts = Array.from({ length: hostCount }, (_, i): HostPlan => {
+    const speed = 1 + random.uniform() * 4
+    return {
+      name: `h${i + 1}`,
+      msPerCost: pace / speed,
+      gflops: speed * 10,
+      memoryBytes: PLENTY_BYTES,
+      computeClass: hasStranger && i === hostCount - 1 ? 'simulated | other' : 'simulated | integers',
+    }
+  })
+  const spanMs = expectedMs(run.timetable.totalPositions, pace, latency.mostMs)
+  const faultCount = seed % 20 === 0 ? 0 : 1 + random.below(random.below(4) === 0 ? 25 : 8)
+  const faults = drawFaults(new RandomStream(seed, 'faults'), hosts.map(({ name }) => name), faultCount, spanMs)
+  return { seed, cluster: { run, hosts, latency }, faults }
+}
+
+/** About how long a run takes, in ms: faults that come later meet nobody. */
+function expectedMs(positions: number, pace: number, latencyMs: number): number {
+  return 300 + positions * (10 * pace + 2 * latencyMs)
+}
+
+/** Carries a plan out. Not to be called from within a promise. @throws Violation */
+export function carryOut({ seed, cluster: plan, faults }: Plan): Outcome {
+  const world = new World(seed)
+  const invariants = new Invariants(plan.run, referenceOf(plan.run), () => world.now)
+  const errors: string[] = []
+  const cluster = new SimulatedCluster(world, plan, {
+    onApply: (host, vnode, request) => invariants.onApply(host, vnode, request),
+    onObservation: (host, observation) => invariants.onObservation(host, observation),
+    onMessage: (message) => invariants.onMessage(message),
+    onCall: (to, target, method, argument) => invariants.onCall(to, method, argument, target.id),
+    onPut: (key, bytes) => invariants.onPut(key, bytes),
+    onError: (process, error: SwarmError) => {
+      errors.push(`${process}: ${error.code} ${error.message}`)
+      if (error.code === 'internal') invariants.fail(`${process}: ${error.message}`)
+    },
+  })
+  cluster.begin()
+  for (const fault of faults) world.at(fault.atMs, undefined, () => cluster.strike(fault))
+  const calmMs = calmAfter(faults)
+  const look = () => {
+    invariants.checkMemory(cluster)
+    const sinceMs = world.now - Math.max(invariants.progressAt, calmMs)
+    if (sinceMs > PROGRESS_MS)
+      invariants.fail(`nothing new for ${(sinceMs / 1000).toFixed(0)} s: ${invariants.describe()}; ${errors.slice(-3).join('; ')}`)
+    world.after(LOOK_MS, undefined, look)
+  }
+  look()
+  const isDone = () => {
+    invariants.check()
+    if (world.events > MAX_EVENTS) throw new Violation(`no end after ${world.events} events: ${invariants.describe()}`)
+    return invariants.head?.status === 'done' && world.now > calmMs
+  }
+  world.run(isDone, Infinity)
+  let isChecked = false
+  let failure: unknown
+  invariants.checkEnd(cluster.store.objects).then(
+    () => (isChecked = true),
+    (error: unknown) => {
+      failure = error
+      isChecked = true
+    },
+  )
+  world.run(() => isChecked, world.now + 60_000)
+  if (failure !== undefined) throw new Violation(`something cannot be read at the end: ${String(failure)}`)
+  if (!isChecked) throw new Violation('the store does not answer at the end')
+  invariants.check()
+  const { events, now, trace } = world
+  return { seed, trace, events, stepsApplied: invariants.stepsApplied, simulatedMs: now, faults, hosts: plan.hosts.length }
+}
+
+/** One seed. @throws Violation */
+export const simulate = (seed: number): Outcome => carryOut(drawPlan(seed))

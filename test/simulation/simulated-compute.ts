@@ -1,0 +1,264 @@
+/** The compute of simulated PNodes: exact integers in the place of tensors, and a step takes simulated time. */
+import { SwarmError } from '../../runtime/errors.js'
+import type { ApplyRequest, ApplyResult, Compute, ComputeLoss } from '../../runtime/compute/compute.js'
+import { decodeFrame, encodeFrame } from '../../runtime/frame.js'
+import { decodeState, encodeState } from '../../runtime/state.js'
+import type { VNodeMachineDefinition } from '../../components/definition.js'
+import type { Process } from './world.js'
+
+/** What a VNode is: two numbers that depend on every input of every step. */
+export interface Numbers {
+  state: number
+  /** Rolling hash over everything consumed, evaluations too. */
+  chain: number
+}
+
+export const firstNumbers = (vnode: string, seed: number): Numbers => ({ state: numberOf(vnode, seed), chain: 1 })
+
+function numberOf(text: string, seed: number): number {
+  let x = seed | 0
+  for (let i = 0; i < text.length; i++) x = mix(x ^ text.charCodeAt(i))
+  return x
+}
+
+export function mix(x: number): number {
+  x = Math.imul(x ^ (x >>> 16), 0x7feb352d)
+  x = Math.imul(x ^ (x >>> 15), 0x846ca68b)
+  return (x ^ (x >>> 16)) >>> 0
+}
+
+/** The step function of every VNode; evaluations leave the state as it is. Returns the output. */
+export function advance(numbers: Numbers, step: number, evaluation: number, inputs: readonly number[]): number {
+  let sum = numbers.state
+  for (let i = 0; i < inputs.length; i++) {
+    sum = mix(sum ^ mix(inputs[i] + i))
+    numbers.chain = mix(numbers.chain ^ mix(inputs[i] + step * 1_031 + evaluation))
+  }
+  if (evaluation === 0) numbers.state = mix(sum + step)
+  return mix(sum ^ 0x5bd1e995)
+}
+
+/** Local numbers about a step; means over `count` samples. */
+export function metricsOf(output: number, count: number): { readonly loss: number; readonly correct: number; readonly count: number } {
+  return { loss: (output % 1_000) / 1_000, correct: output % (count + 1), count }
+}
+
+export function stateOf({ state, chain }: Numbers): Uint8Array {
+  return encodeState([{ name: 'numbers', dtype: 'int32', shape: [2], values: Int32Array.of(state, chain) }])
+}
+
+export function numbersOf(blob: Uint8Array): Numbers {
+  const [{ values }] = decodeState(blob)
+  return { state: values[0] >>> 0, chain: values[1] >>> 0 }
+}
+
+/** What is in a frame, for those in this process that made or read it before. */
+interface Content {
+  readonly value: number
+  readonly labels: Uint8Array
+  readonly count: number
+  readonly batch: string
+}
+const contents = new WeakMap<Uint8Array, Content>()
+
+export function contentOf(frame: Uint8Array): Content {
+  const known = contents.get(frame)
+  if (known) return known
+  const { output, labels, batch } = decodeFrame(frame)
+  let value = 0
+  for (let i = 0; i < output.bytes.length; i++) value = Math.imul(value ^ output.bytes[i], 0x01000193)
+  // What a VNode puts out is one integer; of the source's samples all bytes count.
+  if (output.dtype === 'int32') value = new DataView(output.bytes.buffer, output.bytes.byteOffset).getInt32(0, true)
+  const content = { value: value >>> 0, labels: labels.bytes, count: labels.shape[0], batch }
+  contents.set(frame, content)
+  return content
+}
+
+interface Machine {
+  readonly definition: VNodeMachineDefinition
+  readonly numbers: Numbers
+}
+
+interface Request {
+  readonly what: string
+  /** How long it takes, in simulated ms. */
+  readonly ms: number
+  readonly deadlineMs: number
+  work(): void
+  fail(error: SwarmError): void
+}
+
+export interface SimulatedComputeOptions {
+  readonly process: Process
+  /** Simulated time, which no skew of a clock changes. */
+  readonly now: () => number
+  readonly computeClass: string
+  /** Multiply-adds in a simulated ms, and what that is called. */
+  readonly gflops: number
+  /** How long a step takes that is worth so many multiply-adds, in ms. */
+  readonly stepMs: (cost: number) => number
+  /** Sees the inputs of each step before it is applied. */
+  readonly onApply: (vnode: string, request: ApplyRequest) => void
+}
+
+const START_MS = 30
+const LOAD_MS = 3
+const RESTART_MS = 60
+const DEFAULT_DEADLINE_MS = 60_000
+const outputBytes = new Uint8Array(4)
+const outputView = new DataView(outputBytes.buffer)
+
+export class SimulatedCompute implements Compute {
+  /** It takes requests and answers none, as a worker in an endless loop. */
+  isStuck = false
+  readonly #options: SimulatedComputeOptions
+  readonly #machines = new Map<string, Machine>()
+  readonly #listeners = new Set<(loss: ComputeLoss) => void>()
+  readonly #queue: Request[] = []
+  /** Of the worker: what an older one does has no effect. */
+  #worker = 1
+  #isBusy = false
+  #isClosed = false
+  #readyAt = 0
+
+  constructor(options: SimulatedComputeOptions) {
+    this.#options = options
+  }
+
+  start(): Promise<{ readonly computeClass: string; readonly gflops: number }> {
+    const { computeClass, gflops } = this.#options
+    return this.#request('benchmark', START_MS, () => ({ computeClass, gflops }))
+  }
+
+  load(id: string, definition: unknown, blob: Uint8Array | undefined, options?: { signal?: AbortSignal; deadlineMs?: number }): Promise<void> {
+    const machine = definition as VNodeMachineDefinition
+    return this.#request(
+      `load of ${id}`,
+      LOAD_MS,
+      () => {
+        const numbers = blob ? numbersOf(blob) : firstNumbers(machine.vnode.id, machine.training.seed)
+        this.#machines.set(id, { definition: machine, numbers })
+      },
+      options,
+    )
+  }
+
+  apply(id: string, request: ApplyRequest, options?: { signal?: AbortSignal; deadlineMs?: number }): Promise<ApplyResult> {
+    const cost = this.#machines.get(id)?.definition.vnode.cost ?? 1
+    const ms = this.#options.stepMs(cost)
+    return this.#request(`step ${request.step} of ${id}`, ms, () => this.#apply(id, request, ms), options)
+  }
+
+  #apply(id: string, request: ApplyRequest, busyMs: number): ApplyResult {
+    const { numbers, definition } = this.#find(id)
+    this.#options.onApply(definition.vnode.id, request)
+    const inputs = request.inputs.map(contentOf)
+    const [{ labels, count, batch }] = inputs
+    if (inputs.some((input) => input.batch !== batch)) throw new SwarmError('compute.failed', `inputs of different batches at ${id}`)
+    const value = advance(
+      numbers,
+      request.step,
+      request.evaluation,
+      inputs.map((input) => input.value),
+    )
+    outputView.setInt32(0, value | 0, true)
+    const frame = encodeFrame({
+      header: request.header,
+      output: { dtype: 'int32', shape: [1], bytes: outputBytes },
+      labels: { dtype: 'int32', shape: [count], bytes: labels },
+      batch,
+    })
+    contents.set(frame, { value, labels, count, batch })
+    return { frame, metrics: metricsOf(value, count), busyMs }
+  }
+
+  snapshot(id: string): Promise<Uint8Array> {
+    return this.#request(`snapshot of ${id}`, 0, () => stateOf(this.#find(id).numbers))
+  }
+
+  unload(id: string): Promise<void> {
+    return this.#request(`unload of ${id}`, 0, () => void this.#machines.delete(id))
+  }
+
+  memory(): Promise<{ readonly tensors: number; readonly bytes: number }> {
+    return this.#request('memory', 0, () => ({ tensors: this.#machines.size, bytes: 8 * this.#machines.size }))
+  }
+
+  onLoss(listener: (loss: ComputeLoss) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  kill(reason: string): void {
+    if (this.#isClosed) return
+    this.#lose(`killed: ${reason}`)
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true
+    this.#worker++
+    for (const { fail } of this.#queue.splice(0)) fail(new SwarmError('compute.closed', 'the compute is closed'))
+  }
+
+  #find(id: string): Machine {
+    const machine = this.#machines.get(id)
+    if (!machine) throw new SwarmError('compute.not-loaded', { what: `machine '${id}' is not loaded` })
+    return machine
+  }
+
+  #request<T>(what: string, ms: number, work: () => T, options: { signal?: AbortSignal; deadlineMs?: number } = {}): Promise<T> {
+    return new Promise((resolve, reject) => {
+      if (this.#isClosed) throw new SwarmError('compute.closed', { what: `the compute is closed: ${what}` })
+      if (options.signal?.aborted) throw new SwarmError('aborted', { what: `${what} was aborted` })
+      this.#queue.push({
+        what,
+        ms,
+        deadlineMs: options.deadlineMs ?? DEFAULT_DEADLINE_MS,
+        work() {
+          try {
+            resolve(work())
+          } catch (error) {
+            reject(error as Error)
+          }
+        },
+        fail: reject,
+      })
+      this.#next()
+    })
+  }
+
+  #next(): void {
+    const [request] = this.#queue
+    if (!request || this.#isBusy) return
+    const { process, now } = this.#options
+    const worker = this.#worker
+    this.#isBusy = true
+    const waitMs = Math.max(0, this.#readyAt - now())
+    const hangsAfter = process.clock.after(waitMs + request.deadlineMs, () => {
+      if (worker === this.#worker) this.#lose(`hung: ${request.what}`, 'compute.hung')
+    })
+    const end = () => {
+      if (worker !== this.#worker) return
+      // Asked again when it is let go: nothing is answered before.
+      if (this.isStuck) return void process.clock.after(100, end)
+      hangsAfter()
+      this.#isBusy = false
+      this.#queue.shift()!.work()
+      this.#next()
+    }
+    process.clock.after(waitMs + request.ms * process.slowness, end)
+  }
+
+  #lose(reason: string, code: 'compute.lost' | 'compute.hung' = 'compute.lost'): void {
+    const loss = { worker: `worker-${this.#worker}`, reason, machines: [...this.#machines.keys()] }
+    this.#worker++
+    this.#isBusy = false
+    this.isStuck = false
+    this.#machines.clear()
+    this.#readyAt = this.#options.now() + RESTART_MS
+    this.#queue.splice(0).forEach(({ what, fail }, i) => {
+      fail(new SwarmError(i === 0 ? code : 'compute.lost', { what: `worker '${loss.worker}' was lost: ${reason}`, where: what, retryable: true }))
+    })
+    this.#options.process.clock.after(0, () => this.#listeners.forEach((listener) => listener(loss)))
+  }
+}

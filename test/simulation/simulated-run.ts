@@ -1,0 +1,170 @@
+/** A run for the simulator, drawn from a seed: its network, data and timetable; and what it gives undisturbed, computed without any of the actors. */
+import type { Dataset, Split } from '../../components/datasets/dataset.js'
+import { fromArrays } from '../../components/datasets/arrays.js'
+import { batch, batchIndices, epochOrder } from '../../components/datasets/index.js'
+import { shards } from '../../components/datasets/shards.js'
+import { DEFINITION_VERSION, SOURCE, type VNodeDefinition } from '../../components/definition.js'
+import { RUN_DEFINITION_VERSION, type RunDefinition, evaluationSplit } from '../../actors/run-definition.js'
+import { type RunSettings, RUN_SETTINGS_VERSION } from '../../actors/run-settings.js'
+import type { RandomStream } from '../../runtime/random.js'
+import { hashRun, hashState } from '../../runtime/state.js'
+import type { Entry } from '../../runtime/step-log.js'
+import { Timetable } from '../../runtime/timetable.js'
+import { advance, firstNumbers, metricsOf, type Numbers, stateOf } from './simulated-compute.js'
+
+export interface SimulatedRun {
+  readonly id: string
+  readonly definition: RunDefinition
+  readonly settings: RunSettings
+  readonly dataset: Dataset
+  readonly timetable: Timetable
+}
+
+/** How large a run is to be. */
+export interface RunSize {
+  readonly vnodes: number
+  readonly steps: number
+  readonly window?: number
+  readonly everySteps?: number
+}
+
+const TARGET = { kind: 'categorical', classes: 2 } as const
+
+export function drawRun(random: RandomStream, size: RunSize, seed: number): SimulatedRun {
+  const batchSize = 1 + random.below(3)
+  const epochs = size.steps > 3 ? 1 + random.below(3) : 1
+  const stepsPerEpoch = Math.max(1, Math.ceil(size.steps / epochs))
+  const evaluationBatches = random.below(3)
+  const isEvaluated = evaluationBatches > 0
+  const inputs = Array.from({ length: stepsPerEpoch * batchSize }, () => [random.below(1_000)])
+  const test = Array.from({ length: evaluationBatches * batchSize }, () => [random.below(1_000)])
+  const dataset = fromArrays({
+    inputs,
+    labels: inputs.map(([x]) => x % 2),
+    target: TARGET,
+    ...(isEvaluated && { test: { inputs: test, labels: test.map(([x]) => x % 2) } }),
+  })
+  const vnodes = drawVNodes(random, size.vnodes)
+  const training = {
+    rule: { name: 'pred', options: {} },
+    optimizer: { name: 'sgd', options: {} },
+    batchSize,
+    epochs,
+    seed,
+    totalSteps: epochs * stepsPerEpoch,
+    learningRate: 1,
+    decay: 1,
+    milestones: [],
+  }
+  const definition: RunDefinition = {
+    v: RUN_DEFINITION_VERSION,
+    network: { v: DEFINITION_VERSION, input: dataset.input, target: TARGET, vnodes, output: vnodes.at(-1)!.id },
+    training,
+    data: shards(dataset).manifest,
+    timetable: { epochs, stepsPerEpoch, evaluationBatches, finalBatches: evaluationBatches },
+    validation: 0,
+    bundles: [],
+  }
+  const window = size.window ?? [1, 1, 2, 2, 4, 8, 16][random.below(7)]
+  const least = evaluationBatches + 2 * window + 2
+  const settings: RunSettings = {
+    v: RUN_SETTINGS_VERSION,
+    window,
+    cuts: {
+      everySteps: size.everySteps ?? 1 + random.below(12),
+      everyMs: [200, 2_000, 30_000][random.below(3)],
+      maxAhead: Math.max(least + random.below(30), size.everySteps ?? 0),
+    },
+  }
+  return { id: 'run', definition, settings, dataset, timetable: new Timetable(definition.timetable) }
+}
+
+/** A chain, a branch and join, or any directed acyclic graph; each VNode reads the source or those before it. */
+function drawVNodes(random: RandomStream, count: number): VNodeDefinition[] {
+  const ids = Array.from({ length: count }, (_, i) => `v${String(i + 1).padStart(2, '0')}`)
+  const kind = random.below(3)
+  return ids.map((id, i) => {
+    const choose = (): readonly string[] => {
+      if (i === 0) return [SOURCE]
+      if (kind === 0) return [ids[i - 1]]
+      if (kind === 1 && count <= 8) return i < count - 1 || i === 1 ? [ids[0]] : ids.slice(1, i)
+      const near = [SOURCE, ...ids.slice(0, i)].slice(-6).filter(() => random.below(3) === 0)
+      return near.length > 0 ? near : [ids[i - 1 - random.below(Math.min(i, 6))]]
+    }
+    const inputs = choose()
+    const parameters = 1 + random.below(1_000)
+    const shape = [1 + random.below(16)]
+    return {
+      id,
+      inputs,
+      inputShapes: inputs.map(() => shape),
+      outputShape: shape,
+      layers: [],
+      hasHead: i === count - 1 || random.below(2) === 0,
+      parameters,
+      cost: 1 + random.below(20),
+    }
+  })
+}
+
+/** What an undisturbed run gives. */
+export interface Reference {
+  readonly hash: string
+  readonly metrics: { readonly [name: string]: number }
+  /** SHA-256 of a VNode's state after a step. */
+  stateHash(vnode: string, step: number): string
+  /** What a VNode has consumed after a step, as a rolling hash. */
+  numbers(vnode: string, step: number): Numbers
+}
+
+export function referenceOf({ definition, dataset, timetable }: SimulatedRun): Reference {
+  const { network, training } = definition
+  const states = new Map(network.vnodes.map(({ id }) => [id, [{ ...firstNumbers(id, training.seed) }]]))
+  const sums: { [name: string]: number } = {}
+  const numbers = new Map(network.vnodes.map(({ id }) => [id, firstNumbers(id, training.seed)]))
+  for (let position = 1; position <= timetable.totalPositions; position++) {
+    const entry = timetable.at(position)
+    const isFinal = entry.evaluation > 0 && entry.step === timetable.totalSteps
+    const { value, count } = sourceAt(definition, dataset, entry, timetable)
+    const outputs = new Map([[SOURCE, value]])
+    for (const { id, inputs } of network.vnodes) {
+      const own = numbers.get(id)!
+      const read = inputs.map((input) => outputs.get(input)!)
+      const output = advance(own, entry.step, entry.evaluation, read)
+      outputs.set(id, output)
+      if (isFinal && id === network.output) {
+        for (const [name, metric] of Object.entries(metricsOf(output, count)))
+          sums[name] = (sums[name] ?? 0) + (name === 'loss' ? metric * count : metric)
+      }
+    }
+    // A state after step s is the one at a cut there: before the evaluations that follow it.
+    if (entry.evaluation === 0) for (const { id } of network.vnodes) states.get(id)!.push({ ...numbers.get(id)! })
+  }
+  const stateHash = (vnode: string, step: number) => hashState(stateOf(states.get(vnode)![step]))
+  return {
+    hash: hashRun(network.vnodes.map(({ id }) => stateHash(id, timetable.totalSteps))),
+    metrics: sums,
+    stateHash,
+    numbers: (vnode, step) => states.get(vnode)![step],
+  }
+}
+
+/** What machines make of the source's frame at an entry. */
+function sourceAt({ training, timetable: counts }: RunDefinition, dataset: Dataset, entry: Entry, timetable: Timetable) {
+  const take = (split: Split, indices: Uint32Array) => {
+    const { inputs } = batch(split, indices)
+    const bytes = new Uint8Array(inputs.buffer, inputs.byteOffset, inputs.byteLength)
+    let value = 0
+    for (const byte of bytes) value = Math.imul(value ^ byte, 0x01000193)
+    return { value: value >>> 0, count: indices.length }
+  }
+  const { batchSize, seed } = training
+  if (entry.evaluation > 0) {
+    const split = evaluationSplit(dataset, entry.step === timetable.totalSteps)
+    const first = (entry.evaluation - 1) * batchSize
+    return take(split, Uint32Array.from({ length: Math.min(batchSize, split.size - first) }, (_, i) => first + i))
+  }
+  const epoch = Math.floor((entry.step - 1) / counts.stepsPerEpoch)
+  const order = epochOrder(seed, epoch, dataset.splits.train.size)
+  return take(dataset.splits.train, batchIndices(order, (entry.step - 1) % counts.stepsPerEpoch, batchSize))
+}
