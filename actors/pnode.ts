@@ -234,7 +234,7 @@ export class PNodeHost {
     void driver.start()
   }
 
-  async #vnode(grant: Grant, definition: RunDefinition, { window }: RunSettings): Promise<VNodeDriver> {
+  async #vnode(grant: Grant, definition: RunDefinition, { window, cuts }: RunSettings): Promise<VNodeDriver> {
     return new VNodeDriver({
       host: this.#hostOf(),
       definition: await machineDefinition(this.#options, definition, grant.vnode),
@@ -242,6 +242,7 @@ export class PNodeHost {
       computeClass: this.#profile!.computeClass,
       grant,
       window,
+      maxAhead: cuts.maxAhead,
     })
   }
 

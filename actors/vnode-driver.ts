@@ -39,6 +39,8 @@ export interface VNodeDriverOptions {
   readonly grant: Grant
   /** Frames in flight on each edge. */
   readonly window: number
+  /** How far it may be ahead of the newest manifest, in entries. */
+  readonly maxAhead: number
 }
 
 /** Frames that wait unread at one VNode; credits keep the true number near its window. */
@@ -67,7 +69,7 @@ export class VNodeDriver {
   /** What the run's owner was told since the newest manifest: an owner that starts anew is told again. */
   readonly #told: { readonly report: RunReport; readonly position: number }[] = []
 
-  constructor({ host, definition, initial, computeClass, grant, window }: VNodeDriverOptions) {
+  constructor({ host, definition, initial, computeClass, grant, window, maxAhead }: VNodeDriverOptions) {
     // Every report that is not heard yet waits.
     setMaxListeners(0, this.#abort.signal)
     this.#host = host
@@ -86,6 +88,7 @@ export class VNodeDriver {
       inputs: grant.inputs,
       outputs: grant.outputs,
       window,
+      maxAhead,
     })
   }
 

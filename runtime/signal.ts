@@ -1,4 +1,5 @@
-/** The small messages between VNodes: credits and greetings. JSON with a version; golden bytes in test/runtime/signal.test.ts. */
+/** The small messages between VNodes: credits and greetings. JSON with a version and a checksum; golden bytes in test/runtime/signal.test.ts. */
+import { crc32 } from 'node:zlib'
 import { SwarmError } from './errors.js'
 
 export const SIGNAL_VERSION = 1
@@ -16,15 +17,25 @@ export type Signal =
     }
   | { readonly type: 'hello'; readonly vnode: string; readonly generation: number; readonly term: number }
 
+/** JSON, and behind it the CRC-32 of it, as 8 hexadecimal digits: a flipped digit is a digit too. */
 export function encodeSignal(signal: Signal): Uint8Array {
-  return new TextEncoder().encode(JSON.stringify({ v: SIGNAL_VERSION, ...signal }))
+  const text = JSON.stringify({ v: SIGNAL_VERSION, ...signal })
+  return encoder.encode(text + sumOf(text))
 }
+
+const SUM_DIGITS = 8
+const encoder = new TextEncoder()
+const decoder = new TextDecoder()
+const sumOf = (text: string): string => crc32(text).toString(16).padStart(SUM_DIGITS, '0')
 
 /** @throws `frame.damaged`, `frame.version` */
 export function decodeSignal(bytes: Uint8Array): Signal {
   let value: Signal & { v: number }
   try {
-    value = JSON.parse(new TextDecoder().decode(bytes))
+    const text = decoder.decode(bytes)
+    const json = text.slice(0, -SUM_DIGITS)
+    if (sumOf(json) !== text.slice(-SUM_DIGITS)) throw new SyntaxError('checksum')
+    value = JSON.parse(json)
   } catch (cause) {
     throw new SwarmError('frame.damaged', { what: 'unreadable signal', retryable: true, cause })
   }

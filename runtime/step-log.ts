@@ -84,6 +84,8 @@ export interface StepLogOptions {
   readonly outputs: readonly Peer[]
   /** Entries in flight on each edge. Range 1 to 1,024. */
   readonly window: number
+  /** How far it may be ahead of the newest manifest that it has heard of, in entries: what retention has room for. Default: no limit. */
+  readonly maxAhead?: number
   /** Entries that may be with the compute at once. Default 2, so that it never waits for us. */
   readonly maxIssued?: number
 }
@@ -115,6 +117,7 @@ export class StepLog<Ref> {
   readonly generation: number
   readonly window: number
   readonly #maxIssued: number
+  readonly #maxAhead: number
   readonly #inputs: Input<Ref>[]
   readonly #outputs: Output[]
   /** Outputs after the newest manifest, by position: contiguous from #manifest + 1 to #applied, less what was never sent on. */
@@ -137,6 +140,7 @@ export class StepLog<Ref> {
     this.generation = options.generation
     this.window = options.window
     this.#maxIssued = options.maxIssued ?? 2
+    this.#maxAhead = options.maxAhead ?? Infinity
     this.#manifest = options.from
     this.#applied = options.from
     this.#inputs = options.inputs.map(({ vnode, term }) => ({ vnode, term, inbox: new Map() }))
@@ -344,8 +348,9 @@ export class StepLog<Ref> {
     return this.#issued.length === 0 && this.#heldAt === undefined && this.#inputs.some(({ inbox }) => !inbox.has(this.#applied + 1))
   }
 
-  /** No further ahead of any consumer than the retention allows. */
+  /** No further ahead of any consumer, or of the newest manifest, than the retention allows. */
   #hasRoom(position: number): boolean {
+    if (position > this.#manifest + this.#maxAhead) return false
     return this.#outputs.every(({ next }) => position < next + AHEAD_WINDOWS * this.window)
   }
 

@@ -1,3 +1,4 @@
+import { crc32 } from 'node:zlib'
 import test from 'ava'
 import { isSwarmError } from '../../runtime/errors.js'
 import { type Signal, decodeSignal, encodeSignal, subjectOf } from '../../runtime/signal.js'
@@ -5,12 +6,15 @@ import { type Signal, decodeSignal, encodeSignal, subjectOf } from '../../runtim
 const CREDIT: Signal = { type: 'credit', vnode: 'dense', generation: 1, term: 7, next: 5, upTo: 8, resend: true }
 const HELLO: Signal = { type: 'hello', vnode: 'dense', generation: 1, term: 7 }
 const text = (value: string): Uint8Array => new TextEncoder().encode(value)
-const json = (value: unknown): Uint8Array => text(JSON.stringify(value))
+const json = (value: unknown): Uint8Array => {
+  const own = JSON.stringify(value)
+  return text(own + crc32(own).toString(16).padStart(8, '0'))
+}
 
 test('the format has not changed', (t) => {
   t.is(
     Buffer.from(encodeSignal(CREDIT)).toString(),
-    '{"v":1,"type":"credit","vnode":"dense","generation":1,"term":7,"next":5,"upTo":8,"resend":true}',
+    '{"v":1,"type":"credit","vnode":"dense","generation":1,"term":7,"next":5,"upTo":8,"resend":true}1c62d615',
   )
   t.is(Buffer.from(encodeSignal(HELLO)).toString(), '{"v":1,"type":"hello","vnode":"dense","generation":1,"term":7}')
   t.is(subjectOf('r1', 'p2', 'dense', 'frame'), 'sg.r1.to.p2.dense.frame')
@@ -33,6 +37,15 @@ test('a signal that is cut short is refused, at every length', (t) => {
     t.throws(() => decodeSignal(bytes.subarray(0, length)), { code: 'frame.damaged' })
 })
 
+test('a signal of which any bit was flipped is refused', (t) => {
+  const bytes = encodeSignal(CREDIT)
+  for (let bit = 0; bit < 8 * bytes.byteLength; bit++) {
+    const flipped = bytes.slice()
+    flipped[bit >> 3] ^= 1 << (bit & 7)
+    t.throws(() => decodeSignal(flipped), { code: 'frame.damaged' }, `bit ${bit}`)
+  }
+})
+
 test('a signal with a missing or impossible field is refused and may be repeated', (t) => {
   const impossible = [undefined, null, '5', -1, 1.5, 2 ** 53, {}]
   for (const field of ['generation', 'term', 'next', 'upTo']) {
@@ -52,21 +65,5 @@ test('bytes that are no signal never crash the reader', (t) => {
   for (const bytes of [text(''), text('null'), text('7'), text('[]'), text('"hello"'), Uint8Array.from([0xff, 0xfe, 0]), text('{"v":1}')]) {
     const error = t.throws(() => decodeSignal(bytes))
     t.true(isSwarmError(error, 'frame.damaged', 'frame.version'))
-  }
-})
-
-test('every flipped bit gives an error of the format, or a well-formed signal', (t) => {
-  const bytes = encodeSignal(CREDIT)
-  for (let at = 0; at < bytes.byteLength; at++) {
-    for (let bit = 1; bit < 256; bit *= 2) {
-      const flipped = Uint8Array.from(bytes)
-      flipped[at] ^= bit
-      try {
-        const signal = decodeSignal(flipped)
-        t.true(signal.type === 'credit' && Number.isSafeInteger(signal.next) && Number.isSafeInteger(signal.upTo))
-      } catch (error) {
-        t.true(isSwarmError(error, 'frame.damaged', 'frame.version'), `byte ${at}: ${String(error)}`)
-      }
-    }
   }
 })

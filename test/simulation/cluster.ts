@@ -5,7 +5,7 @@ import { PNodeHost } from '../../actors/pnode.js'
 import type { ActorRef, Json } from '../../runtime/actor-system/actor-system.js'
 import { answer, asker } from '../../runtime/ask.js'
 import type { ApplyRequest } from '../../runtime/compute/compute.js'
-import type { SwarmError } from '../../runtime/errors.js'
+import { isSwarmError, type SwarmError } from '../../runtime/errors.js'
 import { createControlKey } from '../../runtime/grant.js'
 import { type MemoryObjects, memoryObjects } from '../../runtime/object-store/memory-store.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
@@ -191,8 +191,15 @@ export class SimulatedCluster {
       },
     })
     this.#running.set(name, { process, pnode, compute })
-    // A process that cannot join ends, and is started again by whoever keeps it running.
-    this.world.after(1, process, () => void pnode.join())
+    const join = async () => {
+      try {
+        await pnode.join()
+      } catch (error) {
+        // It was told to leave before it had joined.
+        if (!isSwarmError(error, 'aborted', 'compute.closed')) throw error
+      }
+    }
+    this.world.after(1, process, () => void join())
   }
 
   /** Makes a fault happen. */

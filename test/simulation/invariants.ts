@@ -8,7 +8,6 @@ import type { SignedGrant } from '../../runtime/grant.js'
 import { decodeHead, decodeManifest, type Head, keys, type Manifest } from '../../runtime/head.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import { decodeState, hashRun } from '../../runtime/state.js'
-import { AHEAD_WINDOWS } from '../../runtime/step-log.js'
 import { readManifest, readTrace } from '../../actors/checkpoints.js'
 import { readEvents } from '../../actors/event-log.js'
 import { means, readHistory } from '../../actors/history.js'
@@ -18,6 +17,13 @@ import { readSettings } from '../../actors/run-settings.js'
 import type { SimulatedCluster } from './cluster.js'
 import { numbersOf } from './simulated-compute.js'
 import type { Reference, SimulatedRun } from './simulated-run.js'
+
+interface Told {
+  readonly generation: number
+  readonly term: number
+  /** The newest terms of the neighbours. */
+  readonly peers: Map<string, number>
+}
 
 /** A broken invariant. */
 export class Violation extends Error {}
@@ -30,9 +36,9 @@ export class Invariants {
   readonly #reference: Reference
   readonly #now: () => number
   /** What a host was told when it was granted a VNode, and since: by `<host>/<VNode>`. */
-  readonly #told = new Map<string, { readonly generation: number; readonly term: number; readonly peers: Map<string, number> }>()
-  /** Frames that were of the past when they arrived. */
-  readonly #past = new WeakMap<Uint8Array, Set<string>>()
+  readonly #told = new Map<string, Told>()
+  /** Frames that were of the past when they first arrived at `<host>/<VNode>`: true; those that were not: false. */
+  readonly #isPast = new WeakMap<Uint8Array, Map<string, boolean>>()
   /** The last step that each VNode has ever applied. */
   readonly #frontier = new Map<string, number>()
   /** Applied under one term: `<vnode>/<term>` to position. */
@@ -80,23 +86,18 @@ export class Invariants {
   onMessage({ to, subject, bytes }: { readonly to: string; readonly subject: string; readonly bytes: Uint8Array }): void {
     if (!subject.endsWith('.frame')) return
     const vnode = subject.split('.')[4]
-    const told = this.#told.get(`${to}/${vnode}`)
+    const place = `${to}/${vnode}`
+    const told = this.#told.get(place)
     if (!told) return
-    try {
-      const { header } = decodeFrame(bytes)
-      if (header.term >= (told.peers.get(header.vnode) ?? 0) && header.generation >= told.generation) return
-      const refusing = this.#past.get(bytes) ?? new Set()
-      this.#past.set(bytes, refusing.add(`${to}/${vnode}`))
-    } catch (error) {
-      if (!isSwarmError(error, 'frame.damaged', 'frame.version')) throw error
-      this.#past.set(bytes, new Set([`${to}/${vnode}`]))
-    }
+    const known = this.#isPast.get(bytes) ?? new Map<string, boolean>()
+    this.#isPast.set(bytes, known)
+    if (!known.has(place)) known.set(place, isOfThePast(bytes, told))
   }
 
   /** A step is about to be applied. */
   onApply(host: string, vnode: string, { inputs, header }: ApplyRequest): void {
     for (const input of inputs) {
-      if (this.#past.get(input)?.has(`${host}/${vnode}`)) this.fail(`${vnode} on ${host} applies a frame of the past at step ${header.step}`)
+      if (this.#isPast.get(input)?.get(`${host}/${vnode}`)) this.fail(`${vnode} on ${host} applies a frame of the past at step ${header.step}`)
     }
     const key = `${vnode}/${header.term}`
     const before = this.#applied.get(key)
@@ -154,7 +155,6 @@ export class Invariants {
         if (retained > Math.min(cuts.maxAhead, Math.max(0, applied - manifest))) this.fail(`${vnode} on ${pnode.pnode} keeps ${retained} outputs`)
       }
     }
-    void AHEAD_WINDOWS
   }
 
   /** At the end everything that the head names can be read, and says what the undisturbed run says. */
@@ -189,5 +189,16 @@ export class Invariants {
   /** What has been done, for a message. */
   describe(): string {
     return JSON.stringify({ frontier: Object.fromEntries(this.#frontier), directory: this.head?.directory, status: this.head?.status })
+  }
+}
+
+/** What cannot be read must change nothing either. */
+function isOfThePast(bytes: Uint8Array, { generation, peers }: Told): boolean {
+  try {
+    const { header } = decodeFrame(bytes)
+    return header.term < (peers.get(header.vnode) ?? 0) || header.generation < generation
+  } catch (error) {
+    if (!isSwarmError(error, 'frame.damaged', 'frame.version')) throw error
+    return true
   }
 }

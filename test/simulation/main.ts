@@ -1,0 +1,92 @@
+/**
+ * `npm run simulate -- [--seeds 1000] [--first-seed 1] [--jobs 2] [--faults 3,7] [--json]`: whole clusters in simulated time, one for each seed.
+ * A seed that fails prints the line that shows it again, and the shortest list of its faults that was found. Exit status 1 if one fails.
+ */
+import { fork } from 'node:child_process'
+import { availableParallelism } from 'node:os'
+import { parseArgs } from 'node:util'
+import { type SeedResult, trySeed } from './seeds.js'
+
+const { values } = parseArgs({
+  options: {
+    seeds: { type: 'string', default: '1000' },
+    'first-seed': { type: 'string', default: '1' },
+    jobs: { type: 'string', default: String(Math.min(availableParallelism(), 8)) },
+    faults: { type: 'string' },
+    json: { type: 'boolean', default: false },
+    /** Of a process that another one has started: every how many seeds are its. */
+    stride: { type: 'string' },
+  },
+})
+
+function count(name: 'seeds' | 'first-seed' | 'jobs' | 'stride'): number {
+  const value = Number(values[name])
+  if (Number.isSafeInteger(value) && value >= 1) return value
+  process.stderr.write(`--${name}: expected a positive integer, got '${values[name]}'\n`)
+  process.exit(2)
+}
+
+const seeds = count('seeds')
+const first = count('first-seed')
+const only = values.faults === undefined ? undefined : values.faults.split(',').flatMap((text) => (text === 'none' ? [] : [Number(text)]))
+
+if (values.stride !== undefined) {
+  const stride = count('stride')
+  for (let seed = first; seed < first + seeds; seed += stride) process.send!(await trySeed(seed, { only }))
+  process.disconnect()
+} else {
+  const isFine = await simulateAll()
+  process.exitCode = isFine ? 0 : 1
+}
+
+async function simulateAll(): Promise<boolean> {
+  const jobs = Math.min(count('jobs'), seeds)
+  const startedMs = performance.now()
+  const total = { seeds: 0, failed: 0, faults: 0, events: 0, stepsApplied: 0, simulatedHours: 0 }
+  const kinds = new Map<string, number>()
+  const onResult = (result: SeedResult) => {
+    total.seeds++
+    if (!result.ok) {
+      total.failed++
+      tellFailure(result.failure)
+    } else {
+      const { faults, events, stepsApplied, simulatedMs } = result.outcome
+      total.faults += faults.length
+      total.events += events
+      total.stepsApplied += stepsApplied
+      total.simulatedHours += simulatedMs / 3_600_000
+      for (const { kind } of faults) kinds.set(kind, (kinds.get(kind) ?? 0) + 1)
+    }
+    if (!values.json && total.seeds % 500 === 0) process.stderr.write(`${total.seeds} of ${seeds} seeds, ${total.failed} failed\n`)
+  }
+  const ended = await Promise.all(Array.from({ length: jobs }, (_, i) => runChild(first + i, seeds - i, jobs, onResult)))
+  const seconds = Math.round((performance.now() - startedMs) / 100) / 10
+  const faults = Object.fromEntries([...kinds].toSorted((a, b) => (a[0] < b[0] ? -1 : 1)))
+  const summary = { ...total, simulatedHours: Math.round(total.simulatedHours * 10) / 10, seconds, kinds: faults }
+  if (values.json) process.stdout.write(`${JSON.stringify({ v: 1, type: 'simulated', ...summary })}\n`)
+  else {
+    const { failed, stepsApplied, simulatedHours } = summary
+    process.stdout.write(
+      `${total.seeds} seeds, ${failed} failed: ${total.faults} faults, ${stepsApplied} steps in ${simulatedHours} simulated hours; ${seconds} s\n`,
+    )
+    process.stdout.write(`${Object.entries(faults).map(([kind, n]) => `${kind} ${n}`).join(', ')}\n`)
+  }
+  return summary.failed === 0 && total.seeds === seeds && ended.every((status) => status === 0)
+}
+
+function runChild(from: number, span: number, stride: number, onResult: (result: SeedResult) => void): Promise<number> {
+  const flags = ['--first-seed', String(from), '--seeds', String(span), '--stride', String(stride)]
+  const child = fork(new URL(import.meta.url), [...flags, ...(values.faults === undefined ? [] : ['--faults', values.faults])])
+  child.on('message', (result) => onResult(result as SeedResult))
+  return new Promise((resolve) => child.on('exit', (code) => resolve(code ?? 1)))
+}
+
+function tellFailure(failure: Extract<SeedResult, { ok: false }>['failure']): void {
+  if (values.json) {
+    process.stdout.write(`${JSON.stringify({ v: 1, type: 'failed', ...failure })}\n`)
+    return
+  }
+  const { seed, message, faults, replay } = failure
+  process.stdout.write(`✘ seed ${seed}: ${message}\n  ${replay}\n`)
+  for (const fault of faults) process.stdout.write(`    ${JSON.stringify(fault)}\n`)
+}
