@@ -16,7 +16,7 @@ test('the format has not changed', (t) => {
     Buffer.from(encodeSignal(CREDIT)).toString(),
     '{"v":1,"type":"credit","vnode":"dense","generation":1,"term":7,"next":5,"upTo":8,"resend":true}1c62d615',
   )
-  t.is(Buffer.from(encodeSignal(HELLO)).toString(), '{"v":1,"type":"hello","vnode":"dense","generation":1,"term":7}')
+  t.is(Buffer.from(encodeSignal(HELLO)).toString(), '{"v":1,"type":"hello","vnode":"dense","generation":1,"term":7}e4b9a254')
   t.is(subjectOf('r1', 'p2', 'dense', 'frame'), 'sg.r1.to.p2.dense.frame')
 })
 

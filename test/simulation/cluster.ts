@@ -37,6 +37,11 @@ export interface Watch {
   onMessage(message: { readonly from: string; readonly to: string; readonly subject: string; readonly bytes: Uint8Array }): void
   onCall(to: string, target: ActorRef, method: string, argument: Json): void
   onPut(key: string, bytes: Uint8Array, writer: string): void
+  /** Keys of the states that the newest checkpoint names. */
+  newestBlobs(): readonly string[]
+  onRot(key: string): void
+  /** The run waits for somebody who goes on with it. */
+  isPaused(): boolean
   /** A bug: something that nobody can be told of and that will not pass. */
   onError(process: string, error: SwarmError): void
 }
@@ -59,6 +64,8 @@ const NOTICE_MS = 20
 /** A broker that gets no answer gives a connection up after so long, in ms. */
 const PING_MS = 15_000
 const HEARTBEAT_MS = 1_000
+/** A trainer looks this often whether the run is under way, in ms. */
+const TRAINER_MS = 500
 
 /** One for all simulations: making one takes longer than simulating a second. */
 const controlKey = createControlKey()
@@ -75,6 +82,8 @@ export class SimulatedCluster {
   readonly #plans: Map<string, HostPlan>
   #control: { readonly process: Process; readonly host: ControlHost } | undefined
   #controlDisk: MemoryObjects = memoryObjects()
+  readonly #trainer: Process
+  #pausedUntil = 0
   #incarnations = 0
 
   constructor(world: World, plan: ClusterPlan, watch: Watch) {
@@ -85,6 +94,7 @@ export class SimulatedCluster {
     this.network = new Network(world, plan.latency)
     this.#broker = new SimulatedBroker(world, this.network, (message) => watch.onMessage(message))
     this.#actors = new ActorDirectory(world, this.network, (to, target, method, argument) => watch.onCall(to.name, target, method, argument))
+    this.#trainer = world.spawn('trainer')
     this.store = new StoreServer(world, this.network, (key, bytes, writer) => watch.onPut(key, bytes, writer))
   }
 
@@ -92,7 +102,7 @@ export class SimulatedCluster {
   begin(): void {
     this.startControl()
     for (const { name } of this.#plan.hosts) this.startHost(name)
-    this.#startRun()
+    this.#keepRunning()
   }
 
   /** Names of the hosts that live. */
@@ -108,22 +118,32 @@ export class SimulatedCluster {
     return this.#control?.process.isAlive ? this.#control.host : undefined
   }
 
-  #startRun(): void {
-    const trainer = this.world.spawn('trainer')
-    const store = patientStore(this.store.client(trainer), { clock: trainer.clock })
+  /** A trainer stores the definition, and asks until the run is under way; one that was paused it goes on with. */
+  #keepRunning(): void {
+    const { clock } = this.#trainer
+    const store = patientStore(this.store.client(this.#trainer), { clock })
     const { id, definition, settings } = this.#plan.run
     const text = (value: object) => new TextEncoder().encode(JSON.stringify(value))
-    const begin = async () => {
+    const keep = async () => {
       await Promise.all([store.put(`runs/${id}/definition`, text(definition)), store.put(`runs/${id}/settings`, text(settings))])
-      for (;;) {
+      for (let isBegun = false; ; await clock.sleep(TRAINER_MS)) {
         const { control } = this
-        // A trainer asks again until it is heard: by whichever control host there is.
-        const isHeard = control ? await Promise.race([control.startRun(id).then(() => true, () => false), trainer.clock.sleep(20_000)]) : false
-        if (isHeard === true) return
-        await trainer.clock.sleep(500)
+        if (!control || (isBegun && !this.#watch.isPaused()) || this.world.now < this.#pausedUntil) continue
+        const asked = this.#controlled(() => control.startRun(id))
+        isBegun = (await Promise.race([asked, clock.sleep(20_000)])) === true || isBegun
       }
     }
-    this.world.after(1, trainer, () => void begin())
+    this.world.after(1, this.#trainer, () => void keep())
+  }
+
+  /** Asks control for something; whether it was done. */
+  async #controlled(ask: () => Promise<void>): Promise<boolean> {
+    try {
+      await ask()
+      return true
+    } catch {
+      return false
+    }
   }
 
   startControl(): void {
@@ -271,6 +291,28 @@ export class SimulatedCluster {
       case 'control-stop':
         if (this.#control) this.#stop(this.#control.process, fault.forMs)
         break
+      case 'control-split': {
+        // It is taken for dead, and is not.
+        const old = this.#control
+        this.#controlDisk = memoryObjects()
+        this.startControl()
+        later(fault.forMs, () => old?.process.kill())
+        break
+      }
+      case 'rot': {
+        const blobs = this.#watch.newestBlobs()
+        if (blobs.length === 0) break
+        const key = blobs[fault.which % blobs.length]
+        this.#watch.onRot(key)
+        world.after(0, this.store.process, () => void this.store.rot(key, fault.which * 7).catch(() => undefined))
+        break
+      }
+      case 'pause': {
+        const { control } = this
+        if (control) this.#controlled(() => control.pauseRun(this.#plan.run.id))
+        this.#pausedUntil = world.now + fault.forMs
+        break
+      }
       case 'join':
         this.startHost(fault.host)
         break

@@ -20,6 +20,9 @@ export type Fault = { readonly atMs: number } & (
   | { readonly kind: 'store-crash'; readonly forMs: number }
   | { readonly kind: 'control-crash'; readonly forMs: number; readonly losesDisk: boolean }
   | { readonly kind: 'control-stop'; readonly forMs: number }
+  | { readonly kind: 'control-split'; readonly forMs: number }
+  | { readonly kind: 'rot'; readonly which: number }
+  | { readonly kind: 'pause'; readonly forMs: number }
   | { readonly kind: 'join'; readonly host: string }
   | { readonly kind: 'leave'; readonly host: string; readonly returnsMs: number }
 )
@@ -30,7 +33,7 @@ export type Way = 'both' | 'in' | 'out' | 'bus' | 'store' | 'control' | 'other'
 export type FaultKind = Fault['kind']
 
 const COMMON = ['crash', 'crash', 'crash', 'worker', 'worker', 'stop', 'cut', 'cut', 'storm', 'flap', 'leave', 'join'] as const
-const RARE = ['crash-all', 'stuck', 'slow', 'skew', 'broker', 'store-refuses', 'store-slow', 'store-crash', 'control-crash', 'control-stop'] as const
+const RARE = ['crash-all', 'stuck', 'slow', 'skew', 'broker', 'store-refuses', 'store-slow', 'store-crash', 'control-crash', 'control-stop', 'control-split', 'rot', 'pause'] as const
 
 /** How long the last fault of a list works, in ms since the beginning. */
 export function calmAfter(faults: readonly Fault[]): number {
@@ -94,6 +97,11 @@ function drawFault(random: RandomStream, hosts: readonly string[], atMs: number,
       return { atMs, kind, byMs: 10 + random.below(3_000), forMs }
     case 'control-crash':
       return { atMs, kind, forMs: Math.min(forMs, 10_000), losesDisk: random.below(2) === 0 }
+    case 'rot':
+      return { atMs, kind, which: random.below(64) }
+    case 'pause':
+      return { atMs, kind, forMs: Math.min(forMs, 3_000) }
+    case 'control-split':
     case 'control-stop':
       return { atMs, kind, forMs }
     case 'join':

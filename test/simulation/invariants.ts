@@ -43,6 +43,11 @@ export class Invariants {
   readonly #frontier = new Map<string, number>()
   /** Applied under one term: `<vnode>/<term>` to position. */
   readonly #applied = new Map<string, number>()
+  /** Keys that have ever been stored. */
+  readonly #stored = new Set<string>()
+  /** Keys of what has changed on the disk since. */
+  readonly #rotten = new Set<string>()
+  #newest: Manifest | undefined
   head: Head | undefined
   /** When something new last came about. */
   progressAt = 0
@@ -117,6 +122,8 @@ export class Invariants {
   /** An object is stored. */
   onPut(key: string, bytes: Uint8Array): void {
     const { id } = this.#run
+    this.#stored.add(key)
+    this.#rotten.delete(key)
     if (key === keys.head(id)) this.#onHead(decodeHead(bytes, key))
     else if (key.startsWith(`runs/${id}/checkpoints/`)) this.#onManifest(decodeManifest(bytes, key))
   }
@@ -124,6 +131,7 @@ export class Invariants {
   #onHead(head: Head): void {
     const before = this.head
     this.head = head
+    for (const { key } of head.manifests) if (!this.#stored.has(key)) this.fail(`the head names ${key}, which is not stored`)
     if (!before) return
     this.progressAt = this.#now()
     const terms = Object.values(head.directory).map(({ term }) => term)
@@ -137,10 +145,22 @@ export class Invariants {
     if (head.status === 'failed') this.fail(`the run failed: ${head.error?.code} ${head.error?.message}`)
   }
 
-  #onManifest({ step, vnodes }: Manifest): void {
+  /** Keys of the states that the newest checkpoint names. */
+  newestBlobs(): string[] {
+    return this.#newest?.vnodes.map(({ hash }) => keys.blob(this.#run.id, hash)) ?? []
+  }
+
+  onRot(key: string): void {
+    this.#rotten.add(key)
+  }
+
+  #onManifest(manifest: Manifest): void {
+    const { step, vnodes } = manifest
+    this.#newest = manifest
     const ids = this.#run.definition.network.vnodes.map(({ id }) => id)
     if (vnodes.map(({ vnode }) => vnode).join() !== ids.join()) this.fail(`manifest of step ${step} has ${JSON.stringify(vnodes)}`)
     for (const { vnode, hash } of vnodes) {
+      if (!this.#stored.has(keys.blob(this.#run.id, hash))) this.fail(`the manifest of step ${step} names a state of ${vnode} that is not stored`)
       if (hash !== this.#reference.stateHash(vnode, step)) this.fail(`${vnode} after step ${step} is not what the undisturbed run has`)
     }
   }
@@ -171,6 +191,7 @@ export class Invariants {
     for (const ref of head.manifests) {
       const manifest = await readManifest(store, ref, ids)
       for (const { vnode, hash: blob } of manifest.vnodes) {
+        if (this.#rotten.has(keys.blob(id, blob))) continue
         const { bytes } = await store.get(keys.blob(id, blob))
         decodeState(bytes, blob)
         const { chain } = numbersOf(bytes)

@@ -74,6 +74,9 @@ export function carryOut({ seed, cluster: plan, faults }: Plan): Outcome {
     onMessage: (message) => invariants.onMessage(message),
     onCall: (to, target, method, argument) => invariants.onCall(to, method, argument, target.id),
     onPut: (key, bytes) => invariants.onPut(key, bytes),
+    newestBlobs: () => invariants.newestBlobs(),
+    onRot: (key) => invariants.onRot(key),
+    isPaused: () => invariants.head?.status === 'paused',
     onError: (process, error: SwarmError) => {
       errors.push(`${process}: ${error.code} ${error.message}`)
       if (error.code === 'internal') invariants.fail(`${process}: ${error.message}`)

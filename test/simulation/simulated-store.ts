@@ -53,6 +53,13 @@ export class StoreServer {
     return this.#store
   }
 
+  /** A byte of an object changes on the disk. */
+  async rot(key: string, where: number): Promise<void> {
+    const { bytes } = await this.#store.get(key)
+    bytes[where % bytes.byteLength] ^= 1 << (where & 7)
+    await this.#store.put(key, bytes)
+  }
+
   /** The power fails; it is back after a while, with what the disk has kept. */
   crash(): void {
     this.process.kill()
