@@ -1,4 +1,5 @@
 /** A PNode: one machine's share of the swarm. It hosts VNodes, reports its worker's loss, and says that it is there. */
+import { setMaxListeners } from 'node:events'
 import { type Dataset, datasetFromShards, shardKey } from '../components/datasets/index.js'
 import { SOURCE } from '../components/definition.js'
 import type { ActorContext, ActorDefinition, ActorSystem } from '../runtime/actor-system/actor-system.js'
@@ -64,6 +65,8 @@ export class PNodeHost {
   #busyMs = 0
 
   constructor(options: PNodeOptions) {
+    // Whatever is told until it is heard waits for its end.
+    setMaxListeners(0, this.#abort.signal)
     this.pnode = options.pnode
     this.#options = options
     const { system } = options

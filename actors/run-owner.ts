@@ -173,7 +173,7 @@ export class RunOwner {
       const members = await call<'Placement', 'list'>(this.#context, actor.placement, 'list', null)
       for (const loss of missingAt(members, this.head, this.#termsBefore)) await this.hostLost(loss)
     } catch (error) {
-      if (!isTransient(error)) throw error
+      if (!isTransient(error) || isSwarmError(error, 'run.writer')) throw error
       this.#context.setTimer('roll call', 'rollCall', { afterMs: RETRY_MS })
     }
   }
@@ -335,6 +335,8 @@ export class RunOwner {
       await this.#begin((head) => rolledBack(head, ({ key }) => key !== damaged?.key))
     } catch (error) {
       const cause = toSwarmError(error, 'internal', `run ${this.#run}`)
+      // Somebody else owns the run now.
+      if (cause.code === 'run.writer') throw cause
       if (!cause.retryable) return this.#fail(cause.toJSON())
       // Whoever reported it has been stopped: nobody else would try again.
       return this.#context.setTimer('rollback', 'rollBackAgain', { afterMs: RETRY_MS })

@@ -26,6 +26,8 @@ export interface SourceOptions {
 
 const TICK_MS = 250
 const INBOX_CAPACITY = 4_096
+/** A pause comes about within so long, in ms, or it is tried again further on. */
+const PAUSE_PATIENCE_MS = 2_000
 
 /** Emits the batches of one generation. */
 export class SourceDriver {
@@ -48,6 +50,9 @@ export class SourceDriver {
   #isCutStale = false
   #isCutDue = false
   #isPausing = false
+  /** Where the next pause may be. */
+  #pauseFrom = 0
+  #pauseStride = 1
   #isEnded = false
 
   constructor(options: SourceOptions, grant: Grant) {
@@ -167,11 +172,26 @@ export class SourceDriver {
         if (planned.evaluation === 0 && this.#atSteps.has(planned.step) && this.#cut > this.#manifest) return
         const entry = this.#marked(planned)
         this.#execute(this.#log.offer(entry) ?? [])
-        if (entry.marks & MARK.pause) this.#isEnded = true
+        if (entry.marks & MARK.pause) this.#pauseAt(entry.position)
       }
     } catch (error) {
       this.#fail(error)
     }
+  }
+
+  /**
+   * Nothing is emitted after a pause. But VNodes may have passed this position under a source before this one: then its cut never completes, and
+   * the pause has to be further on, at the latest where retention ends, which nobody can have passed.
+   */
+  #pauseAt(position: number): void {
+    this.#isEnded = true
+    this.#options.clock.after(PAUSE_PATIENCE_MS, () => {
+      if (this.#manifest >= position || this.#abort.signal.aborted) return
+      this.#isEnded = false
+      this.#pauseFrom = position + this.#pauseStride
+      this.#pauseStride *= 2
+      this.#pump()
+    })
   }
 
   /** Adds the marks that circumstances ask for. They never change the result, so they need not be the same in every run. */
@@ -188,7 +208,7 @@ export class SourceDriver {
     // The last step that retention has room for is always a cut: every source that goes on from this manifest puts it at the same place,
     // so it completes, whichever cuts VNodes missed that were lost together with the source. An evaluation has no place for one.
     const isLastChance = entry.position + this.#timetable.evaluationsAfter(entry.step) + 1 > this.#manifest + maxAhead
-    if (this.#isPausing && !(marks & MARK.end)) marks |= MARK.pause | MARK.cut
+    if (this.#isPausing && entry.position >= this.#pauseFrom && !(marks & MARK.end)) marks |= MARK.pause | MARK.cut
     else if ((isDue && !isOpen) || isLastChance) marks |= MARK.cut
     if (marks & MARK.cut) {
       this.#cut = entry.position
