@@ -16,6 +16,8 @@ const { values } = parseArgs({
     json: { type: 'boolean', default: false },
     /** Of a process that another one has started: every how many seeds are its. */
     stride: { type: 'string' },
+    /** Of such a process: it ends at the first seed that fails, without making it small. */
+    'until-failure': { type: 'boolean', default: false },
   },
 })
 
@@ -32,7 +34,12 @@ const only = values.faults === undefined ? undefined : values.faults.split(',').
 
 if (values.stride !== undefined) {
   const stride = count('stride')
-  for (let seed = first; seed < first + seeds; seed += stride) process.send!(await trySeed(seed, { only }))
+  const isShort = values['until-failure']
+  for (let seed = first; seed < first + seeds; seed += stride) {
+    const result = await trySeed(seed, { only, shrink: !isShort })
+    process.send!(result)
+    if (isShort && !result.ok) break
+  }
   process.disconnect()
 } else {
   const isFine = await simulateAll()

@@ -44,16 +44,25 @@ function failureOf({ seed, faults }: Plan, needed: readonly number[], message: s
 
 const choose = (plan: Plan, places: readonly number[]): Plan => ({ ...plan, faults: places.map((i) => plan.faults[i]) })
 
+const unhandled: unknown[] = []
+process.on('unhandledRejection', (error) => unhandled.push(error))
+
 /** The outcome, or what was violated. */
 async function attempt(plan: Plan): Promise<Outcome | string> {
   return new Promise((resolve) => {
     // In a turn of its own: microtasks can be run only where none runs.
     setImmediate(() => {
+      let outcome: Outcome | string
       try {
-        resolve(carryOut(plan))
+        outcome = carryOut(plan)
       } catch (error) {
-        resolve(error instanceof Error ? error.message : String(error))
+        outcome = error instanceof Error ? error.message : String(error)
       }
+      // Promises that nobody heeds are told of when this turn is over.
+      setImmediate(() => {
+        const [error] = unhandled.splice(0)
+        resolve(error === undefined || typeof outcome === 'string' ? outcome : `a promise was rejected and nobody heard: ${String(error)}`)
+      })
     })
   })
 }
