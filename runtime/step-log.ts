@@ -32,6 +32,8 @@ export type StepEvent<Ref> =
       readonly term: number
       readonly entry: Entry
       readonly ref: Ref
+      /** The producer has skipped the entry, or one before it has. */
+      readonly isTombstone?: boolean
     }
   /** A consumer has everything before `next` and takes up to `upTo`; `resend`: it believes that something was lost. */
   | {
@@ -64,6 +66,11 @@ export type DropReason = (typeof DROP_REASONS)[number]
 /** Things to do, in this order. */
 export type StepCommand<Ref> =
   | { readonly type: 'apply'; readonly entry: Entry; readonly inputs: readonly Ref[] }
+  /**
+   * The entry is skipped: the state stays as it is. Make the tombstone that is sent for it and answer with `applied` at once; nothing else is
+   * issued at the time. A snapshot of its cut comes before it.
+   */
+  | { readonly type: 'bury'; readonly entry: Entry; readonly inputs: readonly Ref[] }
   /** Copy the state after the entry just issued, before anything else is applied. */
   | { readonly type: 'snapshot'; readonly entry: Entry }
   | { readonly type: 'send'; readonly to: string; readonly entry: Entry; readonly ref: Ref }
@@ -82,6 +89,8 @@ export interface StepLogOptions {
   readonly outputs: readonly Peer[]
   /** Entries in flight on each edge. Range 1 to 1,024. */
   readonly window: number
+  /** Positions of entries that this VNode skips, after `from`. */
+  readonly skips?: readonly number[]
   /** Entries that may be with the compute at once. Default 2, so that it never waits for us. */
   readonly maxIssued?: number
 }
@@ -89,7 +98,7 @@ export interface StepLogOptions {
 interface Input<Ref> {
   readonly vnode: string
   term: number
-  readonly inbox: Map<number, { entry: Entry; ref: Ref }>
+  readonly inbox: Map<number, { entry: Entry; ref: Ref; isTombstone: boolean }>
 }
 
 interface Output {
@@ -118,6 +127,7 @@ export class StepLog<Ref> {
   /** Outputs after the newest manifest, by position: contiguous from #manifest + 1 to #applied, less what was never sent on. */
   readonly #retained = new Map<number, { entry: Entry; ref: Ref }>()
   readonly #issued: Entry[] = []
+  readonly #skips: ReadonlySet<number>
   #manifest: number
   #applied: number
   /** Credit that the producers have been told of. */
@@ -133,6 +143,7 @@ export class StepLog<Ref> {
     this.generation = options.generation
     this.window = options.window
     this.#maxIssued = options.maxIssued ?? 2
+    this.#skips = new Set(options.skips)
     this.#manifest = options.from
     this.#applied = options.from
     this.#inputs = options.inputs.map(({ vnode, term }) => ({ vnode, term, inbox: new Map() }))
@@ -221,7 +232,7 @@ export class StepLog<Ref> {
   }
 
   #onFrame(event: StepEvent<Ref> & { type: 'frame' }, out: StepCommand<Ref>[]): void {
-    const { entry, ref } = event
+    const { entry, ref, isTombstone = false } = event
     const drop = (reason: DropReason) => void out.push({ type: 'drop', reason, from: event.from })
     if (event.generation !== this.generation) return drop('generation')
     const inputs = this.#inputs.filter(({ vnode }) => vnode === event.from)
@@ -231,7 +242,7 @@ export class StepLog<Ref> {
       if (event.term > input.term) return drop('ungranted')
       if (entry.position <= this.#applied + this.#issued.length || input.inbox.has(entry.position)) return drop('duplicate')
       if (entry.position > this.#applied + this.window) return drop('beyond-credit')
-      input.inbox.set(entry.position, { entry, ref })
+      input.inbox.set(entry.position, { entry, ref, isTombstone })
     }
   }
 
@@ -310,6 +321,9 @@ export class StepLog<Ref> {
       if (!this.#hasRoom(position)) return
       const frames = this.#inputs.map(({ inbox }) => inbox.get(position))
       if (!frames.every((frame) => frame !== undefined)) return
+      // What was issued is answered in order, and a tombstone at once: it waits until it is alone.
+      const isSkipped = this.#skips.has(position) || frames.some(({ isTombstone }) => isTombstone)
+      if (isSkipped && this.#issued.length > 0) return
       const { step, evaluation } = frames[0].entry
       const isSame = frames.every((frame) => frame.entry.step === step && frame.entry.evaluation === evaluation)
       invariant(isSame, () => `${this.vnode}: inputs disagree on position ${position}: ${JSON.stringify(frames.map((f) => f.entry))}`)
@@ -317,7 +331,9 @@ export class StepLog<Ref> {
       // cut that not everybody takes part in never completes, and the next one takes its place.
       const entry = { position, step, evaluation, marks: frames.reduce((marks, frame) => marks | frame.entry.marks, 0) }
       for (const { inbox } of this.#inputs) inbox.delete(position)
-      out.push({ type: 'apply', entry, inputs: frames.map(({ ref }) => ref) }, ...this.#take(entry))
+      const inputs = frames.map(({ ref }) => ref)
+      if (isSkipped) return void out.push(...this.#take(entry), { type: 'bury', entry, inputs })
+      out.push({ type: 'apply', entry, inputs }, ...this.#take(entry))
     }
   }
 

@@ -357,3 +357,46 @@ test('results that were not asked for are broken invariants', (t) => {
   t.throws(() => applied(other, 2), { code: 'internal', message: /applied 2, issued 1/ })
   for (const window of [0, 1025, Number.NaN]) t.throws(() => logOf({ window }), { code: 'internal' })
 })
+
+const tombstone = (from: string, position: number, more: Partial<Entry> = {}) => ({ ...frame(from, position, more), isTombstone: true })
+const buried = (commands: Commands) => commands.flatMap((one) => (one.type === 'bury' ? [one.entry.position] : []))
+
+test('an entry that it skips is buried, and its tombstone is kept, sent and credited like an output', (t) => {
+  const log = logOf({ inputs: ['a'], skips: [1, 2] })
+  log.handle(credit('z', 1, 4))
+  t.deepEqual(log.handle(frame('a', 1)), [{ type: 'bury', entry: entry(1), inputs: ['a1'] }])
+  const commands = applied(log, 1)
+  t.deepEqual([sent(commands), credited(commands), log.applied, log.retained], [[1], ['a:2-5'], 1, 1])
+  log.handle(frame('a', 2))
+  applied(log, 2)
+  t.deepEqual(issued(log.handle(frame('a', 3))), [3])
+  t.deepEqual(sent(log.handle(credit('z', 1, 4, { resend: true }))), [1, 2])
+})
+
+test('a tombstone among its inputs is buried, whatever the others are', (t) => {
+  const log = logOf()
+  log.handle(frame('a', 1))
+  t.deepEqual(log.handle(tombstone('b', 1)), [{ type: 'bury', entry: entry(1), inputs: ['a1', 'b1'] }])
+})
+
+test('what is buried waits until it is alone, and nothing is issued beside it', (t) => {
+  const log = logOf({ inputs: ['a'], skips: [2] })
+  t.deepEqual(issued(log.handle(frame('a', 1))), [1])
+  for (const position of [2, 3]) t.deepEqual(log.handle(frame('a', position)), [])
+  const alone = applied(log, 1)
+  t.deepEqual([buried(alone), issued(alone)], [[2], []])
+  t.deepEqual(issued(applied(log, 2)), [3])
+})
+
+test('the cut of an entry that is buried is taken, and holds, as any other', (t) => {
+  const log = logOf({ inputs: ['a'], skips: [1] })
+  log.handle({ type: 'hold' })
+  const commands = log.handle(frame('a', 1, { marks: MARK.cut }))
+  t.deepEqual(
+    commands.map(({ type }) => type),
+    ['snapshot', 'bury'],
+  )
+  applied(log, 1)
+  t.is(log.heldAt, 1)
+  t.deepEqual(log.handle(frame('a', 2)), [])
+})
