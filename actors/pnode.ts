@@ -3,7 +3,7 @@ import { type Dataset, datasetFromShards, shardKey } from '../components/dataset
 import { SOURCE } from '../components/definition.js'
 import type { ActorContext, ActorDefinition, ActorSystem } from '../runtime/actor-system/actor-system.js'
 import type { Clock } from '../runtime/clock.js'
-import type { Compute } from '../runtime/compute/compute.js'
+import type { Compute, ComputeLoss } from '../runtime/compute/compute.js'
 import { SwarmError, toSwarmError } from '../runtime/errors.js'
 import { type Grant, type SignedGrant, verifyGrant } from '../runtime/grant.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
@@ -75,7 +75,7 @@ export class PNodeHost {
     this.#abort.signal.throwIfAborted()
     system.register(this.#vnodeActor())
     system.register(this.#pnodeActor())
-    compute.onLoss(({ worker, reason, machines }) => this.#onWorkerLoss(`${worker}: ${reason}`, machines))
+    compute.onLoss((loss) => this.#onWorkerLoss(loss))
     const started = await this.#options.start?.()
     const { terms } = this.#options
     this.#profile = { pnode: this.pnode, incarnation: crypto.randomUUID(), computeClass, gflops, memoryBytes, ...terms, ...started }
@@ -278,18 +278,27 @@ export class PNodeHost {
   }
 
   /** The machines of a lost worker are gone; the PNode lives on with the spare. */
-  #onWorkerLoss(reason: string, machines: readonly string[]): void {
+  #onWorkerLoss({ worker, reason, machines, culprit }: ComputeLoss): void {
     if (this.#abort.signal.aborted) return
     // A VNode that was still being loaded tells its loss itself.
     const lost = [...this.#drivers].filter(([id]) => machines.some((machine) => machine.startsWith(`${id}/`)))
+    // The VNode whose step did it may do it again: its run counts that. The others have only lost their place.
+    const guilty = lost.find(([, driver]) => driver instanceof VNodeDriver && driver.id === culprit?.machine)?.[1]
     for (const [id, driver] of lost) {
       driver.crash()
       this.#drivers.delete(id)
     }
-    this.#tellLoss(
-      reason,
-      lost.map(([id]) => id),
-    )
+    if (guilty instanceof VNodeDriver) {
+      const { run } = guilty.grant
+      this.#tellRun(run, 'failed', guilty.culprit(culprit!.error), this.#abort.signal).catch(this.#report)
+    }
+    const others = lost.filter(([, driver]) => driver !== guilty)
+    if (others.length > 0 || !guilty) {
+      this.#tellLoss(
+        `${worker}: ${reason}`,
+        others.map(([id]) => id),
+      )
+    }
   }
 
   #tellLoss(reason: string, vnodes: readonly string[]): void {

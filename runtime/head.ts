@@ -129,6 +129,11 @@ export function rolledBack(head: Head, isUsable: (manifest: ManifestRef) => bool
   return { ...head, generation: head.generation + 1, status: 'running', manifests: head.manifests.filter(isUsable), directory: {} }
 }
 
+/** Recovery two from a manifest that is damaged. */
+export function rolledBackBehind(damaged: ManifestRef | undefined): (head: Head) => Head {
+  return (head) => rolledBack(head, ({ key }) => key !== damaged?.key)
+}
+
 /**
  * An entry is poison. Recovery two: whoever applied it before, on a host that has been lost since, or got its output, goes back behind it, and
  * nothing that was sent in the generation before is heard any more.
