@@ -2,14 +2,14 @@
 import { datasetFromShards, shardKey } from '../components/datasets/index.js'
 import { canonicalJson } from '../runtime/canonical-json.js'
 import { SwarmError, isSwarmError } from '../runtime/errors.js'
-import { decodeManifest, encodeRecord, firstHead, type Head, keys, type Manifest } from '../runtime/head.js'
+import { decodeManifest, keys, type Manifest } from '../runtime/head.js'
 import { TOMBSTONE_DIGEST } from '../runtime/frame.js'
 import { readHead } from '../runtime/head-store.js'
-import { memoryStore } from '../runtime/object-store/memory-store.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import { type StateTensor, decodeState, hashRun } from '../runtime/state.js'
 import { readManifest, readTrace } from './checkpoints.js'
-import { bundleKey, readDefinition, type RunDefinition, weightsKey, writeDefinition } from './run-definition.js'
+import { readDefinition, type RunDefinition } from './run-definition.js'
+import { scratchRun } from './scratch-run.js'
 import { local, resume } from './train.js'
 
 /** The first difference of two runs. */
@@ -64,7 +64,7 @@ export async function verifyRun(store: ObjectStore, run: string, options: Verify
   const last = recorded.manifests[0]?.step
   if (!last)
     throw new SwarmError('run.changed', { what: `run ${run} has no checkpoint to verify`, fix: `Go on with it: swarmgrad resume ${run}` })
-  const scratch = await copyInputs(store, run, definition, head)
+  const scratch = await scratchRun(store, run, definition, { skips: head.skips })
   const dataset = await datasetFromShards(definition.data, async (sha256) => (await store.get(shardKey(sha256))).bytes)
   const wanted = new Set(recorded.manifests.map(({ step }) => step))
   const manifests: Promise<Manifest>[] = []
@@ -126,17 +126,6 @@ function differentHash(expected: Recorded, got: Recorded, result: string | undef
   const right = hashRun(expected.manifests.find(({ step }) => step === last.step)?.vnodes.map(({ hash }) => hash) ?? [])
   if (result === undefined || result === right) return undefined
   return { run: got.run, step: last.step, vnode: '-', tensor: 'hash of the run', expected: right, got: result }
-}
-
-/** What a replay in memory needs and does not change: the definition, users' modules, initial weights, and what is skipped. */
-async function copyInputs(store: ObjectStore, run: string, definition: RunDefinition, { skips }: Head): Promise<ObjectStore> {
-  const scratch = memoryStore()
-  await writeDefinition(scratch, run, definition)
-  if (skips) await scratch.put(keys.head(run), encodeRecord({ ...firstHead(run), skips }))
-  for (const key of [...definition.bundles.map(bundleKey), ...Object.values(definition.initial ?? {}).map(weightsKey)]) {
-    await scratch.put(key, (await store.get(key)).bytes)
-  }
-  return scratch
 }
 
 /** In the order of the log: the output of step s comes before the state after it; VNodes in graph order. */

@@ -41,8 +41,8 @@ export const chainedSum = defineBlock({
   },
 })
 
-/** The identity, until step `at`: then it throws, or computes for ever. */
-export const failing = defineBlock<{ at: number; how: 'throws' | 'hangs' | 'exits' }>({
+/** The identity, but at step `at`: there it throws, computes for ever, ends its worker, or gives what is not a number. */
+export const failing = defineBlock<{ at: number; how: 'throws' | 'hangs' | 'exits' | 'diverges' }>({
   module,
   name: 'failing',
   shape: (input) => [...input],
@@ -50,6 +50,7 @@ export const failing = defineBlock<{ at: number; how: 'throws' | 'hangs' | 'exit
     if (training && step === at) {
       if (how === 'throws') throw new Error('on purpose')
       if (how === 'exits') process.exit(7)
+      if (how === 'diverges') return tf.mul(x, Number.NaN)
       for (;;);
     }
     return x.clone()
