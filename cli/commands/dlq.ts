@@ -105,7 +105,10 @@ async function replay({ output }: CommandContext, place: RunPlace, { run, letter
   return status
 }
 
-const recordOf = ({ v: _, ...letter }: DeadLetter) => ({ type: 'deadLetter', ...letter })
+function recordOf(letter: DeadLetter) {
+  const { id, run, generation, vnode, step, evaluation, position, batch, error, attempts, atMs } = letter
+  return { type: 'deadLetter', id, run, vnode, step, evaluation, position, generation, batch, error, attempts, atMs }
+}
 
 /** `pnode-1, pnode-2`; `pnode-1 ×5`. */
 function triedOn(attempts: DeadLetter['attempts']): string {

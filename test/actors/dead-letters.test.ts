@@ -7,7 +7,7 @@ import { type Internals, local, resume, type RunOptions, train } from '../../act
 import { diffRuns, verifyRun } from '../../actors/verify.js'
 import { block, dense, flatten, leakyRelu, network, categorical } from '../../index.js'
 import { computePool } from '../../runtime/compute/thread-compute.js'
-import { isSwarmError } from '../../runtime/errors.js'
+import { isSwarmError, SwarmError } from '../../runtime/errors.js'
 import { keys } from '../../runtime/head.js'
 import { readHead } from '../../runtime/head-store.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
@@ -177,6 +177,36 @@ test.serial('what fails on one host alone is not poison: the VNode moves, and no
   t.deepEqual([letters, result.hash, result.deadLetters], [[], whole.result.hash, 0])
 })
 
+test.serial(
+  'a step that one host could do, and others have seen the output of, may still be given up: everybody goes back behind it',
+  async (t) => {
+    let able: string | undefined
+    let swarm: LocalSwarm | undefined
+    const isBad = (name: string, { step, evaluation, header }: { step: number; evaluation: number; header: { vnode: string } }) => {
+      if (header.vnode !== POISONED.poisoned || step !== AT || evaluation > 0) return false
+      able ??= name
+      return name !== able
+    }
+    let hasSeen = false
+    const { result, letters, store } = await done(
+      { ...poison, file: `${poison.file}-not-there` },
+      { on: local({ pnodes: 3, returnMs: Infinity }), checkpoint: { everySteps: 15 } },
+      {
+        pool: faultyPool(pool(), isBad),
+        onSwarm: (started) => (swarm = started),
+        onObservation(observation) {
+          if (observation.type !== 'applied' || observation.vnode !== POISONED.last || observation.entry.step !== AT || hasSeen) return
+          hasSeen = true
+          void swarm!.killPNode(able!.slice(able!.indexOf('pnode-')))
+        },
+      },
+    )
+    t.true(hasSeen)
+    t.deepEqual([letters.length, result.hash], [1, expected.result.hash])
+    t.is((await verifyRun(store, 'a', { threads: false })).difference, undefined)
+  },
+)
+
 test.serial('an evaluation batch may be poison too: it is missing in the metrics of what reads it, and in nothing else', async (t) => {
   const { result, letters, store } = await done({ ...poison, at: [20], evaluation: true })
   // Two batches, of which each fails.
@@ -222,6 +252,27 @@ test.serial('the owner of the run is lost at every write that gives the step up:
     t.true(restarts > 0)
     t.is(result.hash, expected.result.hash)
   }
+})
+
+test.serial('a store that fails while the step is given up is tried again: no skip is without its letter', async (t) => {
+  const failures = new Map<string, number>()
+  const watched = watchedStore(openObjects().store, (key, when) => {
+    const part = ['/dead-letters/', '/head'].find((name) => key.includes(name))
+    const count = failures.get(part ?? '') ?? 0
+    // The head is written before and after; what fails is the write that comes next to the letter's.
+    if (when !== 'before' || part === undefined || count >= 2 || (part === '/head' && failures.size === 0)) return
+    failures.set(part, count + 1)
+    throw new SwarmError('store.unavailable', { what: 'on purpose', retryable: true })
+  })
+  const { result, letters } = await done(poison, { store: watched })
+  t.deepEqual(
+    [...failures],
+    [
+      ['/dead-letters/', 2],
+      ['/head', 2],
+    ],
+  )
+  t.deepEqual([result.hash, letters.length], [expected.result.hash, 1])
 })
 
 for (const [how, code] of [
