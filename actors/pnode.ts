@@ -10,6 +10,7 @@ import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import type { TensorBus } from '../runtime/tensor-bus/tensor-bus.js'
 import type { KeyObject } from 'node:crypto'
 import { actor, call, type Calls, type Heartbeat, isTransient, type Profile, untilHeard } from './calls.js'
+import { leftBehind, NO_QUEUES, type Queues, sumOf } from './queues.js'
 import type { Observation, RunReport } from './reports.js'
 import { machineDefinition, readDefinition, type RunDefinition } from './run-definition.js'
 import { readSettings, type RunSettings } from './run-settings.js'
@@ -58,6 +59,8 @@ export class PNodeHost {
   readonly #heartbeat: (heartbeat: Heartbeat) => Promise<boolean>
   #profile: Profile | undefined
   #busyMs = 0
+  /** Of VNodes that are not here any more. */
+  #past: Queues = NO_QUEUES
 
   constructor(options: PNodeOptions) {
     this.pnode = options.pnode
@@ -135,13 +138,19 @@ export class PNodeHost {
 
   /** Where each of its VNodes stands. */
   get stats() {
-    return [...this.#drivers.values()].map(({ grant: { run, vnode, term, generation }, stats }) => ({
+    return [...this.#drivers.values()].map(({ grant: { run, vnode, term, generation }, stats, queues }) => ({
       run,
       vnode,
       term,
       generation,
+      queues,
       ...stats,
     }))
+  }
+
+  /** What waits here, and what has gone through, of all VNodes together. */
+  get queues(): Queues {
+    return sumOf([this.#past, ...[...this.#drivers.values()].map(({ queues }) => queues)])
   }
 
   readonly #report = (error: unknown): void => {
@@ -250,9 +259,14 @@ export class PNodeHost {
   }
 
   async #stop(id: string): Promise<void> {
+    await this.#forget(id)?.stop()
+  }
+
+  #forget(id: string): VNodeDriver | SourceDriver | undefined {
     const driver = this.#drivers.get(id)
+    if (driver) this.#past = sumOf([this.#past, leftBehind(driver.queues)])
     this.#drivers.delete(id)
-    await driver?.stop()
+    return driver
   }
 
   #hostOf(): VNodeHost {
@@ -284,10 +298,7 @@ export class PNodeHost {
     const lost = [...this.#drivers].filter(([id]) => machines.some((machine) => machine.startsWith(`${id}/`)))
     // The VNode whose step did it may do it again: its run counts that. The others have only lost their place.
     const guilty = lost.find(([, driver]) => driver instanceof VNodeDriver && driver.id === culprit?.machine)?.[1]
-    for (const [id, driver] of lost) {
-      driver.crash()
-      this.#drivers.delete(id)
-    }
+    for (const [id] of lost) this.#forget(id)?.crash()
     if (guilty instanceof VNodeDriver) {
       const { run } = guilty.grant
       this.#tellRun(run, 'failed', guilty.culprit(culprit!.error), this.#abort.signal).catch(this.#report)

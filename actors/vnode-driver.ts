@@ -4,11 +4,12 @@ import type { VNodeMachineDefinition } from '../components/definition.js'
 import type { Compute } from '../runtime/compute/compute.js'
 import type { Clock } from '../runtime/clock.js'
 import { type ErrorCode, SwarmError, isSwarmError, toSwarmError } from '../runtime/errors.js'
-import { decodeFrameOrTombstone, encodeTombstone, payloadDigest } from '../runtime/frame.js'
+import { batchOf, decodeFrameOrTombstone, encodeTombstone, payloadDigest } from '../runtime/frame.js'
 import type { Grant, Placed } from '../runtime/grant.js'
 import { keys } from '../runtime/head.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import { EvaluationSums } from './evaluation-sums.js'
+import { type Queues, queuesOf } from './queues.js'
 import type { Failure, Observation, RunReport } from './reports.js'
 import { restoredState } from './restored-state.js'
 import { decodeSignal, encodeSignal, subjectOf } from '../runtime/signal.js'
@@ -72,6 +73,8 @@ export class VNodeDriver {
   readonly #log: StepLog<Uint8Array>
   readonly #peers = new Map<string, Placed>()
   readonly #abort = new AbortController()
+  /** Messages, by reason. */
+  readonly #dropped = new Map<string, number>()
   /** In the order of the log. */
   readonly #underWay: UnderWay[] = []
   /** CRC-32 of the outputs since the newest cut. */
@@ -113,6 +116,10 @@ export class VNodeDriver {
   get stats() {
     const { applied, waiting, retained } = this.#log
     return { applied, waiting, retained, restored: this.grant.checkpoint?.position ?? 0, manifest: this.#manifest }
+  }
+
+  get queues(): Queues {
+    return queuesOf(this.#log, this.#dropped)
   }
 
   /** Restores the state, then takes part. Failures are reported, never thrown. */
@@ -287,7 +294,7 @@ export class VNodeDriver {
   #bury({ entry, inputs }: UnderWay): void {
     const { run, vnode, term, generation } = this.grant
     const header = { kind: 'tombstone', ...entry, run, vnode, term, generation } as const
-    this.#done(entry, encodeTombstone({ header, batch: batchOf(inputs) }), {}, 0)
+    this.#done(entry, encodeTombstone({ header, batch: batchOf(inputs[0]) }), {}, 0)
   }
 
   #done(entry: Entry, frame: Uint8Array, metrics: { readonly [name: string]: number }, busyMs: number): void {
@@ -366,12 +373,13 @@ export class VNodeDriver {
   }
 
   #drop(reason: string): void {
+    this.#dropped.set(reason, (this.#dropped.get(reason) ?? 0) + 1)
     this.#host.observe({ type: 'dropped', run: this.grant.run, vnode: this.grant.vnode, reason })
   }
 
   #failure(error: SwarmError, step: UnderWay | undefined): Failure {
     const { vnode, term, generation } = this.grant
-    return { vnode, term, generation, error: error.toJSON(), ...(step && { entry: step.entry, batch: batchOf(step.inputs) }) }
+    return { vnode, term, generation, error: error.toJSON(), ...(step && { entry: step.entry, batch: batchOf(step.inputs[0]) }) }
   }
 
   /** Stops this VNode. A lost worker is the PNode's to tell; everything else goes to the run's owner. */
@@ -384,11 +392,6 @@ export class VNodeDriver {
     this.#abort.abort(cause)
     await this.#host.compute.unload(this.id).catch(this.#host.onError)
   }
-}
-
-/** The digest that every input of a step has. */
-function batchOf([first]: readonly Uint8Array[]): string {
-  return decodeFrameOrTombstone(first, { isWhole: true }).batch
 }
 
 function ignoreLoss(error: unknown): void {

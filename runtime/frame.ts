@@ -178,6 +178,11 @@ export function decodeFrameOrTombstone(bytes: Uint8Array, { isWhole = false }: {
   return { header: { kind, ...fields, run, vnode }, output: tensor('output'), labels: tensor('labels'), batch }
 }
 
+/** The digest of the batch that a whole frame or a tombstone is of. @throws as `decodeFrame` */
+export function batchOf(bytes: Uint8Array): string {
+  return decodeFrameOrTombstone(bytes, { isWhole: true }).batch
+}
+
 /**
  * CRC-32 of a frame's tensors alone: the same for the same outputs and labels of whatever run. Of a frame that is known to be whole: the
  * checksum that it carries is that of the metadata and the tensors, and the metadata's part is taken out.

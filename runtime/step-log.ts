@@ -128,6 +128,7 @@ export class StepLog<Ref> {
   readonly #retained = new Map<number, { entry: Entry; ref: Ref }>()
   readonly #issued: Entry[] = []
   readonly #skips: ReadonlySet<number>
+  readonly #counts = { received: 0, taken: 0, kept: 0, released: 0 }
   #manifest: number
   #applied: number
   /** Credit that the producers have been told of. */
@@ -163,6 +164,11 @@ export class StepLog<Ref> {
   /** Outputs kept for consumers that may have to be restored. */
   get retained(): number {
     return this.#retained.size
+  }
+
+  /** Inputs received, and taken for a step; outputs kept, and let go after a checkpoint: since it started. */
+  get counts(): { readonly received: number; readonly taken: number; readonly kept: number; readonly released: number } {
+    return this.#counts
   }
 
   /** Inputs that wait for their turn. */
@@ -243,6 +249,7 @@ export class StepLog<Ref> {
       if (entry.position <= this.#applied + this.#issued.length || input.inbox.has(entry.position)) return drop('duplicate')
       if (entry.position > this.#applied + this.window) return drop('beyond-credit')
       input.inbox.set(entry.position, { entry, ref, isTombstone })
+      this.#counts.received++
     }
   }
 
@@ -293,7 +300,10 @@ export class StepLog<Ref> {
     invariant(entry !== undefined && entry.position === position, () => `${this.vnode}: applied ${position}, issued ${entry?.position}`)
     invariant(position === this.#applied + 1, () => `${this.vnode}: applied ${position} after ${this.#applied}`)
     this.#applied = position
-    if (this.#outputs.length > 0 && position > this.#manifest) this.#retained.set(position, { entry, ref })
+    if (this.#outputs.length > 0 && position > this.#manifest) {
+      this.#retained.set(position, { entry, ref })
+      this.#counts.kept++
+    }
     for (const output of this.#outputs) this.#send(output, out)
     // Half a window at a time: fewer messages, and the producer never runs dry.
     if (this.#applied + this.window - this.#granted >= Math.ceil(this.window / 2)) this.#grant(out, false)
@@ -304,7 +314,7 @@ export class StepLog<Ref> {
     // A source that starts anew has no part in the cut and no state: what everybody has applied it need not make again.
     if (this.#inputs.length === 0 && this.#issued.length === 0) this.#applied = Math.max(this.#applied, position)
     invariant(position <= this.#applied, () => `${this.vnode}: manifest ${position} beyond ${this.#applied}`)
-    for (let p = this.#manifest + 1; p <= position; p++) this.#retained.delete(p)
+    for (let p = this.#manifest + 1; p <= position; p++) if (this.#retained.delete(p)) this.#counts.released++
     this.#manifest = position
     // Every consumer has applied it: one that is being restored starts from here, whatever it was told of.
     for (const output of this.#outputs) {
@@ -331,6 +341,7 @@ export class StepLog<Ref> {
       // cut that not everybody takes part in never completes, and the next one takes its place.
       const entry = { position, step, evaluation, marks: frames.reduce((marks, frame) => marks | frame.entry.marks, 0) }
       for (const { inbox } of this.#inputs) inbox.delete(position)
+      this.#counts.taken += this.#inputs.length
       const inputs = frames.map(({ ref }) => ref)
       if (isSkipped) return void out.push(...this.#take(entry), { type: 'bury', entry, inputs })
       out.push({ type: 'apply', entry, inputs }, ...this.#take(entry))

@@ -93,10 +93,13 @@ async function driven(t: Teardown, apply: (request: ApplyRequest) => Promise<Uin
     encodeSignal({ type: 'credit', vnode: 'z', generation: 1, term: 3, next: 1, upTo: 8, resend: true }),
   )
   return {
+    driver,
     reports,
-    send: (bytes: Uint8Array) => other.publish(subjectOf('r', 'here', 'm', 'frame'), bytes),
+    send(this: void, bytes: Uint8Array) {
+      other.publish(subjectOf('r', 'here', 'm', 'frame'), bytes)
+    },
     /** The next frame that the reader gets. */
-    async next() {
+    async next(this: void) {
       const { value } = await within(5_000, 'the next frame', frames.next())
       if (value?.type !== 'message') throw new Error(`got ${value?.type}`)
       return decodeFrameOrTombstone(value.bytes)
@@ -162,4 +165,24 @@ test('a failure is told once, with its entry, and is told on until it is heard, 
   const { vnode, term, error, entry, batch: digest } = argument as Failure
   t.deepEqual([vnode, term, error, digest], ['m', 2, failure.toJSON(), batch(1)])
   t.deepEqual(entry, { position: 1, step: 1, evaluation: 0, marks: 0 })
+})
+
+test('its queues count what came in, what a step took, what is kept, and what was refused', async (t) => {
+  let go = () => {}
+  const gate = new Promise<void>((resolve) => (go = resolve))
+  const { driver, send, next } = await driven(t, async (request) => {
+    await gate
+    return applied(request)
+  })
+  const queues = () => driver.queues
+  t.like(queues(), { inbound: { depth: 0, enqueued: 0, done: 0 }, refinement: { depth: 0 }, outbound: { depth: 0, enqueued: 0, done: 0 } })
+  for (const bytes of [output(1), output(1), output(2), output(3), output(9)]) send(bytes)
+  for (let i = 0; i < 10; i++) await new Promise((resolve) => setImmediate(resolve))
+  // Two are with the compute, one waits; one came twice, one before its time.
+  t.deepEqual(queues().inbound, { depth: 1, enqueued: 3, done: 2, dropped: { duplicate: 1, 'beyond-credit': 1 } })
+  go()
+  for (let i = 0; i < 3; i++) await next()
+  t.like(queues(), { inbound: { depth: 0, enqueued: 3, done: 3 }, outbound: { depth: 3, enqueued: 3, done: 0 } })
+  driver.manifest(2)
+  t.like(queues(), { outbound: { depth: 1, enqueued: 3, done: 2 } })
 })
