@@ -50,6 +50,8 @@ test.serial('a step is given up, listed, shown and replayed; what works again st
     swarmgrad(t, folder, ['dlq', 'replay', 'one', '5-dense-2', '--json']),
     swarmgrad(t, folder, ['dlq', 'show', 'one', '7']),
   ])
+  t.like((await swarmgrad(t, folder, ['status', 'one', '--json'])).lines[0], { type: 'status', deadLetters: 1 })
+  t.regex((await swarmgrad(t, folder, ['status', 'one'])).stdout, /given up +1: swarmgrad dlq list one\n/)
   t.regex(list.stdout, /^id +VNode +step +tried on +reason\n\n?5-dense-2 +dense-2 +5 +pnode-\d, pnode-\d +.*not this one/)
   t.is(json.lines.length, 1)
   t.like(json.lines[0], { v: 1, type: 'deadLetter', id: '5-dense-2', run: 'one', vnode: 'dense-2', step: 5, evaluation: 0, position: 5 })
