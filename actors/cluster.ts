@@ -106,7 +106,11 @@ export class ClusterRun implements Run {
   async #start(on: Cluster, open: (store: ObjectStore) => Promise<{ definition: RunDefinition }>): Promise<Beginning> {
     await this.#client.greet(VERSION)
     const { definition } = await open(this.#store)
-    await writeSettings(this.#store, this.id, runSettings(definition, this.#options.checkpoint, { window: on.window }))
+    await writeSettings(
+      this.#store,
+      this.id,
+      runSettings(definition, this.#options.checkpoint, { window: on.window, poison: this.#options }),
+    )
     const firstStep = (await this.#head())?.manifests[0]?.step ?? 0
     this.#before = await lastChunkOf(this.#store, this.id)
     const startedMs = this.#clock.now()
@@ -167,6 +171,7 @@ export class ClusterRun implements Run {
       samplesPerSecond: ((steps - firstStep) * training.batchSize) / seconds,
       moves: head.counters.moves,
       stepsReplayed: head.counters.stepsReplayed,
+      deadLetters: head.skips?.length ?? 0,
       ...faults,
     }
   }

@@ -130,6 +130,20 @@ export type RunEventBody<M extends Metrics = Metrics> =
   | { readonly type: 'waiting'; readonly vnodes: readonly string[]; readonly reason: string }
   | { readonly type: 'rolledBack'; readonly generation: number; readonly step: number; readonly reason: string }
   | ({ readonly type: 'paused'; readonly step: number } & Faults)
+  /** An entry is given up for a VNode: it is skipped, there and in everything that reads from there. */
+  | {
+      readonly type: 'deadLettered'
+      /** Of the dead letter. */
+      readonly id: string
+      readonly vnode: string
+      readonly step: number
+      /** 0: a training batch. */
+      readonly evaluation: number
+      readonly position: number
+      readonly error: ErrorRecord
+      /** Where it was tried; once for each time. */
+      readonly pnodes: readonly string[]
+    }
   /** Something went wrong that the run has survived. */
   | { readonly type: 'warning'; readonly error: ErrorRecord }
   | { readonly type: 'failed'; readonly error: ErrorRecord }

@@ -6,7 +6,7 @@ import { type NetworkDefinition, SOURCE } from '../components/definition.js'
 import type { ActorContext } from '../runtime/actor-system/actor-system.js'
 import { type ErrorCode, isSwarmError, toSwarmError } from '../runtime/errors.js'
 import { type ControlKey, GRANT_VERSION, type Grant, type Placed, signGrant } from '../runtime/grant.js'
-import type { Head, Manifest } from '../runtime/head.js'
+import { type Head, type Manifest, skipsOf } from '../runtime/head.js'
 import { actor, call, type Calls, isTransient, untilHeard } from './calls.js'
 import { consumersOf, producersOf } from './run-definition.js'
 
@@ -83,9 +83,12 @@ export class HeadEcho {
     }
   }
 
-  /** Stops what can be reached; what cannot is fenced by its term. */
-  async stopAll(): Promise<void> {
-    const stops = Object.entries(this.#options.head().directory).map(([vnode, { term }]) => this.#call(vnode, 'stop', { term }))
+  /** Stops what can be reached; what cannot is fenced by its term. @param directory of those to stop, if they are no owners any more */
+  async stopAll(directory = this.#options.head().directory): Promise<void> {
+    const { context, head } = this.#options
+    const stops = Object.entries(directory).map(([vnode, { pnode, term }]) =>
+      call<'VNode', 'stop'>(context, actor.vnode(pnode, head().run, vnode), 'stop', { term }, context.signal),
+    )
     await Promise.allSettled(stops)
   }
 
@@ -95,6 +98,7 @@ export class HeadEcho {
     const manifest = this.#options.manifest()
     const { incarnation } = head.directory[vnode]
     const blob = manifest?.vnodes.find((entry) => entry.vnode === vnode)?.hash ?? ''
+    const skips = skipsOf(head, vnode, manifest?.position)
     const grant: Grant = {
       v: GRANT_VERSION,
       run: head.run,
@@ -102,6 +106,7 @@ export class HeadEcho {
       ...this.#whereIs(vnode),
       ...(incarnation && { incarnation }),
       ...(manifest && { checkpoint: { step: manifest.step, position: manifest.position, blob } }),
+      ...(skips.length > 0 && { skips }),
       inputs: producersOf(network, vnode).map((id) => this.#whereIs(id)),
       outputs: consumersOf(network, vnode).map((id) => this.#whereIs(id)),
     }

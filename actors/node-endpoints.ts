@@ -8,6 +8,7 @@ import { httpApp } from '../runtime/http-server.js'
 import { VERSION } from '../runtime/version.js'
 import type { ControlHost } from './control-host.js'
 import type { PNodeHost } from './pnode.js'
+import type { Queues } from './queues.js'
 
 /** One line of `/metrics`, after its name. */
 interface Sample {
@@ -66,6 +67,7 @@ export function pnodeReport(host: PNodeHost): NodeReport {
     host.stats.map((stats) => ({ labels: { pnode: host.pnode, run: stats.run, vnode: stats.vnode }, value: value(stats) }))
   return {
     metrics: () => [
+      ...queueMetrics(host),
       { name: 'vnodes', help: 'VNodes that are placed here.', kind: 'gauge', samples: [sampleOf(host.pnode, host.vnodes.length)] },
       { name: 'applied_position', help: 'Position of the last applied batch.', kind: 'gauge', samples: perVNode((s) => s.applied) },
       { name: 'waiting_inputs', help: 'Inputs that wait for their turn.', kind: 'gauge', samples: perVNode((s) => s.waiting) },
@@ -79,7 +81,10 @@ export function pnodeReport(host: PNodeHost): NodeReport {
     ],
     queueStats: () => ({
       pnode: host.pnode,
-      vnodes: host.stats.map(({ run, vnode, term, applied, waiting, retained }) => ({ run, vnode, term, applied, waiting, retained })),
+      queues: host.queues,
+      vnodes: host.stats.map(({ run, vnode, term, applied, waiting, retained, queues }) => {
+        return { run, vnode, term, applied, waiting, retained, queues }
+      }),
     }),
     checkpointState: () => ({
       pnode: host.pnode,
@@ -88,6 +93,20 @@ export function pnodeReport(host: PNodeHost): NodeReport {
       }),
     }),
   }
+}
+
+function queueMetrics({ pnode, queues }: PNodeHost): readonly Metric[] {
+  const each = Object.entries(queues) as [string, Queues[keyof Queues]][]
+  const samples = (name: 'depth' | 'enqueued' | 'done') => each.map(([queue, stats]) => ({ labels: { pnode, queue }, value: stats[name] }))
+  const dropped = each.flatMap(([queue, stats]) =>
+    Object.entries(stats.dropped).map(([reason, value]) => ({ labels: { pnode, queue, reason }, value })),
+  )
+  return [
+    { name: 'queue_depth', help: 'What waits in each queue.', kind: 'gauge', samples: samples('depth') },
+    { name: 'queue_enqueued_total', help: 'What was let into each queue.', kind: 'counter', samples: samples('enqueued') },
+    { name: 'queue_done_total', help: 'What has gone through each queue.', kind: 'counter', samples: samples('done') },
+    { name: 'queue_dropped_total', help: 'What each queue refused, or lost with a VNode, by reason.', kind: 'counter', samples: dropped },
+  ]
 }
 
 export function controlReport(host: ControlHost): NodeReport {

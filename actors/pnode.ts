@@ -4,13 +4,14 @@ import { type Dataset, datasetFromShards, shardKey } from '../components/dataset
 import { SOURCE } from '../components/definition.js'
 import type { ActorContext, ActorDefinition, ActorSystem } from '../runtime/actor-system/actor-system.js'
 import type { Clock } from '../runtime/clock.js'
-import type { Compute } from '../runtime/compute/compute.js'
+import type { Compute, ComputeLoss } from '../runtime/compute/compute.js'
 import { SwarmError, toSwarmError } from '../runtime/errors.js'
 import { type Grant, type SignedGrant, verifyGrant } from '../runtime/grant.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import type { TensorBus } from '../runtime/tensor-bus/tensor-bus.js'
 import type { KeyObject } from 'node:crypto'
 import { actor, call, type Calls, type Heartbeat, isTransient, type Profile, untilHeard } from './calls.js'
+import { leftBehind, NO_QUEUES, type Queues, sumOf } from './queues.js'
 import type { Observation, RunReport } from './reports.js'
 import { machineDefinition, readDefinition, type RunDefinition } from './run-definition.js'
 import { readSettings, type RunSettings } from './run-settings.js'
@@ -63,6 +64,8 @@ export class PNodeHost {
   readonly #heartbeat: (heartbeat: Heartbeat) => Promise<boolean>
   #profile: Profile | undefined
   #busyMs = 0
+  /** Of VNodes that are not here any more. */
+  #past: Queues = NO_QUEUES
 
   constructor(options: PNodeOptions) {
     // Whatever is told until it is heard waits for its end.
@@ -82,7 +85,7 @@ export class PNodeHost {
     this.#abort.signal.throwIfAborted()
     system.register(this.#vnodeActor())
     system.register(this.#pnodeActor())
-    compute.onLoss(({ worker, reason, machines }) => this.#onWorkerLoss(`${worker}: ${reason}`, machines))
+    compute.onLoss((loss) => this.#onWorkerLoss(loss))
     const started = await this.#options.start?.()
     const { terms } = this.#options
     this.#profile = { pnode: this.pnode, incarnation, computeClass, gflops, memoryBytes, ...terms, ...started }
@@ -142,13 +145,19 @@ export class PNodeHost {
 
   /** Where each of its VNodes stands. */
   get stats() {
-    return [...this.#drivers.values()].map(({ grant: { run, vnode, term, generation }, stats }) => ({
+    return [...this.#drivers.values()].map(({ grant: { run, vnode, term, generation }, stats, queues }) => ({
       run,
       vnode,
       term,
       generation,
+      queues,
       ...stats,
     }))
+  }
+
+  /** What waits here, and what has gone through, of all VNodes together. */
+  get queues(): Queues {
+    return sumOf([this.#past, ...[...this.#drivers.values()].map(({ queues }) => queues)])
   }
 
   readonly #report = (error: unknown): void => {
@@ -267,9 +276,14 @@ export class PNodeHost {
   }
 
   async #stop(id: string): Promise<void> {
+    await this.#forget(id)?.stop()
+  }
+
+  #forget(id: string): VNodeDriver | SourceDriver | undefined {
     const driver = this.#drivers.get(id)
+    if (driver) this.#past = sumOf([this.#past, leftBehind(driver.queues)])
     this.#drivers.delete(id)
-    await driver?.stop()
+    return driver
   }
 
   #hostOf(): VNodeHost {
@@ -295,18 +309,24 @@ export class PNodeHost {
   }
 
   /** The machines of a lost worker are gone; the PNode lives on with the spare. */
-  #onWorkerLoss(reason: string, machines: readonly string[]): void {
+  #onWorkerLoss({ worker, reason, machines, culprit }: ComputeLoss): void {
     if (this.#abort.signal.aborted) return
     // A VNode that was still being loaded tells its loss itself.
     const lost = [...this.#drivers].filter(([id]) => machines.some((machine) => machine.startsWith(`${id}/`)))
-    for (const [id, driver] of lost) {
-      driver.crash()
-      this.#drivers.delete(id)
+    // The VNode whose step did it may do it again: its run counts that. The others have only lost their place.
+    const guilty = lost.find(([, driver]) => driver instanceof VNodeDriver && driver.id === culprit?.machine)?.[1]
+    for (const [id] of lost) this.#forget(id)?.crash()
+    if (guilty instanceof VNodeDriver) {
+      const { run } = guilty.grant
+      this.#tellRun(run, 'failed', guilty.culprit(culprit!.error), this.#abort.signal).catch(this.#report)
     }
-    this.#tellLoss(
-      reason,
-      lost.map(([id]) => id),
-    )
+    const others = lost.filter(([, driver]) => driver !== guilty)
+    if (others.length > 0 || !guilty) {
+      this.#tellLoss(
+        `${worker}: ${reason}`,
+        others.map(([id]) => id),
+      )
+    }
   }
 
   #tellLoss(reason: string, vnodes: readonly string[]): void {

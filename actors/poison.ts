@@ -1,44 +1,73 @@
-/** Tells a step that fails wherever it is tried from a host that fails (PROTOCOL.md rule 15): the first must not be relocated for ever. */
-import { SwarmError } from '../runtime/errors.js'
+/** Tells a step that fails wherever it is tried from a host that fails (PROTOCOL.md rule 15): the first must not be tried for ever. */
+import type { ErrorCode, ErrorRecord } from '../runtime/errors.js'
 import type { Failure } from './reports.js'
 
-/** A machine may take its worker down for reasons of the host's; so often at the same step, it is the step. */
-const MAX_CRASHES = 5
-/** How a compute tells of a worker that ended by itself. */
-const CRASH = /: (exited with code|crashed: )/
+/** How long a step is tried. */
+export interface PoisonLimits {
+  /** How often one host may fail at a step before it counts as poison, where no second host is eligible: 1 to 100. Default 5. */
+  readonly maxDeliveryAttempts: number
+  /** Dead letters that a run may have, 0 to 1,000: more are not bad batches but a bug. Default 10. */
+  readonly maxDeadLetters: number
+}
+
+/** 5 as the field has it; 10 bad batches are many in any data set, and few enough to be looked at one by one. */
+export const DEFAULT_POISON_LIMITS: PoisonLimits = { maxDeliveryAttempts: 5, maxDeadLetters: 10 }
+
+/** One worker's failure at a step. */
+export interface Attempt {
+  readonly pnode: string
+  readonly term: number
+  readonly error: ErrorRecord
+}
+
+/** What follows from a failure. */
+export type Verdict =
+  | { readonly type: 'move' }
+  | { readonly type: 'fail' }
+  /** The step is poison; `attempts` are all that were made at it. */
+  | { readonly type: 'skip'; readonly attempts: readonly Attempt[] }
+
+/** Attempts at one step that are remembered: more than any limit. */
+const MAX_REMEMBERED = 300
+
+/** Errors of a step that may be the step's own fault or its host's. Those of its definition, and broken invariants, are not. */
+const SUSPICIOUS: ReadonlySet<ErrorCode> = new Set(['compute.failed', 'compute.hung', 'compute.lost'])
 
 export class Poison {
-  readonly #hungAt = new Map<string, number>()
-  readonly #crashes = new Map<string, { readonly step: number; readonly count: number }>()
+  readonly #nonFinite: 'stop' | 'skip'
+  readonly #limits: () => Promise<PoisonLimits>
+  /** At the newest step of each VNode that has failed. */
+  readonly #failed = new Map<string, { readonly position: number; readonly attempts: Attempt[] }>()
 
-  /** True if the same step of the same VNode has hung before, on another worker. */
-  hangsAgain({ vnode, error, step }: Failure): boolean {
-    if (error.code !== 'compute.hung' || step === undefined) return false
-    const before = this.#hungAt.get(vnode)
-    this.#hungAt.set(vnode, step)
-    return before === step
+  /** @param nonFinite what becomes of a step whose loss is not finite */
+  constructor(nonFinite: 'stop' | 'skip', limits: () => Promise<PoisonLimits>) {
+    this.#nonFinite = nonFinite
+    this.#limits = limits
   }
 
   /**
-   * Counts the loss of a worker that ended by itself.
-   * @param stepOf the last step that a VNode had applied when it was lost
-   * @returns the error that ends the run when MAX_CRASHES workers in a row ended after the same step
+   * Counts a failure, once for each term however often it is told.
+   * @param pnode where it happened
+   * @param hasOther whether the VNode could go to another one now
    */
-  verdict(vnodes: readonly string[], stepOf: (vnode: string) => number, reason: string): SwarmError | undefined {
-    if (!CRASH.test(reason)) return undefined
-    const culprits = vnodes.filter((vnode) => this.#crashesAgain(vnode, stepOf(vnode)))
-    if (culprits.length === 0) return undefined
-    return new SwarmError('compute.lost', {
-      what: `${MAX_CRASHES} workers ended one after another at the same place: ${reason}`,
-      where: culprits.map((vnode) => `${vnode} after step ${stepOf(vnode)}`).join(', '),
-      fix: 'Look for what ends the process or takes all its memory in the code of this VNode',
-    })
-  }
-
-  #crashesAgain(vnode: string, step: number): boolean {
-    const before = this.#crashes.get(vnode)
-    const count = before?.step === step ? before.count + 1 : 1
-    this.#crashes.set(vnode, { step, count })
-    return count >= MAX_CRASHES
+  async judge({ vnode, term, error, entry }: Failure, pnode: string, hasOther: () => Promise<boolean>): Promise<Verdict> {
+    const otherwise: Verdict = { type: error.retryable ? 'move' : 'fail' }
+    if (!entry) return otherwise
+    const attempt = { pnode, term, error }
+    // A function of state and input: it would be the same everywhere.
+    if (error.code === 'run.diverged') return this.#nonFinite === 'skip' ? { type: 'skip', attempts: [attempt] } : otherwise
+    if (!SUSPICIOUS.has(error.code)) return otherwise
+    const before = this.#failed.get(vnode)
+    const attempts = before?.position === entry.position ? before.attempts : []
+    this.#failed.set(vnode, { position: entry.position, attempts })
+    if (!attempts.some((other) => other.term === term)) attempts.push(attempt)
+    const { maxDeliveryAttempts } = await this.#limits()
+    const same = attempts.filter((other) => other.error.code === error.code)
+    const isElsewhere = same.some((other) => other.pnode !== pnode)
+    // One bad host must not condemn a step, as long as there is another.
+    const isPoison = isElsewhere || (same.length >= maxDeliveryAttempts && !(await hasOther()))
+    // What one host has done over and over says no more than its newest attempts.
+    attempts.splice(0, attempts.length - MAX_REMEMBERED)
+    return isPoison ? { type: 'skip', attempts } : { type: 'move' }
   }
 }

@@ -47,6 +47,8 @@ export interface TrainingOptions {
   readonly learningRate?: number
   /** Fraction of the training samples set apart for the evaluation after each epoch. Default 0, or 0.1 for data without a test set. */
   readonly validation?: number
+  /** What becomes of a step whose loss is not finite: the run stops, or the step is skipped, with a dead letter. Default `stop`. */
+  readonly nonFinite?: 'stop' | 'skip'
   /** Id of a run whose newest weights are the first ones; optimizer state starts anew. */
   readonly from?: string
 }
@@ -138,6 +140,7 @@ export async function prepare(
     learningRate,
     decay: DEFAULT_DECAY,
     milestones: DEFAULT_MILESTONES,
+    ...(options.nonFinite === 'skip' && { nonFinite: 'skip' as const }),
   }
   const definition: RunDefinition = {
     v: RUN_DEFINITION_VERSION,
@@ -210,9 +213,10 @@ function checkNumbers(options: TrainingOptions) {
   check('batchSize', Number.isSafeInteger(batchSize) && batchSize >= 1 && batchSize <= 65_536, 'an integer from 1 to 65,536', batchSize)
   check('epochs', Number.isSafeInteger(epochs) && epochs >= 1 && epochs <= 1_000_000, 'an integer from 1 to 1,000,000', epochs)
   check('seed', Number.isSafeInteger(seed) && seed >= 0, 'an integer ≥ 0', seed)
-  const { learningRate, validation } = options
+  const { learningRate, validation, nonFinite = 'stop' } = options
   check('learningRate', learningRate === undefined || (Number.isFinite(learningRate) && learningRate > 0), 'a number above 0', learningRate)
   check('validation', validation === undefined || (validation >= 0 && validation < 1), 'a fraction from 0 to below 1', validation)
+  check('nonFinite', nonFinite === 'stop' || nonFinite === 'skip', 'stop or skip', nonFinite)
   return { batchSize, epochs, seed }
 }
 

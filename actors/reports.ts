@@ -44,8 +44,9 @@ export interface Failure {
   readonly term: number
   readonly generation: number
   readonly error: ErrorRecord
-  /** The step that was being applied, if one was. */
-  readonly step?: number
+  /** The entry that was being applied, if one was, and the digest of its batch. */
+  readonly entry?: Entry
+  readonly batch?: string
 }
 
 /** What happened on a host, for progress displays, metrics and benchmarks. */

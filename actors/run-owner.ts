@@ -8,7 +8,18 @@ import { SOURCE } from '../components/definition.js'
 import type { ActorContext } from '../runtime/actor-system/actor-system.js'
 import { type ErrorRecord, SwarmError, isSwarmError, toSwarmError } from '../runtime/errors.js'
 import { MARK } from '../runtime/frame.js'
-import { advanced, firstHead, type Head, type Manifest, pausing, type Place, placed, rolledBack, unpaused } from '../runtime/head.js'
+import {
+  advanced,
+  firstHead,
+  type Head,
+  type Manifest,
+  pausing,
+  type Place,
+  placed,
+  rolledBack,
+  rolledBackBehind,
+  unpaused,
+} from '../runtime/head.js'
 import { HeadWriter } from '../runtime/head-store.js'
 import { hashRun } from '../runtime/state.js'
 import { Timetable } from '../runtime/timetable.js'
@@ -19,11 +30,13 @@ import { evict, newestUsable, readManifest, sweepAll, writeManifest } from './ch
 import { Evaluations } from './evaluations.js'
 import { readDefinition, type RunDefinition } from './run-definition.js'
 import { OpenCuts } from './open-cuts.js'
+import { DeadLetters } from './dead-letters.js'
 import { Poison } from './poison.js'
 import { RETRY_MS } from './relocation.js'
+import { poisonLimits } from './run-settings.js'
 import { missingAt } from './roll-call.js'
 import { DEFAULT_MEMBERSHIP } from './placement.js'
-import { placeAll, placeVNodes, type PlacingRun, plainly } from './run-placing.js'
+import { hasOther, placeAll, placeVNodes, type PlacingRun, plainly } from './run-placing.js'
 import type { RunMonitor } from './run-monitor.js'
 import type { Commit, Evaluated, Failure } from './reports.js'
 import type { RunActorOptions } from './run.js'
@@ -42,7 +55,8 @@ export class RunOwner {
   readonly #evaluations: Evaluations
   /** The source, and the VNodes in graph order. */
   readonly #ids: readonly string[]
-  readonly #poison = new Poison()
+  readonly #poison: Poison
+  readonly #deadLetters: DeadLetters
   /** Counters of the processes before this one. */
   readonly #countersBefore: Head['counters']
   /** The run is under way by our own doing: we know what is where. */
@@ -50,8 +64,8 @@ export class RunOwner {
   /** The last term that an owner before this one drew. */
   #termsBefore = 0
   readonly #handover: Handover
-  /** Why a rollback is under way. */
-  #rollback: string | undefined
+  /** Why a rollback is under way, and to what. */
+  #rollback: { readonly reason: string; readonly change: (head: Head) => Head } | undefined
   readonly #echo: HeadEcho
   /** The newest loss: the terms of the VNodes, and when it was heard of. */
   #loss: { readonly key: string; readonly atMs: number } | undefined
@@ -90,6 +104,10 @@ export class RunOwner {
       manifest: () => this.#manifest,
       onError: this.#report,
     })
+    const limits = () => poisonLimits(options.store, this.#run)
+    this.#poison = new Poison(definition.training.nonFinite ?? 'stop', limits)
+    const { store } = options
+    this.#deadLetters = new DeadLetters({ store, clock: context.clock, writer, echo: this.#echo, monitor: this.#monitor, limits })
     this.#handover = new Handover({
       context,
       echo: this.#echo,
@@ -234,21 +252,23 @@ export class RunOwner {
     const { vnode, error } = failure
     // Before the first checkpoint there is nothing to go back to: the same would happen again.
     if (error.code === 'checkpoint.damaged' && this.#manifest) return this.#rollBack(error.message)
-    if (error.retryable && !this.#poison.hangsAgain(failure))
-      return this.hostLost({
-        pnode: this.head.directory[vnode].pnode,
-        what: 'worker',
-        reason: error.message,
-        vnodes: [`${this.#run}/${vnode}`],
-      })
-    await this.#fail(error)
+    const { pnode } = this.head.directory[vnode]
+    const verdict = await this.#poison.judge(failure, pnode, () => hasOther(this.#context, this.#placing, vnode, pnode))
+    if (verdict.type === 'fail') return this.#fail(error)
+    if (verdict.type === 'move') return this.hostLost({ pnode, what: 'worker', reason: error.message, vnodes: [`${this.#run}/${vnode}`] })
+    // Durable first; then nobody applies that entry again, nor has applied it.
+    await this.#orFail(async () => this.#rollBack(await this.#deadLetters.bury(failure, verdict.attempts), (head) => head))
   }
 
   /** Recovery one: the VNodes of a lost PNode, or of its lost worker, are placed anew and restore from the newest manifest. */
   async hostLost(loss: Loss): Promise<void> {
-    if (this.head.status !== 'running') return
+    if (this.head.status === 'running') await this.#orFail(() => this.#relocate(loss))
+  }
+
+  /** What may pass is tried again by whoever told us; what may not ends the run. */
+  async #orFail(action: () => Promise<void>): Promise<void> {
     try {
-      await this.#relocate(loss)
+      await action()
     } catch (error) {
       const cause = toSwarmError(error, 'internal', `run ${this.#run}`)
       if (cause.retryable) throw cause
@@ -268,10 +288,6 @@ export class RunOwner {
     const isNew = this.#loss?.key !== key
     if (isNew) this.#monitor.emit({ type: 'lost', pnode, what, reason, vnodes: ids })
     const { atMs: lostAtMs } = (this.#loss = isNew ? { key, atMs: this.#context.clock.now() } : this.#loss!)
-    if (isNew && what === 'worker') {
-      const error = this.#poison.verdict(ids, (vnode) => this.#monitor.stepOf(vnode), reason)
-      if (error) return this.#fail(error.toJSON())
-    }
     // A PNode that lost its worker has to warm another, one that was killed may be back already: better somebody else, if there is somebody.
     const place = (avoid: readonly string[]) => placeVNodes(this.#context, this.#placing, ids, avoid, false)
     const decisions = await place([pnode]).catch((error: unknown) => {
@@ -297,12 +313,12 @@ export class RunOwner {
 
   /** A PNode wants to go. */
   async drain({ pnode }: { readonly pnode: string }): Promise<void> {
-    if (this.head.status === 'running') await this.#handover.drain(pnode)
+    if (this.head.status === 'running' && !this.#rollback) await this.#handover.drain(pnode)
   }
 
   /** Another PNode is there. */
   async joined({ pnode }: { readonly pnode: string }): Promise<void> {
-    if (this.head.status === 'running') await this.#handover.joined(pnode)
+    if (this.head.status === 'running' && !this.#rollback) await this.#handover.joined(pnode)
   }
 
   /** At the next step boundary, with a checkpoint. */
@@ -314,7 +330,7 @@ export class RunOwner {
 
   /** Whatever source there is now has to know. */
   #pauseAgain(): void {
-    if (this.head.isPausing && this.head.status === 'running') this.#echo.toSource('pause')
+    if (this.head.isPausing && this.head.status === 'running' && SOURCE in this.head.directory) this.#echo.toSource('pause')
   }
 
   get head(): Head {
@@ -323,16 +339,15 @@ export class RunOwner {
 
   /** Goes on with a rollback that found no PNode. */
   async rollBackAgain(): Promise<void> {
-    if (this.#rollback !== undefined) await this.#rollBack(this.#rollback)
+    if (this.#rollback !== undefined) await this.#rollBack(this.#rollback.reason, this.#rollback.change)
   }
 
-  /** Recovery two: everything goes back to the manifest before the damaged one, or to the seed. */
-  async #rollBack(reason: string): Promise<void> {
-    const damaged = this.head.manifests[0]
-    this.#rollback = reason
+  /** Recovery two: everything goes back to the newest manifest of the changed head; by default to the one before the damaged, or to the seed. */
+  async #rollBack(reason: string, change = rolledBackBehind(this.head.manifests[0])): Promise<void> {
+    this.#rollback = { reason, change }
     await this.#echo.stopAll()
     try {
-      await this.#begin((head) => rolledBack(head, ({ key }) => key !== damaged?.key))
+      await this.#begin(change)
     } catch (error) {
       const cause = toSwarmError(error, 'internal', `run ${this.#run}`)
       // Somebody else owns the run now.

@@ -85,6 +85,14 @@ function demandsOf(definition: RunDefinition): Demand[] {
   return [demandOfSource(definition), ...network.vnodes.map((vnode) => demandOf(vnode, training.batchSize))]
 }
 
+/** Whether a VNode could go anywhere but to `pnode` now. */
+export function hasOther(context: ActorContext, run: PlacingRun, vnode: string, pnode: string): Promise<boolean> {
+  return placeVNodes(context, run, [vnode], [pnode], false).then(
+    () => true,
+    (error: unknown) => !isSwarmError(error, 'placement.no-pnode'),
+  )
+}
+
 /** VNodes that a newcomer should take over at the next checkpoint, and would be given. */
 export async function dueToNewcomer(context: ActorContext, run: PlacingRun, newcomer: string): Promise<string[]> {
   const members = await call<'Placement', 'list'>(context, actor.placement, 'list', null)

@@ -1,7 +1,8 @@
 /** How a run is carried out: `runs/<run>/settings`. None of it changes a bit of the result, so a resume may write it anew. */
 import { canonicalJson } from '../runtime/canonical-json.js'
-import { SwarmError } from '../runtime/errors.js'
+import { SwarmError, isSwarmError } from '../runtime/errors.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
+import { DEFAULT_POISON_LIMITS, type PoisonLimits } from './poison.js'
 import type { RunDefinition } from './run-definition.js'
 
 export const RUN_SETTINGS_VERSION = 1
@@ -23,6 +24,8 @@ export interface RunSettings {
   /** Steps in flight on every edge: 1 to 1,024. */
   readonly window: number
   readonly cuts: CutPolicy
+  /** Those that differ from the defaults. */
+  readonly poison?: Partial<PoisonLimits>
 }
 
 /** When checkpoints are taken. None of it changes the result. */
@@ -46,7 +49,7 @@ export const settingsKey = (run: string): string => `runs/${run}/settings`
 export function runSettings(
   { network, training, timetable }: RunDefinition,
   options: CheckpointOptions = {},
-  { window, atSteps }: { readonly window: number; readonly atSteps?: ReadonlySet<number> },
+  { window, atSteps, poison }: { readonly window: number; readonly atSteps?: ReadonlySet<number>; readonly poison?: Partial<PoisonLimits> },
 ): RunSettings {
   const { everySteps, everySeconds, retentionBytes } = { ...DEFAULT_CHECKPOINT, ...options }
   const isValid = Number.isSafeInteger(everySteps) && everySteps >= 1 && everySeconds > 0 && retentionBytes >= 0
@@ -69,7 +72,34 @@ export function runSettings(
       maxAhead: Math.max(affordable, least),
       ...(atSteps && { atSteps: [...atSteps] }),
     },
+    ...checkedLimits(poison),
   }
+}
+
+/** A head names every skip, and has to stay a short object. */
+const MAX_DEAD_LETTERS = 1_000
+const MAX_DELIVERY_ATTEMPTS = 100
+
+function checkedLimits({ maxDeadLetters, maxDeliveryAttempts }: Partial<PoisonLimits> = {}): Pick<RunSettings, 'poison'> {
+  const check = (what: string, value: number | undefined, least: number, most: number) => {
+    if (value === undefined || (Number.isSafeInteger(value) && value >= least && value <= most)) return
+    throw new SwarmError('usage', { what, expected: `an integer from ${least} to ${most}`, got: String(value) })
+  }
+  check('maxDeadLetters', maxDeadLetters, 0, MAX_DEAD_LETTERS)
+  check('maxDeliveryAttempts', maxDeliveryAttempts, 1, MAX_DELIVERY_ATTEMPTS)
+  if (maxDeadLetters === undefined && maxDeliveryAttempts === undefined) return {}
+  return {
+    poison: { ...(maxDeadLetters !== undefined && { maxDeadLetters }), ...(maxDeliveryAttempts !== undefined && { maxDeliveryAttempts }) },
+  }
+}
+
+/** How long a step of this run is tried. Settings that cannot be read are no reason to stop a run that is under way. */
+export async function poisonLimits(store: ObjectStore, run: string): Promise<PoisonLimits> {
+  const settings = await readSettings(store, run).catch((error: unknown) => {
+    if (!isSwarmError(error) || error.retryable) throw error
+    return undefined
+  })
+  return { ...DEFAULT_POISON_LIMITS, ...settings?.poison }
 }
 
 export async function writeSettings(store: ObjectStore, run: string, settings: RunSettings): Promise<void> {

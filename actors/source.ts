@@ -9,6 +9,7 @@ import { decodeSignal, encodeSignal, subjectOf } from '../runtime/signal.js'
 import { type Entry, StepLog, type StepCommand, type StepEvent } from '../runtime/step-log.js'
 import type { TensorBus } from '../runtime/tensor-bus/tensor-bus.js'
 import { Timetable } from '../runtime/timetable.js'
+import { type Queues, queuesOf } from './queues.js'
 import type { Failure } from './reports.js'
 import { type RunDefinition, evaluationSplit } from './run-definition.js'
 import type { CutPolicy } from './run-settings.js'
@@ -79,6 +80,11 @@ export class SourceDriver {
   get stats() {
     const { applied, retained } = this.#log
     return { applied, waiting: 0, retained, restored: this.grant.checkpoint?.position ?? 0, manifest: this.#manifest }
+  }
+
+  /** Nothing comes in; what goes out is counted as anywhere. */
+  get queues(): Queues {
+    return queuesOf(this.#log, new Map())
   }
 
   start(): void {

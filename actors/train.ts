@@ -16,6 +16,7 @@ import type { Metrics, MetricsOf, RunEvent } from './events.js'
 import { type HistoryRow, readHistory } from './history.js'
 import { LocalSwarm, type LocalSwarmOptions } from './local-swarm.js'
 import { type Model, openModel } from './model.js'
+import type { PoisonLimits } from './poison.js'
 import { type PrepareOptions, type TrainingOptions, prepare } from './prepare.js'
 import { readDefinition, type RunDefinition, writeDefinition } from './run-definition.js'
 import { lockRun } from './run-lock.js'
@@ -55,7 +56,7 @@ export function local(options: Partial<Omit<Local, 'kind'>> = {}): Local {
 }
 
 /** What does not decide the hash. */
-export interface RunOptions {
+export interface RunOptions extends Partial<PoisonLimits> {
   /** Default `local()`. */
   readonly on?: Local | Cluster
   /** A folder, or a store. Default `./runs`. */
@@ -84,6 +85,8 @@ export interface RunResult<M extends Metrics = Metrics> {
   readonly stepsReplayed: number
   readonly stepsLost: number
   readonly stepsDoubled: number
+  /** Entries that were given up for a VNode, over the whole life of the run: `swarmgrad dlq list`. */
+  readonly deadLetters: number
 }
 
 /** A run under way, or one that has ended. `M`: what its evaluations measure, by its target. */
@@ -241,7 +244,11 @@ class LocalRun implements Run {
   async #run(definition: RunDefinition, dataset: Dataset, pool: ComputePool): Promise<RunResult> {
     const on = this.#on
     const { connect, onObservation, cutSteps, onSwarm } = this.#internals
-    await writeSettings(this.#store, this.id, runSettings(definition, this.#options.checkpoint, { window: on.window, atSteps: cutSteps }))
+    await writeSettings(
+      this.#store,
+      this.id,
+      runSettings(definition, this.#options.checkpoint, { window: on.window, atSteps: cutSteps, poison: this.#options }),
+    )
     const swarm: LocalSwarm = new LocalSwarm({
       run: this.id,
       definition,
@@ -286,6 +293,7 @@ class LocalRun implements Run {
         stepsReplayed: head.counters.stepsReplayed,
         stepsLost,
         stepsDoubled,
+        deadLetters: head.skips?.length ?? 0,
       }
     } catch (error) {
       throw toSwarmError(error, 'internal', `run ${this.id}`)

@@ -3,12 +3,13 @@ import { datasetFromShards, shardKey } from '../components/datasets/index.js'
 import { canonicalJson } from '../runtime/canonical-json.js'
 import { SwarmError, isSwarmError } from '../runtime/errors.js'
 import { decodeManifest, keys, type Manifest } from '../runtime/head.js'
+import { TOMBSTONE_DIGEST } from '../runtime/frame.js'
 import { readHead } from '../runtime/head-store.js'
-import { memoryStore } from '../runtime/object-store/memory-store.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import { type StateTensor, decodeState, hashRun } from '../runtime/state.js'
 import { readManifest, readTrace } from './checkpoints.js'
-import { bundleKey, readDefinition, type RunDefinition, weightsKey, writeDefinition } from './run-definition.js'
+import { readDefinition, type RunDefinition } from './run-definition.js'
+import { scratchRun } from './scratch-run.js'
 import { local, resume } from './train.js'
 
 /** The first difference of two runs. */
@@ -53,7 +54,8 @@ interface Recorded {
 }
 
 /**
- * Trains the run again from its seed, in memory, up to its newest checkpoint, and compares every step's outputs and every kept state.
+ * Trains the run again from its seed, in memory, up to its newest checkpoint, and compares every step's outputs and every kept state. It skips
+ * what the run has skipped, whether it would work now or not.
  * @throws `run.not-found`, `run.changed` (no checkpoint yet), `store.damaged`, `aborted`
  */
 export async function verifyRun(store: ObjectStore, run: string, options: VerifyOptions = {}): Promise<Verification> {
@@ -62,7 +64,7 @@ export async function verifyRun(store: ObjectStore, run: string, options: Verify
   const last = recorded.manifests[0]?.step
   if (!last)
     throw new SwarmError('run.changed', { what: `run ${run} has no checkpoint to verify`, fix: `Go on with it: swarmgrad resume ${run}` })
-  const scratch = await copyInputs(store, run, definition)
+  const scratch = await scratchRun(store, run, definition, { skips: head.skips })
   const dataset = await datasetFromShards(definition.data, async (sha256) => (await store.get(shardKey(sha256))).bytes)
   const wanted = new Set(recorded.manifests.map(({ step }) => step))
   const manifests: Promise<Manifest>[] = []
@@ -126,16 +128,6 @@ function differentHash(expected: Recorded, got: Recorded, result: string | undef
   return { run: got.run, step: last.step, vnode: '-', tensor: 'hash of the run', expected: right, got: result }
 }
 
-/** What the replay needs and the run does not change: the definition, users' modules, initial weights. */
-async function copyInputs(store: ObjectStore, run: string, definition: RunDefinition): Promise<ObjectStore> {
-  const scratch = memoryStore()
-  await writeDefinition(scratch, run, definition)
-  for (const key of [...definition.bundles.map(bundleKey), ...Object.values(definition.initial ?? {}).map(weightsKey)]) {
-    await scratch.put(key, (await store.get(key)).bytes)
-  }
-  return scratch
-}
-
 /** In the order of the log: the output of step s comes before the state after it; VNodes in graph order. */
 async function firstDifference({ network }: RunDefinition, expected: Recorded, got: Recorded): Promise<Difference | undefined> {
   const ids = network.vnodes.map(({ id }) => id)
@@ -157,7 +149,7 @@ function differentOutput(ids: readonly string[], expected: Recorded, got: Record
     for (const vnode of ids) {
       const [a, b] = [expected.trace.get(vnode)?.[i], got.trace.get(vnode)?.[i]]
       if (a === undefined || b === undefined || a === b) continue
-      return { run: got.run, step: i + 1, vnode, tensor: 'output', expected: `crc32 ${hex(a)}`, got: `crc32 ${hex(b)}` }
+      return { run: got.run, step: i + 1, vnode, tensor: 'output', expected: showOutput(a), got: showOutput(b) }
     }
   }
   return undefined
@@ -218,4 +210,5 @@ function firstDifferentField(a: unknown, b: unknown, path = 'definition'): { ten
   return undefined
 }
 
+const showOutput = (digest: number): string => (digest === TOMBSTONE_DIGEST ? 'skipped' : `crc32 ${hex(digest)}`)
 const hex = (word: number): string => word.toString(16).padStart(8, '0')

@@ -4,14 +4,16 @@ import type { VNodeMachineDefinition } from '../components/definition.js'
 import type { Compute } from '../runtime/compute/compute.js'
 import type { Clock } from '../runtime/clock.js'
 import { type ErrorCode, SwarmError, isSwarmError, toSwarmError } from '../runtime/errors.js'
-import { MARK, decodeFrame, payloadDigest } from '../runtime/frame.js'
+import { batchOf, decodeFrameOrTombstone, encodeTombstone, payloadDigest } from '../runtime/frame.js'
 import type { Grant, Placed } from '../runtime/grant.js'
 import { keys } from '../runtime/head.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
-import type { Observation, RunReport } from './reports.js'
-import { weightsKey } from './run-definition.js'
+import { EvaluationSums } from './evaluation-sums.js'
+import { type Queues, queuesOf } from './queues.js'
+import type { Failure, Observation, RunReport } from './reports.js'
+import { restoredState } from './restored-state.js'
 import { decodeSignal, encodeSignal, subjectOf } from '../runtime/signal.js'
-import { decodeState, hashStateInBackground } from '../runtime/state.js'
+import { hashStateInBackground } from '../runtime/state.js'
 import { type Entry, StepLog, type StepCommand, type StepEvent } from '../runtime/step-log.js'
 import type { TensorBus } from '../runtime/tensor-bus/tensor-bus.js'
 
@@ -45,13 +47,27 @@ export interface VNodeDriverOptions {
 
 /** Frames that wait unread at one VNode; credits keep the true number near its window. */
 const INBOX_CAPACITY = 4_096
-/** Errors that mean the loss of more than this VNode: whoever lost it tells. */
-const TOLD_BY_THE_HOST: ReadonlySet<ErrorCode> = new Set(['compute.lost', 'compute.not-loaded', 'compute.closed', 'bus.closed'])
+/** Errors that mean the loss of more than this VNode: whoever lost it tells, and whose step it was. */
+const TOLD_BY_THE_HOST: ReadonlySet<ErrorCode> = new Set([
+  'compute.lost',
+  'compute.hung',
+  'compute.not-loaded',
+  'compute.closed',
+  'bus.closed',
+])
 /** How often what may have been lost is asked for again, in ms. */
 const TICK_MS = 250
 
+/** An entry with the compute. */
+interface UnderWay {
+  readonly entry: Entry
+  readonly inputs: readonly Uint8Array[]
+}
+
 export class VNodeDriver {
   readonly grant: Grant
+  /** Of its machine. */
+  readonly id: string
   readonly #host: VNodeHost
   readonly #definition: VNodeMachineDefinition
   readonly #initial: string | undefined
@@ -59,12 +75,17 @@ export class VNodeDriver {
   readonly #log: StepLog<Uint8Array>
   readonly #peers = new Map<string, Placed>()
   readonly #abort = new AbortController()
-  readonly #id: string
+  /** Messages, by reason. */
+  readonly #dropped = new Map<string, number>()
+  /** In the order of the log. */
+  readonly #underWay: UnderWay[] = []
   /** CRC-32 of the outputs since the newest cut. */
   #digests: number[] = []
   #digestsFrom: number
-  #sums: { [name: string]: number } = {}
+  readonly #sums: EvaluationSums
   #isStarted = false
+  /** What follows from a failure is none of its own. */
+  #hasFailed = false
   #manifest: number
   /** What the run's owner was told since the newest manifest: an owner that starts anew is told again. */
   readonly #told: { readonly report: RunReport; readonly position: number }[] = []
@@ -77,7 +98,8 @@ export class VNodeDriver {
     this.#initial = initial
     this.#computeClass = computeClass
     this.grant = grant
-    this.#id = `${grant.run}/${grant.vnode}/${grant.term}`
+    this.id = `${grant.run}/${grant.vnode}/${grant.term}`
+    this.#sums = new EvaluationSums(definition.vnode.hasHead)
     this.#digestsFrom = (grant.checkpoint?.step ?? 0) + 1
     this.#manifest = grant.checkpoint?.position ?? 0
     for (const peer of [...grant.inputs, ...grant.outputs]) this.#peers.set(peer.vnode, peer)
@@ -89,6 +111,7 @@ export class VNodeDriver {
       outputs: grant.outputs,
       window,
       maxAhead,
+      skips: grant.skips,
     })
   }
 
@@ -98,14 +121,18 @@ export class VNodeDriver {
     return { applied, waiting, retained, restored: this.grant.checkpoint?.position ?? 0, manifest: this.#manifest }
   }
 
+  get queues(): Queues {
+    return queuesOf(this.#log, this.#dropped)
+  }
+
   /** Restores the state, then takes part. Failures are reported, never thrown. */
   async start(): Promise<void> {
     try {
       this.#listen('frame', (bytes, from) => this.#onFrame(bytes, from))
       this.#listen('signal', (bytes, from) => this.#onSignal(bytes, from))
-      const blob = await this.#restore()
-      await this.#host.compute.load(this.#id, this.#definition, blob, { signal: this.#abort.signal })
-      if (this.#abort.signal.aborted) return await this.#host.compute.unload(this.#id)
+      const blob = await restoredState(this.#host.store, this.grant, this.#initial, this.#abort.signal)
+      await this.#host.compute.load(this.id, this.#definition, blob, { signal: this.#abort.signal })
+      if (this.#abort.signal.aborted) return await this.#host.compute.unload(this.id)
       const { run, vnode, term, pnode, checkpoint } = this.grant
       this.#host.observe({ type: 'restored', run, vnode, term, pnode, step: checkpoint?.step ?? 0 })
       this.#isStarted = true
@@ -154,33 +181,18 @@ export class VNodeDriver {
 
   /** Stops taking part and frees the machine. */
   async stop(): Promise<void> {
-    this.#abort.abort(new SwarmError('aborted', `${this.#id} was stopped`))
-    await this.#host.compute.unload(this.#id).catch(ignoreLoss)
+    this.#abort.abort(new SwarmError('aborted', `${this.id} was stopped`))
+    await this.#host.compute.unload(this.id).catch(ignoreLoss)
   }
 
   /** Stops at once, as a crash of the host would. */
   crash(): void {
-    this.#abort.abort(new SwarmError('aborted', `${this.#id} crashed`))
+    this.#abort.abort(new SwarmError('aborted', `${this.id} crashed`))
   }
 
-  async #restore(): Promise<Uint8Array | undefined> {
-    const { run, vnode, checkpoint } = this.grant
-    if (!checkpoint && this.#initial === undefined) return undefined
-    const [key, hash] = checkpoint ? [keys.blob(run, checkpoint.blob), checkpoint.blob] : [weightsKey(this.#initial!), this.#initial!]
-    try {
-      const { bytes } = await this.#host.store.get(key, { signal: this.#abort.signal })
-      decodeState(bytes, hash)
-      return bytes
-    } catch (error) {
-      if (!isSwarmError(error, 'store.not-found', 'checkpoint.damaged')) throw error
-      // Weights to start from have nothing before them to go back to.
-      const code = checkpoint ? 'checkpoint.damaged' : 'run.failed'
-      throw new SwarmError(code, {
-        what: `state of ${vnode} after step ${checkpoint?.step ?? 0} cannot be used: ${error.message}`,
-        where: key,
-        cause: error,
-      })
-    }
+  /** What the run's owner is told of the step that ended the worker. */
+  culprit(error: SwarmError): Failure {
+    return this.#failure(error, this.#underWay[0])
   }
 
   #listen(kind: 'frame' | 'signal', onMessage: (bytes: Uint8Array, from: string) => void): void {
@@ -201,10 +213,11 @@ export class VNodeDriver {
 
   #onFrame(bytes: Uint8Array, from: string): void {
     this.#guardMessage(() => {
-      const { header } = decodeFrame(bytes)
+      const { header } = decodeFrameOrTombstone(bytes)
       if (!this.#isFromOwner(header.vnode, header.term, from)) return
-      const { position, step, evaluation, marks, generation, term } = header
-      this.#handle({ type: 'frame', from: header.vnode, generation, term, entry: { position, step, evaluation, marks }, ref: bytes })
+      const { position, step, evaluation, marks, generation, term, kind } = header
+      const entry = { position, step, evaluation, marks }
+      this.#handle({ type: 'frame', from: header.vnode, generation, term, entry, ref: bytes, isTombstone: kind === 'tombstone' })
     })
   }
 
@@ -234,6 +247,7 @@ export class VNodeDriver {
   }
 
   #handle(event: StepEvent<Uint8Array>): void {
+    if (this.#hasFailed) return
     if (!this.#isStarted && event.type !== 'granted' && event.type !== 'manifest' && event.type !== 'hold' && event.type !== 'release') return
     try {
       const commands = this.#log.handle(event)
@@ -247,7 +261,10 @@ export class VNodeDriver {
     for (const command of commands) {
       switch (command.type) {
         case 'apply':
-          void this.#apply(command.entry, command.inputs)
+          void this.#apply(command)
+          break
+        case 'bury':
+          this.#bury(command)
           break
         case 'snapshot':
           void this.#commit(command.entry)
@@ -270,44 +287,43 @@ export class VNodeDriver {
     }
   }
 
-  async #apply(entry: Entry, inputs: readonly Uint8Array[]): Promise<void> {
-    const { run, vnode, term, generation, pnode } = this.grant
+  async #apply(step: UnderWay): Promise<void> {
+    const { entry, inputs } = step
+    const { run, vnode, term, generation } = this.grant
     const header = { kind: 'output', ...entry, run, vnode, term, generation } as const
+    this.#underWay.push(step)
     try {
-      const { frame, metrics, busyMs } = await this.#host.compute.apply(this.#id, {
-        step: entry.step,
-        evaluation: entry.evaluation,
-        inputs,
-        areInputsWhole: true,
-        header,
-      })
+      const request = { step: entry.step, evaluation: entry.evaluation, inputs, areInputsWhole: true, header }
+      const { frame, metrics, busyMs } = await this.#host.compute.apply(this.id, request)
       if (this.#abort.signal.aborted) return
-      if (entry.evaluation === 0) this.#digests.push(payloadDigest(frame))
-      else this.#evaluate(entry, metrics)
-      this.#host.observe({ type: 'applied', run, vnode, term, pnode, entry, busyMs, metrics })
-      this.#handle({ type: 'applied', position: entry.position, ref: frame })
+      this.#underWay.shift()
+      this.#done(entry, frame, metrics, busyMs)
     } catch (error) {
-      await this.#fail(error, entry.step)
+      await this.#fail(error, step)
     }
   }
 
-  #evaluate(entry: Entry, metrics: { readonly [name: string]: number }): void {
-    if (entry.evaluation === 1) this.#sums = {}
-    for (const [name, value] of Object.entries(metrics)) {
-      // Metrics of a batch are means, except for counts: weighted by their samples they add up.
-      const isSum = name === 'count' || name === 'correct'
-      this.#sums[name] = (this.#sums[name] ?? 0) + (isSum ? value : value * metrics.count)
-    }
-    if (!(entry.marks & MARK.evaluate) || Object.keys(this.#sums).length === 0) return
-    const { vnode, term, generation } = this.grant
-    this.#tell({ method: 'evaluated', argument: { vnode, term, generation, step: entry.step, sums: this.#sums } }, entry.position)
+  /** An entry that is poison here or before: nothing happens to the state, and everything that reads from here hears so. */
+  #bury({ entry, inputs }: UnderWay): void {
+    const { run, vnode, term, generation } = this.grant
+    const header = { kind: 'tombstone', ...entry, run, vnode, term, generation } as const
+    this.#done(entry, encodeTombstone({ header, batch: batchOf(inputs[0]) }), {}, 0)
+  }
+
+  #done(entry: Entry, frame: Uint8Array, metrics: { readonly [name: string]: number }, busyMs: number): void {
+    const { run, vnode, term, generation, pnode } = this.grant
+    const sums = entry.evaluation > 0 ? this.#sums.add(entry, metrics) : undefined
+    if (entry.evaluation === 0) this.#digests.push(payloadDigest(frame))
+    if (sums) this.#tell({ method: 'evaluated', argument: { vnode, term, generation, step: entry.step, sums } }, entry.position)
+    this.#host.observe({ type: 'applied', run, vnode, term, pnode, entry, busyMs, metrics })
+    this.#handle({ type: 'applied', position: entry.position, ref: frame })
   }
 
   /** The snapshot is taken between two steps; hashing and storing it goes on in the background. */
   async #commit({ step, position, marks }: Entry): Promise<void> {
     const { run, vnode, term, generation } = this.grant
     try {
-      const blob = await this.#host.compute.snapshot(this.#id)
+      const blob = await this.#host.compute.snapshot(this.id)
       if (this.#abort.signal.aborted) return
       const firstStep = this.#digestsFrom
       const digests = Uint32Array.from(this.#digests.splice(0, step - firstStep + 1))
@@ -370,22 +386,24 @@ export class VNodeDriver {
   }
 
   #drop(reason: string): void {
+    this.#dropped.set(reason, (this.#dropped.get(reason) ?? 0) + 1)
     this.#host.observe({ type: 'dropped', run: this.grant.run, vnode: this.grant.vnode, reason })
   }
 
+  #failure(error: SwarmError, step: UnderWay | undefined): Failure {
+    const { vnode, term, generation } = this.grant
+    return { vnode, term, generation, error: error.toJSON(), ...(step && { entry: step.entry, batch: batchOf(step.inputs[0]) }) }
+  }
+
   /** Stops this VNode. A lost worker is the PNode's to tell; everything else goes to the run's owner. */
-  async #fail(error: unknown, step?: number): Promise<void> {
-    if (this.#abort.signal.aborted) return
+  async #fail(error: unknown, step?: UnderWay): Promise<void> {
+    if (this.#abort.signal.aborted || this.#hasFailed) return
+    this.#hasFailed = true
     const cause = toSwarmError(error, 'internal', `${this.grant.vnode} on ${this.grant.pnode}`)
     const isTold = TOLD_BY_THE_HOST.has(cause.code) && (this.#isStarted || !cause.retryable)
-    if (!isTold) {
-      const { vnode, term, generation } = this.grant
-      await this.#report(this.grant.run, 'failed', { vnode, term, generation, error: cause.toJSON(), ...(step && { step }) }).catch(
-        this.#host.onError,
-      )
-    }
+    if (!isTold) await this.#report(this.grant.run, 'failed', this.#failure(cause, step)).catch(this.#host.onError)
     this.#abort.abort(cause)
-    await this.#host.compute.unload(this.#id).catch(this.#host.onError)
+    await this.#host.compute.unload(this.id).catch(this.#host.onError)
   }
 }
 

@@ -96,6 +96,15 @@ export const COMMANDS: readonly CommandSpec[] = [
     run: async (context, run, other) => (await import('./commands/diff.js')).diff(context, run!, other!),
   },
   {
+    name: 'dlq',
+    parameters: ['<ACTION>', '<RUN>', '[ID]'],
+    summary:
+      'List, show or replay the steps that a run has given up. A log cannot take a step back in: replay says whether one would work now, and changes nothing.',
+    examples: ['dlq list latest', 'dlq show latest 26-dense-2', 'dlq replay latest --json'],
+    flags: [],
+    run: async (context, action, run, id) => (await import('./commands/dlq.js')).dlq(context, action!, run!, id),
+  },
+  {
     name: 'explain',
     parameters: ['<VNODE>'],
     summary: 'Say why a VNode is where it is.',

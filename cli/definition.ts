@@ -48,6 +48,7 @@ export async function makePlan(file: string | undefined, { settings, configured,
       seed: choose('seed', settings.seed, own.seed),
       learningRate: choose('learningRate', settings.learningRate, own.learningRate),
       validation: choose('validation', settings.validation, own.validation),
+      nonFinite: choose('nonFinite', settings.nonFinite, own.nonFinite),
     },
   }
 }

@@ -3,7 +3,7 @@ import type { ClusterRun } from '../actors/cluster.js'
 import type { Internals, Run, RunOptions } from '../actors/train.js'
 import { isSwarmError } from '../runtime/errors.js'
 import type { CommandContext } from './command.js'
-import { checkpointOf, showEvents, tellEnd } from './drive-run.js'
+import { executionOf, showEvents, tellEnd } from './drive-run.js'
 import { EXIT, type ExitStatus } from './exit.js'
 import { openPlace, type RunPlace } from './place.js'
 import { watchSignals } from './signals.js'
@@ -31,7 +31,7 @@ export async function driveOnCluster(
     onSecond: () => view.end(),
   })
   const onProgress = (done: number, total: number) => view.fetch(done, total)
-  const options: RunOptions = { on: cluster.on, signal: abort.signal, checkpoint: checkpointOf(settings), onProgress }
+  const options: RunOptions = { on: cluster.on, signal: abort.signal, ...executionOf(settings), onProgress }
   const run = start(options, { id: settings.id }) as ClusterRun
   try {
     await run.started

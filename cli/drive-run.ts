@@ -44,7 +44,7 @@ export async function driveRun(context: CommandContext, { seed, start }: Drive):
       on,
       store,
       signal: abort.signal,
-      checkpoint: checkpointOf(settings),
+      ...executionOf(settings),
       onProgress: (done, total) => view.fetch(done, total),
     },
     {
@@ -77,9 +77,9 @@ export async function driveRun(context: CommandContext, { seed, start }: Drive):
   }
 }
 
-/** What the flags say of checkpoints. */
-export function checkpointOf({ checkpointEvery: everySteps }: Settings): RunOptions['checkpoint'] {
-  return everySteps === undefined ? undefined : { everySteps }
+/** What the flags say of checkpoints and of steps that fail. */
+export function executionOf({ checkpointEvery: everySteps, maxDeadLetters, maxDeliveryAttempts }: Settings): RunOptions {
+  return { checkpoint: everySteps === undefined ? undefined : { everySteps }, maxDeadLetters, maxDeliveryAttempts }
 }
 
 interface ShowOptions {
@@ -100,8 +100,22 @@ export async function showEvents(run: Run, { view, store, pnodes }: ShowOptions)
 
 /** The last line, and the status. @param flags what says where the run is @throws `run.hash` */
 export function tellEnd({ output, settings }: CommandContext, result: RunResult, flags: string): ExitStatus {
-  const { status, run, steps, epochs, metrics, hash, seconds, samplesPerSecond, moves, stepsReplayed, stepsLost, stepsDoubled } = result
-  const counters = { moves, stepsReplayed, stepsLost, stepsDoubled }
+  const {
+    status,
+    run,
+    steps,
+    epochs,
+    metrics,
+    hash,
+    seconds,
+    samplesPerSecond,
+    moves,
+    stepsReplayed,
+    stepsLost,
+    stepsDoubled,
+    deadLetters,
+  } = result
+  const counters = { moves, stepsReplayed, stepsLost, stepsDoubled, deadLetters }
   if (status === 'paused') {
     output.record({ type: 'paused', run, step: steps, epochs, seconds, samplesPerSecond, ...counters })
     output.result(`paused after step ${count(steps)} · go on with: swarmgrad resume ${run}${flags}`)
@@ -116,8 +130,9 @@ export function tellEnd({ output, settings }: CommandContext, result: RunResult,
 }
 
 /** `98.1 % · 17 moves, 412 steps replayed, 0 lost, 0 doubled · 3f2a9c…` */
-export function lastLine({ metrics, hash, moves, stepsReplayed, stepsLost, stepsDoubled }: RunResult): string {
+export function lastLine({ metrics, hash, moves, stepsReplayed, stepsLost, stepsDoubled, deadLetters }: RunResult): string {
   const answer = metrics.accuracy === undefined ? `loss ${decimal(metrics.loss)}` : percent(metrics.accuracy)
   const cost = `${count(moves)} moves, ${count(stepsReplayed)} steps replayed, ${stepsLost} lost, ${stepsDoubled} doubled`
-  return `${answer} · ${cost} · ${shortHash(hash)}`
+  const givenUp = deadLetters > 0 ? `, ${count(deadLetters)} given up` : ''
+  return `${answer} · ${cost}${givenUp} · ${shortHash(hash)}`
 }

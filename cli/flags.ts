@@ -86,6 +86,14 @@ export const FLAGS = {
     key: 'validation',
     parse: number('a fraction from 0 to below 1', (x) => x >= 0 && x < 1),
   }),
+  nonFinite: flag({
+    syntax: '--non-finite <POLICY>',
+    description: 'what becomes of a step whose loss is not finite: stop the run, or skip the step',
+    default: 'stop',
+    environment: environment('NON_FINITE'),
+    key: 'nonFinite',
+    parse: oneOf('stop', 'skip'),
+  }),
   from: flag({ syntax: '--from <RUN>', description: 'start from the weights of another run', parse: text }),
   pnodes: flag({
     syntax: '--pnodes <N>',
@@ -126,6 +134,22 @@ export const FLAGS = {
     environment: environment('CHECKPOINT_EVERY'),
     key: 'checkpointEvery',
     parse: integer(1),
+  }),
+  maxDeadLetters: flag({
+    syntax: '--max-dead-letters <N>',
+    description: 'steps that the run may give up before it fails',
+    default: '10',
+    environment: environment('MAX_DEAD_LETTERS'),
+    key: 'maxDeadLetters',
+    parse: integer(0, 1_000),
+  }),
+  maxDeliveryAttempts: flag({
+    syntax: '--max-delivery-attempts <N>',
+    description: 'tries of a failing step before it is given up, where there is one PNode only; else two PNodes decide',
+    default: '5',
+    environment: environment('MAX_DELIVERY_ATTEMPTS'),
+    key: 'maxDeliveryAttempts',
+    parse: integer(1, 100),
   }),
   chaos: flag({
     syntax: '--chaos <SPEC>',
@@ -208,6 +232,7 @@ export const HYPER_PARAMETERS = [
   'learningRate',
   'seed',
   'validation',
+  'nonFinite',
 ] as const satisfies readonly FlagName[]
 /** What does not decide the hash. */
 export const EXECUTION_FLAGS = [
@@ -216,6 +241,8 @@ export const EXECUTION_FLAGS = [
   'threads',
   'backend',
   'checkpointEvery',
+  'maxDeadLetters',
+  'maxDeliveryAttempts',
   'chaos',
   'expectHash',
 ] as const satisfies readonly FlagName[]

@@ -62,6 +62,8 @@ export interface TrainingDefinition {
   readonly learningRate: number
   readonly decay: number
   readonly milestones: readonly number[]
+  /** A step whose loss is not finite is skipped where that happens, and by all that reads from there. Absent: the run stops. */
+  readonly nonFinite?: 'skip'
 }
 
 /** What a compute worker needs to load one VNode. Bundles are `path`s of files whose SHA-256 is the key. */

@@ -18,6 +18,8 @@ export interface LoadedDefinition {
   readonly learningRate?: number
   /** Fraction of the training samples that is set apart to choose by. */
   readonly validation?: number
+  /** What becomes of a step whose loss is not finite. */
+  readonly nonFinite?: 'stop' | 'skip'
 }
 
 const isCall = (kind: string) => (value: unknown) => (value as Call | null)?.kind === kind
@@ -35,6 +37,7 @@ const FIELDS: { readonly [field in keyof LoadedDefinition]-?: readonly [(value: 
   seed: [(value) => Number.isSafeInteger(value) && (value as number) >= 0, 'an integer ≥ 0'],
   learningRate: [(value) => Number.isFinite(value) && (value as number) > 0, 'a number above 0'],
   validation: [(value) => Number.isFinite(value) && (value as number) >= 0 && (value as number) < 1, 'a fraction from 0 to below 1'],
+  nonFinite: [(value) => value === 'stop' || value === 'skip', 'stop or skip'],
 }
 
 /** The names of the fields: `network` and the rest. */

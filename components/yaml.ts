@@ -17,7 +17,7 @@
  *     rule: predsim                          # or { predsim: { weight: 0.2 } }; optimizer and data likewise
  *     optimizer: adam
  *     data: fashion-mnist
- *     batchSize: 128                         # also epochs, seed, learningRate, validation
+ *     batchSize: 128                         # also epochs, seed, learningRate, validation, nonFinite
  *
  * The one file that imports yaml.
  */

@@ -55,6 +55,7 @@ export type ErrorCode =
   | 'run.changed' // a resume with other hyper-parameters
   | 'run.diverged' // non-finite loss
   | 'run.failed'
+  | 'run.poisoned' // more dead letters than it may have
   | 'run.hash' // --expect-hash did not match
   | 'run.writer' // a newer writer owns the run
   | 'placement.no-pnode'

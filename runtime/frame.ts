@@ -1,6 +1,7 @@
 /**
  * Frames: what travels between VNodes. A fixed 64-byte header, msgpack metadata, then raw little-endian tensors, each
- * aligned to 64 bytes. The format is versioned; golden bytes are in test/runtime/frame.test.ts.
+ * aligned to 64 bytes. The format is versioned; golden bytes are in test/runtime/frame.test.ts. A frame says the lowest minor version that
+ * its reader must know: outputs 0, tombstones 1.
  *
  * | offset | field | | offset | field |
  * |---|---|---|---|---|
@@ -20,7 +21,7 @@ import { SwarmError } from './errors.js'
 import { sharedBytes } from './shared-memory.js'
 
 export const FRAME_MAJOR = 1
-export const FRAME_MINOR = 0
+export const FRAME_MINOR = 1
 export const FRAME_HEADER_BYTES = 64
 const ALIGNMENT = 64
 /** The header's last bytes, which are kept free, are checked together with what follows them. */
@@ -29,6 +30,9 @@ const MAGIC = 0x52464753 // 'SGFR', little-endian
 
 /** What happens after a step (PROTOCOL.md rule 6), as bits. */
 export const MARK = { cut: 1, evaluate: 2, pause: 4, decision: 8, end: 16 } as const
+
+/** CRC-32 of no bytes: what `payloadDigest` gives for a tombstone. */
+export const TOMBSTONE_DIGEST = 0
 
 export type Dtype = 'float32' | 'int32'
 
@@ -68,6 +72,13 @@ export interface Frame {
   readonly batch: string
 }
 
+/** Stands for an output that there is not: its entry is skipped here, and by everything that reads from here (PROTOCOL.md rule 15). */
+export interface Tombstone {
+  readonly header: Omit<FrameHeader, 'kind'> & { readonly kind: 'tombstone' }
+  /** As in the frames that it stands for. */
+  readonly batch: string
+}
+
 interface Metadata {
   run: string
   vnode: string
@@ -76,34 +87,47 @@ interface Metadata {
 }
 
 const packr = new Packr({ useRecords: false })
-const KINDS = ['', 'output'] as const
+const KINDS = ['', 'output', 'tombstone'] as const
+/** The minor version in which each kind came. */
+const MINORS = { output: 0, tombstone: FRAME_MINOR } as const
 const BYTES_PER_ELEMENT = 4
 
 /** Encodes a frame into one buffer; shared memory where `shared` is true, so that threads can read it without a copy. */
-export function encodeFrame(frame: Frame, shared = false): Uint8Array {
-  const { header, output, labels, batch } = frame
-  const sizes = [output.bytes.byteLength, labels.bytes.byteLength]
-  const offsets = [0, align(sizes[0])]
-  const payloadBytes = align(offsets[1] + sizes[1])
-  const metadata = packr.pack({
-    run: header.run,
-    vnode: header.vnode,
-    batch,
-    tensors: [
-      ['output', output.dtype, [...output.shape], offsets[0], sizes[0]],
-      ['labels', labels.dtype, [...labels.shape], offsets[1], sizes[1]],
-    ],
-  } satisfies Metadata)
+export function encodeFrame({ header, output, labels, batch }: Frame, shared = false): Uint8Array {
+  const tensors = [
+    ['output', output],
+    ['labels', labels],
+  ] as const
+  return encode(header, batch, tensors, shared)
+}
+
+/** Encodes a tombstone: small, and never read by a worker. */
+export function encodeTombstone({ header, batch }: Tombstone): Uint8Array {
+  return encode(header, batch, [], false)
+}
+
+function encode(
+  header: (Frame | Tombstone)['header'],
+  batch: string,
+  tensors: readonly (readonly [name: string, tensor: TensorBytes])[],
+  shared: boolean,
+): Uint8Array {
+  let payloadBytes = 0
+  const entries = tensors.map(([name, { dtype, shape, bytes }]): Metadata['tensors'][number] => {
+    const offset = payloadBytes
+    payloadBytes = align(offset + bytes.byteLength)
+    return [name, dtype, [...shape], offset, bytes.byteLength]
+  })
+  const metadata = packr.pack({ run: header.run, vnode: header.vnode, batch, tensors: entries } satisfies Metadata)
   const payloadOffset = align(FRAME_HEADER_BYTES + metadata.byteLength)
   const total = payloadOffset + payloadBytes
   const bytes = shared ? sharedBytes(total) : new Uint8Array(total)
   bytes.set(metadata, FRAME_HEADER_BYTES)
-  bytes.set(output.bytes, payloadOffset + offsets[0])
-  bytes.set(labels.bytes, payloadOffset + offsets[1])
+  tensors.forEach(([, tensor], i) => bytes.set(tensor.bytes, payloadOffset + entries[i][3]))
   const view = new DataView(bytes.buffer)
   view.setUint32(0, MAGIC, true)
   view.setUint8(4, FRAME_MAJOR)
-  view.setUint8(5, FRAME_MINOR)
+  view.setUint8(5, MINORS[header.kind])
   view.setUint8(6, KINDS.indexOf(header.kind))
   view.setUint8(7, header.marks)
   view.setUint32(8, header.generation, true)
@@ -120,17 +144,29 @@ export function encodeFrame(frame: Frame, shared = false): Uint8Array {
 }
 
 /**
- * Decodes and checks a frame; the tensors are views into `bytes`.
+ * Decodes and checks a frame with tensors, which are views into `bytes`.
  * @param isWhole somebody in this process has checked its body before
- * @throws `frame.damaged` wrong magic, checksum, sizes or metadata
+ * @throws `frame.damaged` wrong magic, checksum, sizes or metadata, or a tombstone, which has no tensors
  * @throws `frame.version` another major version; a newer minor one is accepted
  */
-export function decodeFrame(bytes: Uint8Array, { isWhole = false }: { readonly isWhole?: boolean } = {}): Frame {
+export function decodeFrame(bytes: Uint8Array, options: { readonly isWhole?: boolean } = {}): Frame {
+  const frame = decodeFrameOrTombstone(bytes, options)
+  if (!('output' in frame)) throw damaged('a tombstone where tensors are needed')
+  return frame
+}
+
+/** Decodes and checks what a producer may send. Parameters and errors as `decodeFrame`. */
+export function decodeFrameOrTombstone(bytes: Uint8Array, { isWhole = false }: { readonly isWhole?: boolean } = {}): Frame | Tombstone {
   const header = decodeHeader(bytes)
   if (!isWhole && crc32(bytes.subarray(BODY_OFFSET)) !== header.bodyCrc) throw damaged('checksum of the body')
-  const metadata = unpack(bytes.subarray(FRAME_HEADER_BYTES, FRAME_HEADER_BYTES + header.metadataBytes))
+  const { run, vnode, batch, tensors } = unpack(bytes.subarray(FRAME_HEADER_BYTES, FRAME_HEADER_BYTES + header.metadataBytes))
+  const { kind, ...fields } = header.fields
+  if (kind === 'tombstone') {
+    if (tensors.length > 0 || header.payloadBytes > 0) throw damaged('a tombstone with tensors')
+    return { header: { kind, ...fields, run, vnode }, batch }
+  }
   const tensor = (wanted: string): TensorBytes => {
-    const entry = metadata.tensors.find(([name]) => name === wanted)
+    const entry = tensors.find(([name]) => name === wanted)
     if (!entry) throw damaged(`no tensor '${wanted}'`)
     const [, dtype, shape, offset, size] = entry
     const elements = shape.reduce((a, b) => a * b, 1)
@@ -139,8 +175,12 @@ export function decodeFrame(bytes: Uint8Array, { isWhole = false }: { readonly i
     if (start % ALIGNMENT !== 0) throw damaged(`alignment of tensor '${wanted}'`)
     return { dtype, shape, bytes: bytes.subarray(start, start + size) }
   }
-  const { run, vnode, batch } = metadata
-  return { header: { ...header.fields, run, vnode }, output: tensor('output'), labels: tensor('labels'), batch }
+  return { header: { kind, ...fields, run, vnode }, output: tensor('output'), labels: tensor('labels'), batch }
+}
+
+/** The digest of the batch that a whole frame or a tombstone is of. @throws as `decodeFrame` */
+export function batchOf(bytes: Uint8Array): string {
+  return decodeFrameOrTombstone(bytes, { isWhole: true }).batch
 }
 
 /**

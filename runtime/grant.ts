@@ -23,6 +23,8 @@ export interface Grant {
   readonly incarnation?: string
   /** The checkpoint to start from; absent: from the definition's seed. */
   readonly checkpoint?: { readonly step: number; readonly position: number; readonly blob: string }
+  /** Positions after the checkpoint that it skips, ascending (PROTOCOL.md rule 15). Absent: none. */
+  readonly skips?: readonly number[]
   /** Producers in the definition's order, then consumers. */
   readonly inputs: readonly Placed[]
   readonly outputs: readonly Placed[]

@@ -13,6 +13,15 @@ export const KEPT_MANIFESTS = 3
 
 export type RunStatus = 'running' | 'paused' | 'done' | 'failed'
 
+/** An entry of the log that one VNode does not apply, for good: it is poison (PROTOCOL.md rule 15). Why is in its dead letter. */
+export interface Skip {
+  readonly vnode: string
+  readonly position: number
+  readonly step: number
+  /** 0: a training batch. */
+  readonly evaluation: number
+}
+
 /** A complete global checkpoint, as the head names it. */
 export interface ManifestRef {
   readonly key: string
@@ -45,6 +54,8 @@ export interface Head {
   readonly directory: { readonly [vnode: string]: Place }
   /** The last term drawn. */
   readonly termCounter: number
+  /** In the order in which they were decided; they outlive every rollback. Absent: none. */
+  readonly skips?: readonly Skip[]
   /** Set when done: hash of the run, accuracy of the last evaluation. */
   readonly result?: { readonly hash: string; readonly metrics: { readonly [name: string]: number } }
   readonly error?: ErrorRecord
@@ -126,6 +137,29 @@ export function unpaused(head: Head): Head {
 /** Recovery two: the whole run goes back to its newest manifest that `isUsable`, or to its seed, under a new generation. */
 export function rolledBack(head: Head, isUsable: (manifest: ManifestRef) => boolean = () => true): Head {
   return { ...head, generation: head.generation + 1, status: 'running', manifests: head.manifests.filter(isUsable), directory: {} }
+}
+
+/** Recovery two from a manifest that is damaged. */
+export function rolledBackBehind(damaged: ManifestRef | undefined): (head: Head) => Head {
+  return (head) => rolledBack(head, ({ key }) => key !== damaged?.key)
+}
+
+/**
+ * An entry is poison. Recovery two: whoever applied it before, on a host that has been lost since, or got its output, goes back behind it, and
+ * nothing that was sent in the generation before is heard any more.
+ */
+export function skipped(head: Head, skip: Skip): Head {
+  const { vnode, position } = skip
+  const newest = head.manifests[0]
+  invariant(!newest || position > newest.position, () => `${head.run}: skip of ${vnode} at ${position}, manifest at ${newest?.position}`)
+  invariant(!skipsOf(head, vnode).includes(position), () => `${head.run}: ${vnode} skips ${position} already`)
+  return { ...rolledBack(head), skips: [...(head.skips ?? []), skip] }
+}
+
+/** Positions that a VNode skips after `from`, ascending. */
+export function skipsOf({ skips = [] }: Pick<Head, 'skips'>, vnode: string, from = 0): number[] {
+  const own = skips.filter((skip) => skip.vnode === vnode && skip.position > from)
+  return own.map(({ position }) => position).toSorted((a, b) => a - b)
 }
 
 /** Canonical JSON, with the CRC-32 of all other members under `crc32`: a flipped digit is a digit too. */

@@ -32,6 +32,8 @@ export type StepEvent<Ref> =
       readonly term: number
       readonly entry: Entry
       readonly ref: Ref
+      /** The producer has skipped the entry, or one before it has. */
+      readonly isTombstone?: boolean
     }
   /** A consumer has everything before `next` and takes up to `upTo`; `resend`: it believes that something was lost. */
   | {
@@ -66,6 +68,11 @@ export type DropReason = (typeof DROP_REASONS)[number]
 /** Things to do, in this order. */
 export type StepCommand<Ref> =
   | { readonly type: 'apply'; readonly entry: Entry; readonly inputs: readonly Ref[] }
+  /**
+   * The entry is skipped: the state stays as it is. Make the tombstone that is sent for it and answer with `applied` at once; nothing else is
+   * issued at the time. A snapshot of its cut comes before it.
+   */
+  | { readonly type: 'bury'; readonly entry: Entry; readonly inputs: readonly Ref[] }
   /** Copy the state after the entry just issued, before anything else is applied. */
   | { readonly type: 'snapshot'; readonly entry: Entry }
   | { readonly type: 'send'; readonly to: string; readonly entry: Entry; readonly ref: Ref }
@@ -86,6 +93,8 @@ export interface StepLogOptions {
   readonly window: number
   /** How far it may be ahead of the newest manifest that it has heard of, in entries: what retention has room for. Default: no limit. */
   readonly maxAhead?: number
+  /** Positions of entries that this VNode skips, after `from`. */
+  readonly skips?: readonly number[]
   /** Entries that may be with the compute at once. Default 2, so that it never waits for us. */
   readonly maxIssued?: number
 }
@@ -93,7 +102,7 @@ export interface StepLogOptions {
 interface Input<Ref> {
   readonly vnode: string
   term: number
-  readonly inbox: Map<number, { entry: Entry; ref: Ref }>
+  readonly inbox: Map<number, { entry: Entry; ref: Ref; isTombstone: boolean }>
 }
 
 interface Output {
@@ -123,6 +132,8 @@ export class StepLog<Ref> {
   /** Outputs after the newest manifest, by position: contiguous from #manifest + 1 to #applied, less what was never sent on. */
   readonly #retained = new Map<number, { entry: Entry; ref: Ref }>()
   readonly #issued: Entry[] = []
+  readonly #skips: ReadonlySet<number>
+  readonly #counts = { received: 0, taken: 0, kept: 0, released: 0 }
   #manifest: number
   #applied: number
   /** Credit that the producers have been told of. */
@@ -141,6 +152,7 @@ export class StepLog<Ref> {
     this.window = options.window
     this.#maxIssued = options.maxIssued ?? 2
     this.#maxAhead = options.maxAhead ?? Infinity
+    this.#skips = new Set(options.skips)
     this.#manifest = options.from
     this.#applied = options.from
     this.#inputs = options.inputs.map(({ vnode, term }) => ({ vnode, term, inbox: new Map() }))
@@ -160,6 +172,11 @@ export class StepLog<Ref> {
   /** Outputs kept for consumers that may have to be restored. */
   get retained(): number {
     return this.#retained.size
+  }
+
+  /** Inputs received, and taken for a step; outputs kept, and let go after a checkpoint: since it started. */
+  get counts(): { readonly received: number; readonly taken: number; readonly kept: number; readonly released: number } {
+    return this.#counts
   }
 
   /** Inputs that wait for their turn. */
@@ -236,7 +253,7 @@ export class StepLog<Ref> {
   }
 
   #onFrame(event: StepEvent<Ref> & { type: 'frame' }, out: StepCommand<Ref>[]): void {
-    const { entry, ref } = event
+    const { entry, ref, isTombstone = false } = event
     const drop = (reason: DropReason) => void out.push({ type: 'drop', reason, from: event.from })
     if (event.generation !== this.generation) return drop('generation')
     const inputs = this.#inputs.filter(({ vnode }) => vnode === event.from)
@@ -246,7 +263,8 @@ export class StepLog<Ref> {
       if (event.term > input.term) return drop('ungranted')
       if (entry.position <= this.#applied + this.#issued.length || input.inbox.has(entry.position)) return drop('duplicate')
       if (entry.position > this.#applied + this.window) return drop('beyond-credit')
-      input.inbox.set(entry.position, { entry, ref })
+      input.inbox.set(entry.position, { entry, ref, isTombstone })
+      this.#counts.received++
     }
   }
 
@@ -297,7 +315,10 @@ export class StepLog<Ref> {
     invariant(entry !== undefined && entry.position === position, () => `${this.vnode}: applied ${position}, issued ${entry?.position}`)
     invariant(position === this.#applied + 1, () => `${this.vnode}: applied ${position} after ${this.#applied}`)
     this.#applied = position
-    if (this.#outputs.length > 0 && position > this.#manifest) this.#retained.set(position, { entry, ref })
+    if (this.#outputs.length > 0 && position > this.#manifest) {
+      this.#retained.set(position, { entry, ref })
+      this.#counts.kept++
+    }
     for (const output of this.#outputs) this.#send(output, out)
     // Half a window at a time: fewer messages, and the producer never runs dry.
     if (this.#applied + this.window - this.#granted >= Math.ceil(this.window / 2)) this.#grant(out, false)
@@ -308,7 +329,7 @@ export class StepLog<Ref> {
     // A source that starts anew has no part in the cut and no state: what everybody has applied it need not make again.
     if (this.#inputs.length === 0 && this.#issued.length === 0) this.#applied = Math.max(this.#applied, position)
     invariant(position <= this.#applied, () => `${this.vnode}: manifest ${position} beyond ${this.#applied}`)
-    for (let p = this.#manifest + 1; p <= position; p++) this.#retained.delete(p)
+    for (let p = this.#manifest + 1; p <= position; p++) if (this.#retained.delete(p)) this.#counts.released++
     this.#manifest = position
     // Every consumer has applied it: one that is being restored starts from here, whatever it was told of.
     for (const output of this.#outputs) {
@@ -325,6 +346,9 @@ export class StepLog<Ref> {
       if (!this.#hasRoom(position)) return
       const frames = this.#inputs.map(({ inbox }) => inbox.get(position))
       if (!frames.every((frame) => frame !== undefined)) return
+      // What was issued is answered in order, and a tombstone at once: it waits until it is alone.
+      const isSkipped = this.#skips.has(position) || frames.some(({ isTombstone }) => isTombstone)
+      if (isSkipped && this.#issued.length > 0) return
       const { step, evaluation } = frames[0].entry
       const isSame = frames.every((frame) => frame.entry.step === step && frame.entry.evaluation === evaluation)
       invariant(isSame, () => `${this.vnode}: inputs disagree on position ${position}: ${JSON.stringify(frames.map((f) => f.entry))}`)
@@ -332,7 +356,10 @@ export class StepLog<Ref> {
       // cut that not everybody takes part in never completes, and the next one takes its place.
       const entry = { position, step, evaluation, marks: frames.reduce((marks, frame) => marks | frame.entry.marks, 0) }
       for (const { inbox } of this.#inputs) inbox.delete(position)
-      out.push({ type: 'apply', entry, inputs: frames.map(({ ref }) => ref) }, ...this.#take(entry))
+      this.#counts.taken += this.#inputs.length
+      const inputs = frames.map(({ ref }) => ref)
+      if (isSkipped) return void out.push(...this.#take(entry), { type: 'bury', entry, inputs })
+      out.push({ type: 'apply', entry, inputs }, ...this.#take(entry))
     }
   }
 

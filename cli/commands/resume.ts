@@ -39,8 +39,8 @@ async function resumeOnCluster(context: CommandContext, url: string, words: stri
 
 /** What was typed must be what the run has; the environment and configurations do not count. @throws `run.changed` */
 function refuseChanges({ settings, typed: names }: CommandContext, run: string, { training, data, validation }: RunDefinition): void {
-  const { rule, epochs, batchSize, learningRate, seed } = training
-  const own = { data: data.id, rule: rule.name, epochs, batchSize, learningRate, seed, validation }
+  const { rule, epochs, batchSize, learningRate, seed, nonFinite = 'stop' } = training
+  const own = { data: data.id, rule: rule.name, epochs, batchSize, learningRate, seed, validation, nonFinite }
   for (const name of HYPER_PARAMETERS) {
     if (name === 'label' || !names.has(name)) continue
     const given = name === 'data' ? basename(settings.data!) : settings[name]

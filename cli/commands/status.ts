@@ -20,6 +20,7 @@ export async function status(context: CommandContext, words: string): Promise<Ex
   const { status, step, totalSteps, accuracy, hash, head, definition, pid } = summary
   const reached = Math.max(step, status === 'running' ? (last?.step ?? 0) : 0)
   const { moves = 0, stepsReplayed = 0 } = head?.counters ?? {}
+  const deadLetters = head?.skips?.length ?? 0
   output.record({
     type: 'status',
     run,
@@ -33,6 +34,7 @@ export async function status(context: CommandContext, words: string): Promise<Ex
     hash: hash ?? null,
     moves,
     stepsReplayed,
+    deadLetters,
     error: head?.error ?? null,
     vnodes: last?.vnodes ?? [],
     pnodes: last?.pnodes ?? [],
@@ -48,6 +50,7 @@ export async function status(context: CommandContext, words: string): Promise<Ex
     ],
     ['accuracy', percent(accuracy)],
     ['moves', `${count(moves)}, ${count(stepsReplayed)} steps replayed`],
+    ['given up', deadLetters > 0 ? style.red(`${count(deadLetters)}: swarmgrad dlq list ${run}${place.flags}`) : undefined],
     ['hash', hash],
     ['error', head?.error && style.red(head.error.message)],
     ['seen', last && `${dateAndTime(last.atMs)} (${timeOfDay(last.atMs)})`],

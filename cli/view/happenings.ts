@@ -32,6 +32,10 @@ export function sentenceOf(event: RunEvent, isVerbose = false): string | undefin
     }
     case 'waiting':
       return `waits: ${event.reason}`
+    case 'deadLettered': {
+      const place = event.evaluation === 0 ? `step ${event.step}` : `evaluation ${event.evaluation} after step ${event.step}`
+      return `${event.vnode}: ${place} is given up, dead letter ${event.id}: ${event.error.message}`
+    }
     case 'rolledBack':
       return `rolled back to step ${event.step}, generation ${event.generation}: ${event.reason}`
     case 'dropped':
@@ -52,7 +56,7 @@ export function sentenceOf(event: RunEvent, isVerbose = false): string | undefin
 
 /** How bad it is, as the name of a colour. */
 export function colourOf({ type }: RunEvent): 'red' | 'yellow' | 'green' | 'white' {
-  if (type === 'lost' || type === 'failed' || type === 'rolledBack') return 'red'
+  if (type === 'lost' || type === 'failed' || type === 'rolledBack' || type === 'deadLettered') return 'red'
   if (type === 'relocated' || type === 'dropped' || type === 'warning' || type === 'waiting') return 'yellow'
   if (type === 'evaluated' || type === 'done') return 'green'
   return 'white'

@@ -1,4 +1,5 @@
 /** The seam to arithmetic: where machines are loaded and stepped. */
+import type { SwarmError } from '../errors.js'
 import type { FrameHeader } from '../frame.js'
 
 /** A step for a loaded machine: encoded frames in, an encoded frame out. */
@@ -28,6 +29,8 @@ export interface ComputeLoss {
   readonly reason: string
   /** Ids of the machines that went with it. */
   readonly machines: readonly string[]
+  /** The machine whose step was being applied when the worker ended by itself or hung, with the error of that step; absent when it was killed. */
+  readonly culprit?: { readonly machine: string; readonly error: SwarmError }
 }
 
 /**
@@ -38,7 +41,8 @@ export interface ComputeLoss {
  * - the same definition, blob and inputs give the same bytes (within the compute class's rule);
  * - after a machine threw in `apply` its state is not touched again: later requests get `compute.not-loaded` until it is loaded anew;
  * - a worker that ends or does not answer within its deadline is named in the error (`compute.lost`, `compute.hung`, both
- *   retryable) and in `onLoss`, is terminated and replaced; all its machines are gone and must be loaded again;
+ *   retryable) and in `onLoss`, with the machine whose step it was, is terminated and replaced; all its machines are gone and must be loaded
+ *   again;
  * - nothing leaks: after `unload` the tensor count is what it was before `load`;
  * - a step that was refused before the machine saw it (a damaged frame, unequal batches) leaves the machine loaded and unchanged;
  * - an aborted request rejects with `aborted`. One under way is executed all the same and its result is dropped (an aborted load

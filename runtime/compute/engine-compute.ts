@@ -194,7 +194,7 @@ export class EngineCompute implements Compute {
     this.#engine = engine
     engine.attach({
       answered: (id, reply) => this.#answered(engine, id, reply),
-      ended: (reason) => this.#engine === engine && this.#lose(reason),
+      ended: (reason) => this.#engine === engine && this.#lose(reason, { isByItself: true }),
     })
     for (const pending of this.#waiting.splice(0)) this.#post(engine, pending)
   }
@@ -251,19 +251,26 @@ export class EngineCompute implements Compute {
 
   #hang(head: Pending): void {
     const what = `worker '${this.#engine?.name}' did not answer within ${head.deadlineMs} ms: ${describe(head.request)}`
-    this.#lose(`hung: ${describe(head.request)}`, new SwarmError('compute.hung', { what, retryable: true }))
+    this.#lose(`hung: ${describe(head.request)}`, {
+      isByItself: true,
+      headError: new SwarmError('compute.hung', { what, retryable: true }),
+    })
   }
 
-  #lose(reason: string, headError?: SwarmError): void {
+  #lose(reason: string, { isByItself = false, headError }: { readonly isByItself?: boolean; readonly headError?: SwarmError } = {}): void {
     const engine = this.#release()
     if (!engine) return
-    const loss: ComputeLoss = { worker: engine.name, reason, machines: [...this.#loaded] }
+    const machines = [...this.#loaded]
     this.#loaded.clear()
+    let culprit: ComputeLoss['culprit']
     this.#underWay.splice(0).forEach(({ request, reject }, i) => {
       const what = `worker '${engine.name}' was lost: ${reason}`
-      const error = new SwarmError('compute.lost', { what, where: describe(request), retryable: true })
-      reject(i === 0 && headError ? headError : error)
+      const lost = new SwarmError('compute.lost', { what, where: describe(request), retryable: true })
+      const error = i === 0 && headError ? headError : lost
+      if (i === 0 && isByItself && request.kind === 'apply') culprit = { machine: request.machine, error }
+      reject(error)
     })
+    const loss: ComputeLoss = { worker: engine.name, reason, machines, ...(culprit && { culprit }) }
     engine.end().catch(() => {}) // it is lost already
     this.#take()
     // In a later turn, so that whoever awaits a rejected request, however indirectly, has heard of it.

@@ -1,10 +1,12 @@
 import test, { type ExecutionContext } from 'ava'
-import { cluster, ClusterRun } from '../../actors/cluster.js'
+import { cluster, ClusterRun, clusterStore } from '../../actors/cluster.js'
+import { readDeadLetters } from '../../actors/dead-letters.js'
 import type { RunEvent } from '../../actors/events.js'
 import { local, type Run, train } from '../../actors/train.js'
 import { memoryStore } from '../../runtime/object-store/memory-store.js'
 import { within } from '../conformance/within.js'
 import { memoryCluster } from '../support/memory-cluster.js'
+import { poisonedNetwork, poisonFile } from '../support/poisoned-runs.js'
 import { chain, chainsOf, TOTAL_STEPS, TRAINING } from '../support/small-runs.js'
 
 async function eventsOf(run: Run): Promise<RunEvent[]> {
@@ -37,6 +39,22 @@ test('a run on a cluster ends with the bits of one on this machine', async (t) =
   t.is(events.at(-1)?.type, 'done')
   t.is(events.filter(({ type }) => type === 'started').length, 1)
   isWithoutRepetition(t, events)
+  t.deepEqual(errors, [])
+})
+
+test('a step that fails on two PNodes of a cluster is given up there, and the trainer can read why', async (t) => {
+  const bait = await poisonFile()
+  t.teardown(() => bait.remove())
+  const net = poisonedNetwork({ at: [23], file: bait.file })
+  const { hash } = await train(net, TRAINING, { on: local({ pnodes: 3, threads: false }), store: memoryStore() }, { id: 'r' }).result
+  const { url, keys, errors } = await memoryCluster(t)
+  const on = cluster(url, { token: keys.trainerToken })
+  const run = train(net, TRAINING, { on }, { id: 'r' })
+  const [result, events] = await Promise.all([run.result, eventsOf(run)])
+  t.like(result, { status: 'done', hash, deadLetters: 1, stepsLost: 0, stepsDoubled: 0 })
+  t.is(events.filter(({ type }) => type === 'deadLettered').length, 1)
+  const [letter] = await readDeadLetters(clusterStore(on), 'r')
+  t.like(letter, { id: '25-dense-2', step: 23, error: { code: 'compute.failed' } })
   t.deepEqual(errors, [])
 })
 

@@ -88,15 +88,15 @@ test.serial('a loss that is not finite stops the run and names VNode and step', 
 
 test.serial('after a failure the last checkpoint is as it was', async (t) => {
   const { store } = openObjects()
-  const run = train(fails('throws', 45), TRAINING, { on, store, checkpoint }, { id: 'a', pool: pool() })
-  const error = await failure(t, run.result, 'compute.failed')
+  const run = train(fails('throws', 45), TRAINING, { on, store, checkpoint, maxDeadLetters: 0 }, { id: 'a', pool: pool() })
+  const error = await failure(t, run.result, 'run.poisoned')
   t.true(error.message.includes("layer 'failing-1' threw at step 45"), error.message)
   const step = await readable(store, 'a')
   t.true(step > 0 && step < 45)
   const model = await openModel(store, 'a')
   t.is((await model.predict(new Float32Array(28 * 28))).labels.length, 1)
   await model.close()
-  const again = await failure(t, resume('a', { on, store, checkpoint }, { pool: pool() }).result, 'compute.failed')
+  const again = await failure(t, resume('a', { on, store, checkpoint, maxDeadLetters: 0 }, { pool: pool() }).result, 'run.poisoned')
   t.true(again.message.includes('step 45'))
 })
 
@@ -105,8 +105,8 @@ test.serial('a block that computes for ever is named after it was tried on two P
   const { store } = openObjects()
   const threads = computePool({ machines: MACHINES, deadlineMs: 1_500, spares: 2 })
   t.teardown(() => threads.close())
-  const run = train(fails('hangs', 20), TRAINING, { on, store, checkpoint }, { id: 'a', pool: threads })
-  const error = await failure(t, run.result, 'compute.hung')
+  const run = train(fails('hangs', 20), TRAINING, { on, store, checkpoint, maxDeadLetters: 0 }, { id: 'a', pool: threads })
+  const error = await failure(t, run.result, 'run.poisoned')
   t.regex(error.message, /step 20/)
 })
 
@@ -115,9 +115,9 @@ test.serial('a step that ends its worker wherever it is tried is named, and not 
   const { store } = openObjects()
   const threads = computePool({ machines: MACHINES, spares: 2 })
   t.teardown(() => threads.close())
-  const run = train(fails('exits', 20), TRAINING, { on, store, checkpoint }, { id: 'a', pool: threads })
-  const error = await failure(t, run.result, 'compute.lost')
-  t.regex(error.message, /dense-2 after step 19/)
+  const run = train(fails('exits', 20), TRAINING, { on, store, checkpoint, maxDeadLetters: 0 }, { id: 'a', pool: threads })
+  const error = await failure(t, run.result, 'run.poisoned')
+  t.regex(error.message, /exited with code 7.*step 20 of dense-2/)
 })
 
 test.serial('a data set of the wrong shape', async (t) => {

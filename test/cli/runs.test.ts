@@ -92,6 +92,7 @@ test.serial('with --json every line has v and type, and the last one is done', a
     'stepsReplayed',
     'stepsLost',
     'stepsDoubled',
+    'deadLetters',
   ])
 })
 

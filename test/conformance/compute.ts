@@ -328,6 +328,7 @@ const LOSSES: Record<string, Body> = {
     assert.deepEqual(order, ['rejected', 'rejected', 'rejected', 'loss'])
     assert.match(losses[0].reason, /chaos said so/)
     assert.ok(losses[0].worker.length > 0, 'the worker has a name')
+    assert.equal(losses[0].culprit, undefined, 'a worker that was killed has no culprit')
     assert.deepEqual([...losses[0].machines].sort(), ['a', 'b'])
     await assertFresh(compute, losses[0].worker)
     assert.equal(losses.length, 2, 'losses after two kills')
@@ -359,7 +360,8 @@ const THREAD_LOSSES: Record<string, Body> = {
     const error = await refused(hung, 'compute.hung', 'the step that never ends')
     assertRetryable(error)
     assertRetryable(await refused(behind, 'compute.lost', 'the request behind it'))
-    const { worker, machines } = await lost
+    const { worker, machines, culprit } = await lost
+    assert.deepEqual(culprit, { machine: 'a', error })
     for (const part of [`'${worker}'`, `'a'`, 'step 2']) assert.ok(error.message.includes(part), `${part} in: ${error.message}`)
     assert.deepEqual([...machines].sort(), ['a', 'b'])
     await assertFresh(compute, worker)
@@ -370,8 +372,10 @@ const THREAD_LOSSES: Record<string, Body> = {
     const lost = nextLoss(compute)
     const steps = [1, 2, 3].map((step) => outcome(compute.apply('a', trainingStep(step))))
     await resolved(steps[0], 'the step before')
-    for (const pending of steps.slice(1)) assertRetryable(await refused(pending, 'compute.lost', 'a step from the exit on'))
-    const { worker, machines, reason } = await lost
+    const errors = await Promise.all(steps.slice(1).map((pending) => refused(pending, 'compute.lost', 'a step from the exit on')))
+    for (const error of errors) assertRetryable(error)
+    const { worker, machines, reason, culprit } = await lost
+    assert.deepEqual(culprit, { machine: 'a', error: errors[0] })
     assert.match(reason, /3/, 'the exit code is told')
     assert.deepEqual(machines, ['a'])
     await assertFresh(compute, worker)

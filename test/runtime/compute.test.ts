@@ -92,7 +92,8 @@ test.serial('a deadline counts from when the request before was answered, not fr
   await clock.advance(1)
   const error = await refused(third, 'compute.hung', 'step 3 after 1000 ms')
   t.is(error.message, "worker 'p/worker-1' did not answer within 1000 ms: apply of machine 'a' (vnode 'v', step 3)")
-  t.deepEqual(await lost, { worker: 'p/worker-1', reason: "hung: apply of machine 'a' (vnode 'v', step 3)", machines: ['a'] })
+  const reason = "hung: apply of machine 'a' (vnode 'v', step 3)"
+  t.deepEqual(await lost, { worker: 'p/worker-1', reason, machines: ['a'], culprit: { machine: 'a', error } })
   await pool.close()
 })
 

@@ -4,7 +4,17 @@ import test, { type ExecutionContext } from 'ava'
 import * as fc from 'fast-check'
 import { Packr } from 'msgpackr'
 import { isSwarmError } from '../../runtime/errors.js'
-import { type Frame, MARK, decodeFrame, encodeFrame, payloadDigest } from '../../runtime/frame.js'
+import {
+  type Frame,
+  MARK,
+  TOMBSTONE_DIGEST,
+  type Tombstone,
+  decodeFrame,
+  decodeFrameOrTombstone,
+  encodeFrame,
+  encodeTombstone,
+  payloadDigest,
+} from '../../runtime/frame.js'
 
 const bytesOf = (values: Float32Array | Int32Array): Uint8Array => new Uint8Array(values.buffer)
 
@@ -31,6 +41,29 @@ test('the format has not changed', (t) => {
   t.is(Buffer.from(bytes.subarray(0, 16)).toString('hex'), '53474652010001030200000007000000')
   t.is(Buffer.from(bytes.subarray(16, 48)).toString('hex'), '03000000000000000400000000000000000000008e0000000001000080000000')
   t.is(createHash('sha256').update(bytes).digest('hex'), '3d614baead03972552ee3e739aa00e75fe185b841ac394b99b80eafd7735f97f')
+})
+
+const tombstone: Tombstone = { header: { ...example.header, kind: 'tombstone' }, batch: example.batch }
+
+test('the format of tombstones has not changed: kind 2 of minor version 1, without a payload', (t) => {
+  const bytes = encodeTombstone(tombstone)
+  t.is(bytes.byteLength, 192)
+  t.is(Buffer.from(bytes.subarray(0, 16)).toString('hex'), '53474652010102030200000007000000')
+  t.is(Buffer.from(bytes.subarray(16, 48)).toString('hex'), '030000000000000004000000000000000000000067000000c000000000000000')
+  t.is(createHash('sha256').update(bytes).digest('hex'), '4ad8b946ebb0ea4a857f9aa1c43662704a05b4d97d08ad418c4b5751c3c017b7')
+  t.is(payloadDigest(bytes), TOMBSTONE_DIGEST)
+})
+
+test('a tombstone is told from an output, and is never taken for one', (t) => {
+  t.deepEqual(decodeFrameOrTombstone(encodeTombstone(tombstone)), tombstone)
+  t.deepEqual(decodeFrameOrTombstone(encodeFrame(example)), example)
+  refused(t, encodeTombstone(tombstone), 'a tombstone')
+  const disguised = encodeFrame(example)
+  disguised[6] = 2
+  refused(t, seal(disguised), 'a tombstone with tensors')
+  const emptied = encodeTombstone(tombstone)
+  emptied[6] = 1
+  refused(t, seal(emptied), 'an output without tensors')
 })
 
 test('what was encoded is decoded, in plain and in shared memory, and at any place in a buffer', (t) => {
@@ -96,8 +129,8 @@ test('a newer minor version is read, another major one is refused', (t) => {
 
 test('unknown kinds and numbers beyond exact integers are refused', (t) => {
   const kind = encodeFrame(example)
-  kind[6] = 2
-  refused(t, seal(kind), 'kind 2')
+  kind[6] = 3
+  refused(t, seal(kind), 'kind 3')
   for (const at of [16, 24]) {
     const bytes = encodeFrame(example)
     bytes[at + 7] = 1

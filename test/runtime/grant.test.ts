@@ -30,6 +30,13 @@ test('the signed bytes and the signature have not changed', (t) => {
   t.is(signGrant(EXAMPLE, KEY).signature, 'd0yI7h8zinpfbG1c6r1+3/s9Jv5l9LrVCDpJEAp363VOUA8iz41Ok7RrChgCDGcWLMUc2jIbUevq6+3TKr2aDg==')
 })
 
+test('the skips of a grant are signed with it', (t) => {
+  const skipping: Grant = { ...EXAMPLE, skips: [13, 17] }
+  t.true(Buffer.from(grantBytes(skipping)).toString().endsWith('"run":"r1","skips":[13,17],"term":7,"v":1,"vnode":"dense"}'))
+  t.deepEqual(verifyGrant(signGrant(skipping, KEY), KEY.publicKey), skipping)
+  t.throws(() => verifyGrant({ ...signGrant(skipping, KEY), grant: EXAMPLE }, KEY.publicKey), { code: 'grant.refused' })
+})
+
 test('a grant passes if the control key signed it, whatever JSON did to the order of its members', (t) => {
   const signed = signGrant(EXAMPLE, KEY)
   t.deepEqual(verifyGrant(signed, KEY.publicKey), EXAMPLE)
@@ -51,6 +58,7 @@ test('a grant of which anything was changed is refused', (t) => {
     { checkpoint: undefined },
     { checkpoint: { ...EXAMPLE.checkpoint, blob: 'ac' } },
     { checkpoint: { ...EXAMPLE.checkpoint, position: 13 } },
+    { skips: [13] },
     { inputs: [] },
     { inputs: [{ ...EXAMPLE.inputs[0], pnode: 'p9' }] },
     { inputs: EXAMPLE.outputs, outputs: EXAMPLE.inputs },

@@ -13,6 +13,8 @@ import {
   keys,
   placed,
   rolledBack,
+  skipped,
+  skipsOf,
 } from '../../runtime/head.js'
 
 const ref = (step: number, generation = 1): ManifestRef => ({
@@ -45,6 +47,37 @@ test('the formats have not changed', (t) => {
     '{"computeClass":"wasm","crc32":"ba4604e9","generation":2,"position":12,"run":"r1","step":10,"v":1,"vnodes":[{"hash":"ab","sizeBytes":64,"vnode":"dense"}]}\n',
   )
   t.deepEqual([keys.head('r1'), keys.definition('r1'), keys.blob('r1', 'ab')], ['runs/r1/head', 'runs/r1/definition', 'runs/r1/blobs/ab'])
+})
+
+const SKIP = { vnode: 'dense', position: 14, step: 12, evaluation: 0 }
+
+test('the format of skips has not changed, and a head without them is as it was', (t) => {
+  t.is(
+    new TextDecoder().decode(encodeRecord(skipped(firstHead('r1'), SKIP))),
+    '{"counters":{"moves":0,"stepsReplayed":0},"crc32":"614dd89a","directory":{},"generation":2,"manifests":[],"run":"r1",' +
+      '"skips":[{"evaluation":0,"position":14,"step":12,"vnode":"dense"}],"status":"running","termCounter":0,"v":1,"writer":0}\n',
+  )
+  t.false('skips' in decodeHead(encodeRecord(HEAD), 'k'))
+  t.deepEqual(decodeHead(encodeRecord(skipped(HEAD, SKIP)), 'k').skips, [SKIP])
+})
+
+test('a skip raises the generation, keeps every manifest, and outlives rollbacks', (t) => {
+  const head = skipped(HEAD, SKIP)
+  t.like(head, { generation: HEAD.generation + 1, manifests: HEAD.manifests, directory: {}, skips: [SKIP] })
+  t.deepEqual(rolledBack(head, () => false).skips, [SKIP])
+})
+
+test('skips of a VNode are given in order, from a position on', (t) => {
+  const head = [SKIP, { ...SKIP, position: 13 }, { ...SKIP, vnode: 'other' }].reduce(skipped, HEAD)
+  t.deepEqual(
+    [skipsOf(head, 'dense'), skipsOf(head, 'dense', 13), skipsOf(head, 'other'), skipsOf(HEAD, 'dense')],
+    [[13, 14], [14], [14], []],
+  )
+})
+
+test('nothing is skipped twice, or within a checkpoint', (t) => {
+  t.throws(() => skipped(skipped(HEAD, SKIP), SKIP), { code: 'internal', message: /dense skips 14/ })
+  t.throws(() => skipped(HEAD, { ...SKIP, position: 12 }), { code: 'internal', message: /manifest at 12/ })
 })
 
 test('what was encoded is decoded', (t) => {

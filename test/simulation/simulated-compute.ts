@@ -81,11 +81,19 @@ interface Machine {
 
 interface Request {
   readonly what: string
+  /** The machine whose step it is. */
+  readonly stepOf?: string
   /** How long it takes, in simulated ms. */
   readonly ms: number
   readonly deadlineMs: number
   work(): void
   fail(error: SwarmError): void
+}
+
+interface RequestOptions {
+  readonly signal?: AbortSignal
+  readonly deadlineMs?: number
+  readonly stepOf?: string
 }
 
 export interface SimulatedComputeOptions {
@@ -146,7 +154,7 @@ export class SimulatedCompute implements Compute {
   apply(id: string, request: ApplyRequest, options?: { signal?: AbortSignal; deadlineMs?: number }): Promise<ApplyResult> {
     const cost = this.#machines.get(id)?.definition.vnode.cost ?? 1
     const ms = this.#options.stepMs(cost)
-    return this.#request(`step ${request.step} of ${id}`, ms, () => this.#apply(id, request, ms), options)
+    return this.#request(`step ${request.step} of ${id}`, ms, () => this.#apply(id, request, ms), { ...options, stepOf: id })
   }
 
   #apply(id: string, request: ApplyRequest, busyMs: number): ApplyResult {
@@ -206,12 +214,13 @@ export class SimulatedCompute implements Compute {
     return machine
   }
 
-  #request<T>(what: string, ms: number, work: () => T, options: { signal?: AbortSignal; deadlineMs?: number } = {}): Promise<T> {
+  #request<T>(what: string, ms: number, work: () => T, options: RequestOptions = {}): Promise<T> {
     return new Promise((resolve, reject) => {
       if (this.#isClosed) throw new SwarmError('compute.closed', { what: `the compute is closed: ${what}` })
       if (options.signal?.aborted) throw new SwarmError('aborted', { what: `${what} was aborted` })
       this.#queue.push({
         what,
+        stepOf: options.stepOf,
         ms,
         deadlineMs: options.deadlineMs ?? DEFAULT_DEADLINE_MS,
         work() {
@@ -250,7 +259,9 @@ export class SimulatedCompute implements Compute {
   }
 
   #lose(reason: string, code: 'compute.lost' | 'compute.hung' = 'compute.lost'): void {
-    const loss = { worker: `worker-${this.#worker}`, reason, machines: [...this.#machines.keys()] }
+    const [{ stepOf }] = this.#queue.length > 0 ? this.#queue : [{ stepOf: undefined }]
+    const culprit = code === 'compute.hung' && stepOf !== undefined && { machine: stepOf, error: new SwarmError(code, { what: reason, retryable: true }) }
+    const loss: ComputeLoss = { worker: `worker-${this.#worker}`, reason, machines: [...this.#machines.keys()], ...(culprit && { culprit }) }
     this.#worker++
     this.#isBusy = false
     this.isStuck = false

@@ -67,6 +67,10 @@ export const BROKEN_RUNS: { readonly [fault: string]: Defects } = {
   'takes messages of any generation': bent(({ generation }) => ({
     event: (event) => ('generation' in event ? { ...event, generation } : event),
   })),
+  'forgets what it skips': rebuilt((options) => ({ ...options, skips: undefined })),
+  'takes a tombstone for an output': bent(() => ({
+    event: (event) => (event.type === 'frame' ? { ...event, isTombstone: false } : event),
+  })),
   'adopts no grants': bent(() => ({ event: (event) => (event.type === 'granted' ? undefined : event) })),
   'never sends anything again': bent(() => ({ event: (event) => (event.type === 'credit' ? { ...event, resend: false } : event) })),
   'never repeats credits': bent(() => ({ event: (event) => (event.type === 'tick' || event.type === 'lost' ? undefined : event) })),

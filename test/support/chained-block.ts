@@ -1,5 +1,6 @@
 /** Layers that keep, as their own state, a hash chain over everything that their VNode consumed in training. */
 import { createHash } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { defineBlock, tf } from 'swarmgrad'
 
 const module = import.meta.url
@@ -40,8 +41,8 @@ export const chainedSum = defineBlock({
   },
 })
 
-/** The identity, until step `at`: then it throws, or computes for ever. */
-export const failing = defineBlock<{ at: number; how: 'throws' | 'hangs' | 'exits' }>({
+/** The identity, but at step `at`: there it throws, computes for ever, ends its worker, or gives what is not a number. */
+export const failing = defineBlock<{ at: number; how: 'throws' | 'hangs' | 'exits' | 'diverges' }>({
   module,
   name: 'failing',
   shape: (input) => [...input],
@@ -49,8 +50,22 @@ export const failing = defineBlock<{ at: number; how: 'throws' | 'hangs' | 'exit
     if (training && step === at) {
       if (how === 'throws') throw new Error('on purpose')
       if (how === 'exits') process.exit(7)
+      if (how === 'diverges') return tf.mul(x, Number.NaN)
       for (;;);
     }
+    return x.clone()
+  },
+})
+
+/** The identity, but at these steps: there it throws, in training or in the evaluation batch after a step, while `file` is there. */
+export const failingWhile = defineBlock<{ at: readonly number[]; evaluation?: boolean; file: string }>({
+  module,
+  name: 'failing-while',
+  shape: (input) => [...input],
+  state: () => ({ chain: tf.zeros([8], 'int32') }),
+  forward(_parameters, x, { training, step, state }, { at, evaluation = false, file }) {
+    if (training !== evaluation && at.includes(step) && existsSync(file)) throw new Error('on purpose')
+    if (training) state.chain = next(state.chain, step, [x])
     return x.clone()
   },
 })

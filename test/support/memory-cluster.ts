@@ -33,6 +33,8 @@ export interface MemoryCluster {
   readonly host: ControlHost
   /** What was reported to nobody in particular. */
   readonly errors: readonly SwarmError[]
+  /** Those that have joined, in this order. */
+  readonly pnodes: readonly PNodeHost[]
   connect(name: string): Promise<TensorBus>
   /** Resolves when it has joined. */
   addPNode(name: string): Promise<void>
@@ -60,6 +62,7 @@ export async function memoryCluster(t: Teardown, options: MemoryClusterOptions =
   const host = new ControlHost({ system, store, bus, asker: asking, clock, controlKey: controlKeyOf(keys), onError })
   t.teardown(() => host.close())
   await host.start()
+  const joined: PNodeHost[] = []
   const addPNode = async (name: string) => {
     const own = await connect(name)
     const line = controlLine(own, clock)
@@ -80,6 +83,7 @@ export async function memoryCluster(t: Teardown, options: MemoryClusterOptions =
     })
     t.teardown(() => pnode.crash())
     await pnode.join()
+    joined.push(pnode)
   }
   await Promise.all(pnodes.map(addPNode))
   const app = () => {
@@ -100,6 +104,7 @@ export async function memoryCluster(t: Teardown, options: MemoryClusterOptions =
     keys,
     host,
     errors,
+    pnodes: joined,
     connect,
     addPNode,
     stopApi,

@@ -12,6 +12,8 @@ export interface Graph {
   readonly inputs: ReadonlyMap<string, readonly string[]>
   readonly outputs: ReadonlyMap<string, readonly string[]>
   readonly timetable: Timetable
+  /** Positions that VNodes skip. */
+  readonly skips: ReadonlyMap<string, readonly number[]>
   readonly window: number
   readonly maxIssued: number
   /** How far the source may be ahead of the manifest, in positions. */
@@ -26,6 +28,9 @@ export interface Machine {
   /** Rolling hash over everything consumed, evaluations too. */
   chain: number
 }
+
+/** The output of an entry that is skipped. */
+export const TOMBSTONE = -1
 
 export const newMachine = (): Machine => ({ position: 0, state: 1, chain: 1 })
 
@@ -46,7 +51,7 @@ export const batchAt = ({ seed }: Graph, position: number): number => mix(mix(se
 
 /** Every state and output of the undisturbed run, by VNode and position; index 0 is the beginning. */
 export function reference(graph: Graph): Map<string, { readonly machines: readonly Machine[]; readonly outputs: readonly number[] }> {
-  const { timetable, vnodes, inputs } = graph
+  const { timetable, vnodes, inputs, skips } = graph
   const positions = Array.from({ length: timetable.totalPositions + 1 }, (_, i) => i)
   const all = new Map([[SOURCE, { machines: [] as Machine[], outputs: positions.map((p) => batchAt(graph, p)) }]])
   for (const vnode of vnodes) {
@@ -55,7 +60,10 @@ export function reference(graph: Graph): Map<string, { readonly machines: readon
     const outputs = [0]
     for (const position of positions.slice(1)) {
       const frames = inputs.get(vnode)!.map((producer) => all.get(producer)!.outputs[position])
-      outputs.push(advance(machine, timetable.at(position), frames))
+      if (skips.get(vnode)?.includes(position) || frames.includes(TOMBSTONE)) {
+        machine.position = position
+        outputs.push(TOMBSTONE)
+      } else outputs.push(advance(machine, timetable.at(position), frames))
       machines.push({ ...machine })
     }
     all.set(vnode, { machines, outputs })
@@ -76,7 +84,20 @@ export function drawGraph(seed: number): Graph {
   // The least that a run allows itself, or more.
   const maxAhead = Math.max(evaluationBatches, finalBatches) + 2 + (random.below(2) ? random.below(4) : 2 * window + random.below(20))
   const everySteps = 1 + random.below(8)
-  return { seed, vnodes, inputs, outputs, timetable: new Timetable(counts), window, maxIssued: 1 + random.below(3), maxAhead, everySteps }
+  const timetable = new Timetable(counts)
+  const skips = drawSkips(seed, vnodes, timetable.totalPositions)
+  return { seed, vnodes, inputs, outputs, timetable, skips, window, maxIssued: 1 + random.below(3), maxAhead, everySteps }
+}
+
+/** In every other graph up to four entries, each at one VNode. */
+function drawSkips(seed: number, vnodes: readonly string[], totalPositions: number): Map<string, readonly number[]> {
+  const random = new RandomStream(seed, 'skips')
+  const skips = new Map<string, readonly number[]>()
+  for (let i = random.below(2) * random.below(5); i > 0; i--) {
+    const vnode = vnodes[random.below(vnodes.length)]
+    skips.set(vnode, [...(skips.get(vnode) ?? []), 1 + random.below(totalPositions)])
+  }
+  return skips
 }
 
 function drawInputs(random: RandomStream): Map<string, readonly string[]> {

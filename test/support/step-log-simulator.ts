@@ -13,7 +13,7 @@ import {
   type StepEvent,
   type StepLogOptions,
 } from '../../runtime/step-log.js'
-import { type Graph, type Machine, SOURCE, advance, drawGraph, newMachine, reference } from './step-log-graph.js'
+import { type Graph, type Machine, SOURCE, TOMBSTONE, advance, drawGraph, newMachine, reference } from './step-log-graph.js'
 import { SimulatedRun } from './step-log-run.js'
 
 export type Log = Pick<StepLog<number>, 'applied' | 'retained' | 'waiting' | 'start' | 'handle' | 'offer' | 'canOffer'>
@@ -168,7 +168,9 @@ export class Simulation {
     const { inputs, outputs, window, maxIssued } = this.graph
     const peer = (id: string) => ({ vnode: id, term: peers.get(id)!.term })
     const producers = (inputs.get(vnode) ?? []).map(peer)
-    const options = { vnode, generation, from: from.position, inputs: producers, outputs: outputs.get(vnode)!.map(peer), window, maxIssued }
+    const consumers = outputs.get(vnode)!.map(peer)
+    const skips = this.graph.skips.get(vnode)?.filter((position) => position > from.position)
+    const options = { vnode, generation, from: from.position, inputs: producers, outputs: consumers, window, skips, maxIssued }
     const log = new StepLog<number>(options)
     const owner: Owner = {
       grant,
@@ -271,13 +273,14 @@ export class Simulation {
     const me = { from: vnode, generation, term }
     for (const command of commands) {
       if (command.type === 'apply') this.#apply(owner, command.entry, command.inputs)
+      else if (command.type === 'bury') this.#bury(owner, command.entry)
       else if (command.type === 'snapshot') this.#snapshot(owner, command.entry)
       else if (command.type === 'drop') this.#drops.set(command.reason, (this.#drops.get(command.reason) ?? 0) + 1)
       else if (command.type === 'send') {
         const { to, entry, ref } = command
         const upTo = owner.allowed.get(to)!.upTo
         invariant(entry.position <= upTo, () => `${vnode} sends ${entry.position} to ${to}, which allows ${upTo}`)
-        this.#send(owner, to, { type: 'frame', ...me, entry, ref })
+        this.#send(owner, to, { type: 'frame', ...me, entry, ref, isTombstone: ref === TOMBSTONE })
       } else if (command.type === 'credit') {
         const { to, next, upTo, resend } = command
         this.#send(owner, to, { type: 'credit', ...me, next, upTo, resend })
@@ -306,6 +309,16 @@ export class Simulation {
     })
   }
 
+  #bury(owner: Owner, { position }: Entry): void {
+    const { vnode } = owner.grant
+    invariant(position === owner.log.applied + 1, () => `${vnode} buries ${position} while ${owner.log.applied + 1} is under way`)
+    invariant(this.reference.get(vnode)!.outputs[position] === TOMBSTONE, () => `${vnode} skips ${position}`)
+    owner.issued = position
+    owner.machine.position = position
+    this.checkMachine(vnode, owner.machine)
+    this.#handle(owner, { type: 'applied', position, ref: TOMBSTONE })
+  }
+
   /** Taken between two steps, stored in the background. */
   #snapshot(owner: Owner, entry: Entry): void {
     const { vnode, term, generation } = owner.grant
@@ -313,6 +326,9 @@ export class Simulation {
     this.at(Math.max(this.now, owner.busyUntil), () => {
       if (owner.isGone) return
       const machine = { ...owner.machine }
+      // Entries that were buried meanwhile have changed nothing.
+      const { outputs } = this.reference.get(vnode)!
+      while (machine.position > entry.position && outputs[machine.position] === TOMBSTONE) machine.position--
       invariant(machine.position === entry.position, () => `the snapshot of ${vnode} at ${entry.position} is of ${machine.position}`)
       this.after(this.delay() + this.random.below(60), () => this.#run.committed({ vnode, term, generation, entry, machine }))
     })

@@ -1,0 +1,188 @@
+/** One VNode's driver by itself: what it tells its run, and what it does with tombstones. */
+import test from 'ava'
+import type { Failure } from '../../actors/reports.js'
+import { VNodeDriver } from '../../actors/vnode-driver.js'
+import { SOURCE } from '../../components/definition.js'
+import { systemClock } from '../../runtime/clock.js'
+import type { ApplyRequest, Compute } from '../../runtime/compute/compute.js'
+import { SwarmError } from '../../runtime/errors.js'
+import { decodeFrameOrTombstone, encodeFrame, encodeTombstone, TOMBSTONE_DIGEST } from '../../runtime/frame.js'
+import { memoryStore } from '../../runtime/object-store/memory-store.js'
+import { encodeSignal, subjectOf } from '../../runtime/signal.js'
+import { memoryBroker } from '../../runtime/tensor-bus/memory-bus.js'
+import { within } from '../conformance/within.js'
+import type { Teardown } from '../support/servers.js'
+
+const place = (position: number, marks = 0) => ({
+  position,
+  step: position,
+  evaluation: 0,
+  marks,
+  run: 'r',
+  vnode: SOURCE,
+  generation: 1,
+  term: 1,
+})
+const batch = (position: number): string => String(position).repeat(64).slice(0, 64)
+
+/** What the source sends. */
+function output(position: number, marks = 0): Uint8Array {
+  const tensor = { dtype: 'float32', shape: [1], bytes: new Uint8Array(Float32Array.of(position).buffer) } as const
+  return encodeFrame({ header: { kind: 'output', ...place(position, marks) }, output: tensor, labels: tensor, batch: batch(position) })
+}
+const tombstone = (position: number): Uint8Array =>
+  encodeTombstone({ header: { kind: 'tombstone', ...place(position) }, batch: batch(position) })
+
+interface Report {
+  readonly method: string
+  readonly argument: unknown
+  readonly signal: AbortSignal
+}
+
+/** The driver of `m` on one host, between a source and a reader on another. */
+async function driven(t: Teardown, apply: (request: ApplyRequest) => Promise<Uint8Array>, skips?: readonly number[]) {
+  const { connect } = memoryBroker()
+  const [bus, other] = await Promise.all([connect('here'), connect('there')])
+  const reports: Report[] = []
+  let onReport = () => {}
+  const compute = {
+    load: async () => undefined,
+    unload: async () => undefined,
+    snapshot: async () => Uint8Array.of(1, 2, 3),
+    apply: async (_id: string, request: ApplyRequest) => ({ frame: await apply(request), metrics: {}, busyMs: 0 }),
+  } as unknown as Compute
+  const driver = new VNodeDriver({
+    host: {
+      pnode: 'here',
+      bus,
+      compute,
+      store: memoryStore(),
+      clock: systemClock,
+      report: (_run, method, argument, signal) => {
+        reports.push({ method, argument, signal })
+        onReport()
+        // Nobody has heard it yet.
+        return new Promise(() => undefined)
+      },
+      onError: (error) => {
+        throw error
+      },
+      observe: () => undefined,
+    },
+    definition: { vnode: { hasHead: true } } as never,
+    initial: undefined,
+    computeClass: 'none',
+    grant: {
+      v: 1,
+      run: 'r',
+      generation: 1,
+      vnode: 'm',
+      term: 2,
+      pnode: 'here',
+      inputs: [{ vnode: SOURCE, pnode: 'there', term: 1 }],
+      outputs: [{ vnode: 'z', pnode: 'there', term: 3 }],
+      ...(skips && { skips }),
+    },
+    window: 4, maxAhead: Infinity,
+  })
+  t.teardown(() => driver.stop())
+  const frames = other.subscribe(subjectOf('r', 'there', 'z', 'frame'), { capacity: 100 })[Symbol.asyncIterator]()
+  await driver.start()
+  other.publish(
+    subjectOf('r', 'here', 'm', 'signal'),
+    encodeSignal({ type: 'credit', vnode: 'z', generation: 1, term: 3, next: 1, upTo: 8, resend: true }),
+  )
+  return {
+    driver,
+    reports,
+    send(this: void, bytes: Uint8Array) {
+      other.publish(subjectOf('r', 'here', 'm', 'frame'), bytes)
+    },
+    /** The next frame that the reader gets. */
+    async next(this: void) {
+      const { value } = await within(5_000, 'the next frame', frames.next())
+      if (value?.type !== 'message') throw new Error(`got ${value?.type}`)
+      return decodeFrameOrTombstone(value.bytes)
+    },
+    reported: () =>
+      within(
+        5_000,
+        'a report',
+        new Promise<Report>((resolve) => {
+          onReport = () => resolve(reports.at(-1)!)
+          if (reports.length > 0) onReport()
+        }),
+      ),
+  }
+}
+
+const applied = ({ header }: ApplyRequest): Promise<Uint8Array> => {
+  const tensor = { dtype: 'float32', shape: [1], bytes: new Uint8Array(4) } as const
+  return Promise.resolve(encodeFrame({ header, output: tensor, labels: tensor, batch: batch(header.position) }))
+}
+
+test('what is skipped here or before is never given to the compute, and goes on as a tombstone in its turn', async (t) => {
+  const steps: number[] = []
+  const apply = async (request: ApplyRequest) => {
+    steps.push(request.step)
+    await new Promise((resolve) => setImmediate(resolve))
+    return applied(request)
+  }
+  const { send, next } = await driven(t, apply, [2])
+  for (const bytes of [output(1), output(2), tombstone(3), output(4)]) send(bytes)
+  const kinds: unknown[] = []
+  for (let i = 0; i < 4; i++) {
+    const { header, batch: digest } = await next()
+    kinds.push([header.position, header.kind, header.vnode, header.term, digest === batch(header.position)])
+  }
+  t.deepEqual(
+    kinds,
+    ['output', 'tombstone', 'tombstone', 'output'].map((kind, i) => [i + 1, kind, 'm', 2, true]),
+  )
+  t.deepEqual(steps, [1, 4])
+})
+
+test('a cut counts what was skipped with a digest of its own', async (t) => {
+  const { send, reported } = await driven(t, applied, [2])
+  for (const bytes of [output(1), output(2, 1)]) send(bytes)
+  const { method, argument } = await reported()
+  t.is(method, 'committed')
+  const digests = Buffer.from((argument as { digests: string }).digests, 'base64')
+  t.deepEqual([digests.length, digests.readUInt32LE(4)], [8, TOMBSTONE_DIGEST])
+})
+
+test('a failure is told once, with its entry, and is told on until it is heard, whatever follows from it', async (t) => {
+  const failure = new SwarmError('compute.failed', 'on purpose')
+  // The machine is gone with the first step: those behind it are refused.
+  const gone = new SwarmError('compute.not-loaded', 'no machine')
+  const { send, reported, reports } = await driven(t, ({ step }) => Promise.reject(step === 1 ? failure : gone))
+  for (const bytes of [output(1), output(2)]) send(bytes)
+  const { method, argument, signal } = await reported()
+  for (let i = 0; i < 10; i++) await new Promise((resolve) => setImmediate(resolve))
+  t.is(reports.length, 1)
+  t.false(signal.aborted)
+  t.is(method, 'failed')
+  const { vnode, term, error, entry, batch: digest } = argument as Failure
+  t.deepEqual([vnode, term, error, digest], ['m', 2, failure.toJSON(), batch(1)])
+  t.deepEqual(entry, { position: 1, step: 1, evaluation: 0, marks: 0 })
+})
+
+test('its queues count what came in, what a step took, what is kept, and what was refused', async (t) => {
+  let go = () => {}
+  const gate = new Promise<void>((resolve) => (go = resolve))
+  const { driver, send, next } = await driven(t, async (request) => {
+    await gate
+    return applied(request)
+  })
+  const queues = () => driver.queues
+  t.like(queues(), { inbound: { depth: 0, enqueued: 0, done: 0 }, refinement: { depth: 0 }, outbound: { depth: 0, enqueued: 0, done: 0 } })
+  for (const bytes of [output(1), output(1), output(2), output(3), output(9)]) send(bytes)
+  for (let i = 0; i < 10; i++) await new Promise((resolve) => setImmediate(resolve))
+  // Two are with the compute, one waits; one came twice, one before its time.
+  t.deepEqual(queues().inbound, { depth: 1, enqueued: 3, done: 2, dropped: { duplicate: 1, 'beyond-credit': 1 } })
+  go()
+  for (let i = 0; i < 3; i++) await next()
+  t.like(queues(), { inbound: { depth: 0, enqueued: 3, done: 3 }, outbound: { depth: 3, enqueued: 3, done: 0 } })
+  driver.manifest(2)
+  t.like(queues(), { outbound: { depth: 1, enqueued: 3, done: 2 } })
+})
