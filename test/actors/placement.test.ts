@@ -1,6 +1,6 @@
 import test from 'ava'
 import { worthMoving } from '../../actors/rebalance.js'
-import { place } from '../../actors/placement.js'
+import { place } from '../../actors/assignment.js'
 import { isSwarmError } from '../../runtime/errors.js'
 import { RandomStream } from '../../runtime/random.js'
 
@@ -16,9 +16,7 @@ const member = (pnode: string, more: Partial<Member> = {}): Member => ({
   state: 'ready',
   busyShare: 0,
   vnodes: [],
-  isDraining: false,
   incarnation: pnode,
-  heardAtMs: 0,
   ...more,
 })
 const demand = (vnode: string, cost: number, memoryBytes = 1): Demand => ({ vnode, cost, memoryBytes })
