@@ -22,6 +22,8 @@ export interface Profile {
   readonly maxVNodes?: number
   /** SHA-256 of users' modules that its owner lets in. Absent: any. */
   readonly allowsCode?: readonly string[]
+  /** How much it can be relied upon: 1 is the best. Absent: not rated, which counts as any. */
+  readonly tier?: 1 | 2 | 3
   /** Its sidecar cannot be reached from outside: calls to its actors go over its connection to the broker. */
   readonly isRelayed?: boolean
 }
@@ -42,8 +44,14 @@ export interface Demand {
   readonly cost: number
   /** State, and outputs kept. */
   readonly memoryBytes: number
-  /** It goes where this VNode is, if it may: what it sends there needs no network. */
+  /** It goes where this VNode is, if that makes no stage longer: what it sends there needs no network. */
   readonly near?: string
+  /** Its PNode is of this tier or a better one; 1 is the best. Absent: any. */
+  readonly minTier?: 1 | 2 | 3
+  /** Demands with the same are on one PNode. */
+  readonly group?: string
+  /** Demands with the same are on different PNodes, and if possible of different owners. */
+  readonly spread?: string
 }
 
 /** Where a VNode goes, and why. */

@@ -134,7 +134,18 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
   }
 }
 
-const PROFILE = ['pnode', 'incarnation', 'computeClass', 'gflops', 'memoryBytes', 'owner', 'maxVNodes', 'allowsCode', 'isRelayed'] as const
+const PROFILE = [
+  'pnode',
+  'incarnation',
+  'computeClass',
+  'gflops',
+  'memoryBytes',
+  'owner',
+  'maxVNodes',
+  'allowsCode',
+  'tier',
+  'isRelayed',
+] as const
 
 const profileOf = (member: Profile): Profile =>
   Object.fromEntries(PROFILE.flatMap((field) => (member[field] === undefined ? [] : [[field, member[field]]]))) as unknown as Profile
