@@ -6,7 +6,7 @@ import { ALMOST, Division, type Holder, type Machine, type Piece, REFUSAL } from
 import { SAME_OWNER, Search } from './search.js'
 
 /** A longest stage that is longer than any can be by no more than this is not made shorter. */
-const ENOUGH = 1.002
+const ENOUGH = 1.005
 /** Partial divisions that are looked at while a few machines divide anew what they have. */
 const MAX_GROUP_NODES = 1_024
 /** Pieces that they divide anew; of more, so many evenly chosen by cost. */
@@ -15,12 +15,16 @@ const MAX_GROUP_PIECES = 16
 const MAX_THIRDS = 32
 /** Partial divisions in all pairs and groups of three together: some 200 ms. */
 const MAX_RESPLIT_NODES = 500_000
+/** Of so many machines, finding the next pair costs as much as a partial division. */
+const MACHINES_PER_NODE = 8
 /** Up to so many pieces all divisions are searched … */
 const MAX_SEARCH_PIECES = 20
 /** … but no more than so many partial ones: a few ms, since somebody waits for recovery. */
 const MAX_SEARCH_NODES = 20_000
-/** Times that every piece is offered every machine. */
+/** Times that every piece is offered every machine … */
 const MAX_ROUNDS = 4
+/** … unless these are so many offers: some 50 ms. */
+const MAX_OFFERS = 10_000_000
 
 export interface Divided {
   readonly division: Division
@@ -42,15 +46,12 @@ export function divide(
   const empty = () => new Division(machines, pieces, holders)
   const byCost = orderBy(pieces, ({ cost }) => cost)
   let division = empty()
-  let missing = fill(division, byCost, (p, m) => division.time(m, pieces[p].cost) * (division.isWithOwner(p, m) ? SAME_OWNER : 1))
+  let missing = fill(division, byCost, (p) => ranks(division, p))
   if (missing !== undefined) {
     division = empty()
     // What is cheap but large found its place taken. Largest first, each where it leaves least room: balance is worth less than a place.
-    missing = fill(
-      division,
-      orderBy(pieces, ({ bytes }) => bytes),
-      (_, m) => division.freeBytes(m),
-    )
+    const byBytes = orderBy(pieces, ({ bytes }) => bytes)
+    missing = fill(division, byBytes, () => Float64Array.from(machines, (_, m) => division.freeBytes(m)))
   }
   const enough = fractionalBound(machines, pieces) * ENOUGH
   if (missing === undefined) resplit(division, enough)
@@ -59,7 +60,8 @@ export function divide(
   if (!isEnough && pieces.length <= MAX_SEARCH_PIECES) {
     const bound = missing === undefined ? division.time(longest) : Infinity
     const anew = empty()
-    if (new Search(anew, { machines: machines.map((_, m) => m), pieces: byCost, maxNodes: MAX_SEARCH_NODES }).isShorterThan(bound)) {
+    const all = { machines: machines.map((_, m) => m), pieces: byCost, maxNodes: MAX_SEARCH_NODES }
+    if (new Search(anew, missing === undefined ? { ...all, like: division } : all).isShorterThan(bound)) {
       division = anew
       missing = undefined
     }
@@ -88,17 +90,22 @@ function orderBy(pieces: readonly Piece[], size: (piece: Piece) => number): numb
   return pieces.map((_, p) => p).toSorted((a, b) => size(pieces[b]) - size(pieces[a]) || a - b)
 }
 
+/** How long a step takes on each machine with a piece more. */
+function ranks(division: Division, p: number): Float64Array {
+  const { cost, apart } = division.pieces[p]
+  const times = division.times(cost)
+  if (apart.length > 0) for (let m = 0; m < times.length; m++) if (division.isWithOwner(p, m)) times[m] *= SAME_OWNER
+  return times
+}
+
 /** Gives each piece in turn to the machine with the lowest rank that it fits on. Returns the first that fits nowhere. */
-function fill(division: Division, inOrder: readonly number[], rank: (p: number, m: number) => number): number | undefined {
+function fill(division: Division, inOrder: readonly number[], ranksOf: (p: number) => Float64Array): number | undefined {
   for (const p of inOrder) {
+    const refusals = division.refusals(p)
+    const rank = ranksOf(p)
     let best = -1
-    let lowest = Infinity
-    for (let m = 0; m < division.machines.length; m++) {
-      if (division.refusal(p, m) !== REFUSAL.none) continue
-      const rankHere = rank(p, m)
-      if (best !== -1 && rankHere >= lowest) continue
-      best = m
-      lowest = rankHere
+    for (let m = 0; m < rank.length; m++) {
+      if (refusals[m] === REFUSAL.none && (best === -1 || rank[m] < rank[best])) best = m
     }
     if (best === -1) return p
     division.put(p, best)
@@ -122,14 +129,18 @@ function resplit(division: Division, enough: number): void {
     nodes += search.nodes
     return isFound
   }
+  const order = division.machines.map((_, m) => m)
+  const byThree = (a: number, others: readonly number[]) =>
+    others.length <= MAX_THIRDS && others.some((b, i) => others.slice(i + 1).some((c) => isShorter([a, b, c])))
   while (nodes < MAX_RESPLIT_NODES) {
-    const a = division.longest(stuck)
-    if (a === -1 || division.time(a) <= enough) return
-    const others = division.machines.map((_, m) => m).filter((m) => division.time(m) < division.time(a))
-    others.sort((b, c) => division.time(b) - division.time(c) || b - c)
-    if (others.some((b) => isShorter([a, b]))) continue
-    const isByThree = others.length <= MAX_THIRDS && others.some((b, i) => others.slice(i + 1).some((c) => isShorter([a, b, c])))
-    if (!isByThree) stuck.add(a)
+    nodes += order.length / MACHINES_PER_NODE
+    order.sort((b, c) => division.time(b) - division.time(c) || b - c)
+    const place = order.findLastIndex((m) => !stuck.has(m) && division.on(m).length > 0)
+    const a = order[place]
+    if (place === -1 || division.time(a) <= enough) return
+    let isHelped = false
+    for (let i = 0; i < place && !isHelped; i++) isHelped = isShorter([a, order[i]])
+    if (!isHelped && !byThree(a, order.slice(0, place))) stuck.add(a)
   }
 }
 
@@ -141,18 +152,19 @@ function evenly(list: readonly number[]): readonly number[] {
 
 /** Each piece goes where its own stage is shorter, until none is: what is seen of a decision is then what decided it. */
 function settle(division: Division, inOrder: readonly number[]): void {
-  for (let round = 0; round < MAX_ROUNDS; round++) {
+  const offers = inOrder.length * division.machines.length
+  for (let round = 0; round < MAX_ROUNDS && round * offers < MAX_OFFERS; round++) {
     let isChanged = false
     for (const p of inOrder) {
       const a = division.at[p]
-      const { cost } = division.pieces[p]
+      const refusals = division.refusals(p)
+      const times = division.times(division.pieces[p].cost)
       let best = a
       let shortest = division.time(a) * (1 - ALMOST)
-      for (let m = 0; m < division.machines.length; m++) {
-        const time = division.time(m, cost)
-        if (time >= shortest || m === a || division.refusal(p, m) !== REFUSAL.none || !division.isAsGood(p, m)) continue
+      for (let m = 0; m < times.length; m++) {
+        if (times[m] >= shortest || m === a || refusals[m] !== REFUSAL.none || !division.isAsGood(p, m)) continue
         best = m
-        shortest = time
+        shortest = times[m]
       }
       if (best === a) continue
       division.take(p)

@@ -81,6 +81,7 @@ export interface Calls {
     forget: [{ pnode: string }, null]
     /** It gets no new VNodes; those that it has are handed over. */
     drain: [{ pnode: string; reason: string }, null]
+    /** Whole, or in parts (`parts.ts`): the last one is answered. `placement.no-pnode` */
     place: [
       {
         run: string
@@ -90,10 +91,14 @@ export interface Calls {
         /** SHA-256 of users' modules that run in it. */
         code: readonly string[]
         avoid: readonly string[]
+        part?: { readonly writer: number; readonly index: number; readonly isLast: boolean }
       },
       readonly Decision[],
     ]
-    list: [null, readonly Membership[]]
+    /** The decisions of the last `place` from a number on: as many as a call takes. `actor.busy` if they are forgotten. */
+    placed: [{ run: string; writer: number; from: number }, readonly Decision[]]
+    /** Members in order of names, from the one after `after` on: as many as a call takes, none if there are no more. */
+    list: [{ after: string }, readonly Membership[]]
   }
   Relocation: {
     watch: [{ run: string }, null]

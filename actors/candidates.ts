@@ -7,6 +7,7 @@ import type { Candidate } from './events.js'
 const MAX_NAMED = 8
 /** Of more, so many of the best: a placement of thousands of VNodes is an event of each. */
 const BEST = 3
+const REASONS = Object.values(REFUSAL)
 
 export interface WeighingOptions {
   readonly division: Division
@@ -54,31 +55,31 @@ export class Weighing {
   #summary(p: number, demands: readonly Demand[], home: number): Candidate[] {
     const division = this.#division
     const { cost } = division.pieces[p]
-    const best: number[] = []
-    const counts = Object.values(REFUSAL).map(() => 0)
-    const firsts = Object.values(REFUSAL).map(() => -1)
-    let last = Infinity
-    for (let m = 0; m < this.#open.length; m++) {
-      const refusal = division.refusal(p, m)
-      if (counts[refusal]++ === 0) firsts[refusal] = m
-      if (refusal !== REFUSAL.none) continue
-      const time = m === home ? -1 : division.time(m, cost)
-      if (best.length === BEST && time >= last) continue
-      const before = best.findIndex((other) => other !== home && time < division.time(other, cost))
+    const refusals = division.refusals(p)
+    const times = division.times(cost)
+    const counts = new Int32Array(REASONS.length)
+    const best: number[] = home === -1 ? [] : [home]
+    let longest = Infinity
+    for (let m = 0; m < refusals.length; m++) {
+      counts[refusals[m]]++
+      if (refusals[m] !== REFUSAL.none || m === home) continue
+      if (best.length === BEST && times[m] >= longest) continue
+      const before = best.findIndex((other) => other !== home && times[m] < times[other])
       best.splice(before === -1 ? best.length : before, 0, m)
       if (best.length > BEST) best.pop()
-      last = division.time(best.at(-1)!, cost)
+      longest = times[best.at(-1)!]
     }
     const all = best.map((m) => this.#score(p, m))
     const others = counts[REFUSAL.none] - best.length
     if (others > 0) {
       const reason = `at least ${all.at(-1)!.score!.toFixed(2)} ms a step`
-      const first = this.#open.findIndex((_, m) => !best.includes(m) && division.refusal(p, m) === REFUSAL.none)
+      const first = refusals.findIndex((refusal, m) => refusal === REFUSAL.none && !best.includes(m))
       all.push({ pnode: this.#open[first].pnode, reason, ...(others > 1 && { more: others - 1 }) })
     }
-    for (const refusal of Object.values(REFUSAL)) {
+    for (const refusal of REASONS) {
       if (refusal === REFUSAL.none || counts[refusal] === 0) continue
-      all.push({ ...this.#refuse(p, firsts[refusal], refusal, demands), ...(counts[refusal] > 1 && { more: counts[refusal] - 1 }) })
+      const first = this.#refuse(p, refusals.indexOf(refusal), refusal, demands)
+      all.push(counts[refusal] > 1 ? { ...first, more: counts[refusal] - 1 } : first)
     }
     return all
   }

@@ -48,6 +48,8 @@ export class Division {
   readonly #load: Float64Array
   readonly #freeBytes: Float64Array
   readonly #freeSlots: Float64Array
+  readonly #refusals: Uint8Array
+  readonly #times: Float64Array
   readonly #on: number[][]
   readonly #holders: Map<string, readonly Holder[]>
 
@@ -59,6 +61,8 @@ export class Division {
     this.#load = Float64Array.from(machines, ({ load }) => load)
     this.#freeBytes = Float64Array.from(machines, ({ freeBytes }) => freeBytes)
     this.#freeSlots = Float64Array.from(machines, ({ freeSlots }) => freeSlots)
+    this.#refusals = new Uint8Array(machines.length)
+    this.#times = new Float64Array(machines.length)
     this.#on = machines.map(() => [])
     this.#holders = new Map(holders)
   }
@@ -66,6 +70,13 @@ export class Division {
   /** How long a step of all that machine `m` has takes, with `more` cost. */
   time(m: number, more = 0): number {
     return (this.#load[m] + more) / this.#speed[m]
+  }
+
+  /** The same for every machine; to be read before the next call. */
+  times(more: number): Float64Array {
+    const [times, load, speed] = [this.#times, this.#load, this.#speed]
+    for (let m = 0; m < times.length; m++) times[m] = (load[m] + more) / speed[m]
+    return times
   }
 
   load(m: number): number {
@@ -119,6 +130,19 @@ export class Division {
     return apart.length > 0 && this.#isBeside(apart, m) ? REFUSAL.apart : REFUSAL.none
   }
 
+  /** The same for every machine; to be read before the next call. */
+  refusals(p: number): Uint8Array {
+    const { allowed, slots, bytes, apart } = this.pieces[p]
+    const [refusals, freeSlots, freeBytes] = [this.#refusals, this.#freeSlots, this.#freeBytes]
+    for (let m = 0; m < refusals.length; m++) {
+      if (allowed[m] === 0) refusals[m] = REFUSAL.allowed
+      else if (freeSlots[m] < slots) refusals[m] = REFUSAL.slots
+      else if (freeBytes[m] < bytes) refusals[m] = REFUSAL.bytes
+      else refusals[m] = apart.length > 0 && this.#isBeside(apart, m) ? REFUSAL.apart : REFUSAL.none
+    }
+    return refusals
+  }
+
   /** Whether something that should be apart from `p` is with the owner of `m`, on another machine than p's. */
   isWithOwner(p: number, m: number): boolean {
     const { apart } = this.pieces[p]
@@ -134,12 +158,11 @@ export class Division {
     return apart.length === 0 || (!this.#isBeside(apart, m) && (!this.isWithOwner(p, m) || this.isWithOwner(p, this.at[p])))
   }
 
-  /** The machine with the longest stage of those that have pieces and are not in `except`; −1 if there is none. */
-  longest(except?: ReadonlySet<number>): number {
+  /** The machine with the longest stage of those that have pieces; −1 if none has. */
+  longest(): number {
     let longest = -1
     for (let m = 0; m < this.machines.length; m++) {
-      if (this.#on[m].length === 0 || except?.has(m)) continue
-      if (longest === -1 || this.time(m) > this.time(longest)) longest = m
+      if (this.#on[m].length > 0 && (longest === -1 || this.time(m) > this.time(longest))) longest = m
     }
     return longest
   }

@@ -37,6 +37,14 @@ export function bringTogether(division: Division, wishes: readonly Wish[]): void
     division.put(q, b)
     return fits
   }
+  const gainOf = (p: number, q: number): number => {
+    const concerned = new Set([p, q, ...fans[p], ...fans[q]])
+    const before = granted(concerned)
+    exchange(p, q)
+    const gain = granted(concerned) - before
+    exchange(p, q)
+    return gain
+  }
   for (let round = 0; round < MAX_ROUNDS; round++) {
     let isChanged = false
     for (let p = 0; p < division.pieces.length; p++) {
@@ -49,16 +57,12 @@ export function bringTogether(division: Division, wishes: readonly Wish[]): void
         isChanged = true
         continue
       }
-      const other = division.on(m).find((q) => {
-        if (!mayExchange(p, q)) return false
-        const concerned = new Set([p, q, ...fans[p], ...fans[q]])
-        const before = granted(concerned)
-        exchange(p, q)
-        const isBetter = granted(concerned) > before
-        exchange(p, q)
-        return isBetter
-      })
-      if (other === undefined) continue
+      let [other, most] = [-1, 0]
+      for (const q of [...division.on(m)]) {
+        const gain = mayExchange(p, q) ? gainOf(p, q) : 0
+        if (gain > most) [other, most] = [q, gain]
+      }
+      if (other === -1) continue
       exchange(p, other)
       isChanged = true
     }

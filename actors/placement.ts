@@ -2,6 +2,8 @@
 import type { ActorContext, ActorDefinition } from '../runtime/actor-system/actor-system.js'
 import { place } from './assignment.js'
 import { actor, call, type Calls, type Membership, type Profile, untilHeard } from './calls.js'
+import { OtherRuns } from './other-runs.js'
+import { OpenRequests, pageOf } from './parts.js'
 
 /** Deadlines of the membership, in ms. */
 export interface MembershipOptions {
@@ -33,6 +35,8 @@ interface Member extends Profile {
 
 interface Memory {
   readonly members: Map<string, Member>
+  readonly requests: OpenRequests
+  readonly others: OtherRuns
   sweptAtMs: number
 }
 
@@ -65,7 +69,7 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
       // Those who were there before have the time that everybody has to be heard of.
       const known = ((await context.state.get('members')) ?? []) as unknown as Profile[]
       const members = known.map((profile): [string, Member] => [profile.pnode, newMember(profile, now)])
-      return { members: new Map(members), sweptAtMs: now }
+      return { members: new Map(members), requests: new OpenRequests(), others: new OtherRuns(options.lostMs), sweptAtMs: now }
     },
     handlers: {
       join: async (context, { members }, profile: Argument<'join'>) => {
@@ -108,8 +112,15 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
         members.delete(pnode)
         await remember(context, members)
       },
-      place: (_context, { members }, request: Argument<'place'>) => place([...members.values()], request) as never,
-      list: (_context, { members }) => [...members.values()].map(view) as never,
+      place: ({ clock }, { members, requests, others }, request: Argument<'place'>) =>
+        requests.take(request, (whole) => {
+          const all = [...members.values()]
+          const decisions = place(all, whole, others.beside(whole, all, clock.now()))
+          others.decided(whole, decisions, all, clock.now())
+          return decisions
+        }) as never,
+      placed: (_context, { requests }, { run, writer, from }: Argument<'placed'>) => requests.page(run, writer, from) as never,
+      list: (_context, { members }, { after }: Argument<'list'>) => pageOf([...members.values()].map(view), after) as never,
       sweep: (context, memory) => {
         const { members } = memory
         const now = context.clock.now()

@@ -19,6 +19,7 @@ import { evict, newestUsable, readManifest, sweepAll, writeManifest } from './ch
 import { Evaluations } from './evaluations.js'
 import { readDefinition, type RunDefinition } from './run-definition.js'
 import { OpenCuts } from './open-cuts.js'
+import { listMembers } from './parts.js'
 import { Poison } from './poison.js'
 import { RETRY_MS } from './relocation.js'
 import { missingAt } from './roll-call.js'
@@ -160,7 +161,7 @@ export class RunOwner {
   /** Whoever was lost while nobody owned the run is missed now. */
   async rollCall(): Promise<void> {
     try {
-      const members = await call<'Placement', 'list'>(this.#context, actor.placement, 'list', null)
+      const members = await listMembers(this.#context)
       for (const loss of missingAt(members, this.head, this.#termsBefore)) await this.hostLost(loss)
     } catch (error) {
       if (!isTransient(error)) throw error

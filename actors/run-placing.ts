@@ -4,7 +4,8 @@ import { SwarmError, isSwarmError } from '../runtime/errors.js'
 import type { Head } from '../runtime/head.js'
 import { SOURCE } from '../components/definition.js'
 import { demandOf, demandOfSource } from './assignment.js'
-import { actor, call, type Decision, type Demand } from './calls.js'
+import type { Decision, Demand } from './calls.js'
+import { askPlaces, listMembers } from './parts.js'
 import { worthMoving } from './rebalance.js'
 import type { RunDefinition } from './run-definition.js'
 
@@ -35,10 +36,10 @@ export async function placeVNodes(
   const demands = demandsOf(definition)
   const request = { run: head.run, demands, staying, avoid, code: definition.bundles, ...(computeClass && { computeClass }) }
   try {
-    return await call<'Placement', 'place'>(context, actor.placement, 'place', request)
+    return await askPlaces(context, request, head.writer)
   } catch (error) {
     if (!computeClass || !isSwarmError(error, 'placement.no-pnode')) throw error
-    const members = await call<'Placement', 'list'>(context, actor.placement, 'list', null)
+    const members = await listMembers(context)
     const ready = members.filter(({ state }) => state === 'ready').map((member) => member.computeClass)
     if (ready.length === 0 || ready.includes(computeClass)) throw error
     const fix = 'Resume it with the version and backend that it was started with'
@@ -53,7 +54,7 @@ function demandsOf(definition: RunDefinition): Demand[] {
 
 /** VNodes that a newcomer should take over at the next checkpoint, and would be given. */
 export async function dueToNewcomer(context: ActorContext, run: PlacingRun, newcomer: string): Promise<string[]> {
-  const members = await call<'Placement', 'list'>(context, actor.placement, 'list', null)
+  const members = await listMembers(context)
   const ids = worthMoving(newcomer, members, demandsOf(run.definition), run.head.directory)
   if (ids.length === 0) return []
   const from = [...new Set(ids.map((id) => run.head.directory[id].pnode))]

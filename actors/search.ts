@@ -11,6 +11,8 @@ export interface SearchOptions {
   readonly pieces: readonly number[]
   /** Partial divisions that are looked at. */
   readonly maxNodes: number
+  /** What is to be improved upon: what has an owner for itself there keeps one. Default: the division itself. */
+  readonly like?: Division
 }
 
 export class Search {
@@ -26,14 +28,14 @@ export class Search {
   #bound = Infinity
   #nodes = 0
 
-  constructor(division: Division, { machines, pieces, maxNodes }: SearchOptions) {
+  constructor(division: Division, { machines, pieces, maxNodes, like = division }: SearchOptions) {
     this.#division = division
     this.#machines = machines
     this.#pieces = pieces
     this.#maxNodes = maxNodes
     this.#rest = new Float64Array(pieces.length + 1)
     for (let i = pieces.length - 1; i >= 0; i--) this.#rest[i] = this.#rest[i + 1] + division.pieces[pieces[i]].cost
-    this.#mayBeWithOwner = pieces.map((p) => division.at[p] === -1 || division.isWithOwner(p, division.at[p]))
+    this.#mayBeWithOwner = pieces.map((p) => like.at[p] === -1 || like.isWithOwner(p, like.at[p]))
   }
 
   /** Partial divisions that were looked at. */
@@ -90,19 +92,9 @@ export class Search {
       const time = division.time(m, cost)
       if (time >= this.#bound || division.refusal(p, m) !== REFUSAL.none) continue
       const isWithOwner = division.isWithOwner(p, m)
-      if ((isWithOwner && !this.#mayBeWithOwner[i]) || ranked.some((other) => this.#areTwins(m, other.m))) continue
+      if (isWithOwner && !this.#mayBeWithOwner[i]) continue
       ranked.push({ m, rank: isWithOwner ? time * SAME_OWNER : time })
     }
     return ranked.sort((a, b) => a.rank - b.rank || a.m - b.m)
-  }
-
-  /** Two machines without pieces that are alike in everything: what is true of one is true of the other. */
-  #areTwins(a: number, b: number): boolean {
-    const { machines, pieces } = this.#division
-    if (this.#division.on(a).length > 0 || this.#division.on(b).length > 0) return false
-    const [one, other] = [machines[a], machines[b]]
-    const isAlike = one.speed === other.speed && one.load === other.load && one.freeBytes === other.freeBytes
-    if (!isAlike || one.freeSlots !== other.freeSlots) return false
-    return this.#pieces.every((p) => pieces[p].allowed[a] === pieces[p].allowed[b] && pieces[p].apart.length === 0)
   }
 }
