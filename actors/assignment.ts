@@ -129,8 +129,8 @@ class Assignment {
     const { demands, staying } = this.#request
     // Where the rest of a group is, its others go; of a group that is torn already, to the first by name.
     const homes = new Map<string, string>()
-    for (const { vnode, group } of demands.toSorted((a, b) => (a.vnode < b.vnode ? 1 : -1)))
-      if (group !== undefined && vnode in staying) homes.set(group, staying[vnode])
+    const grouped = demands.filter(({ vnode, group }) => group !== undefined && vnode in staying)
+    for (const { vnode, group = '' } of grouped.toSorted((a, b) => (a.vnode < b.vnode ? 1 : -1))) homes.set(group, staying[vnode])
     const shared = new Map<string, Uint8Array>()
     const allowedFor = (part: readonly Demand[]): Uint8Array => {
       const [{ group }] = part

@@ -11,8 +11,8 @@ const ENOUGH = 1.005
 const MAX_GROUP_NODES = 1_024
 /** Pieces that they divide anew; of more, so many evenly chosen by cost. */
 const MAX_GROUP_PIECES = 16
-/** Of more machines than this, only pairs divide anew. */
-const MAX_THIRDS = 32
+/** Of more machines than this, only pairs divide anew, and not all divisions are searched. */
+const MAX_FEW = 32
 /** Partial divisions in all pairs and groups of three together: some 200 ms. */
 const MAX_RESPLIT_NODES = 500_000
 /** Of so many machines, finding the next pair costs as much as a partial division. */
@@ -57,7 +57,7 @@ export function divide(
   if (missing === undefined) resplit(division, enough)
   const longest = division.longest()
   const isEnough = missing === undefined && (longest === -1 || division.time(longest) <= enough)
-  if (!isEnough && pieces.length <= MAX_SEARCH_PIECES) {
+  if (!isEnough && pieces.length <= MAX_SEARCH_PIECES && machines.length <= MAX_FEW) {
     const bound = missing === undefined ? division.time(longest) : Infinity
     const anew = empty()
     const all = { machines: machines.map((_, m) => m), pieces: byCost, maxNodes: MAX_SEARCH_NODES }
@@ -131,7 +131,7 @@ function resplit(division: Division, enough: number): void {
   }
   const order = division.machines.map((_, m) => m)
   const byThree = (a: number, others: readonly number[]) =>
-    others.length <= MAX_THIRDS && others.some((b, i) => others.slice(i + 1).some((c) => isShorter([a, b, c])))
+    others.length < MAX_FEW && others.some((b, i) => others.slice(i + 1).some((c) => isShorter([a, b, c])))
   while (nodes < MAX_RESPLIT_NODES) {
     nodes += order.length / MACHINES_PER_NODE
     order.sort((b, c) => division.time(b) - division.time(c) || b - c)

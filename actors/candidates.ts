@@ -64,9 +64,7 @@ export class Weighing {
       counts[refusals[m]]++
       if (refusals[m] !== REFUSAL.none || m === home) continue
       if (best.length === BEST && times[m] >= longest) continue
-      const before = best.findIndex((other) => other !== home && times[m] < times[other])
-      best.splice(before === -1 ? best.length : before, 0, m)
-      if (best.length > BEST) best.pop()
+      rankIn(best, m, times, home)
       longest = times[best.at(-1)!]
     }
     const all = best.map((m) => this.#score(p, m))
@@ -107,6 +105,13 @@ export class Weighing {
     }
     return { pnode, reason: reasons[refusal] }
   }
+}
+
+/** Puts a machine among the best, by time; what is at home stays first. */
+function rankIn(best: number[], m: number, times: Float64Array, home: number): void {
+  const before = best.findIndex((other) => other !== home && times[m] < times[other])
+  best.splice(before === -1 ? best.length : before, 0, m)
+  if (best.length > BEST) best.pop()
 }
 
 /** Whether a PNode of this tier is not good enough for all demands. One that has not been rated is good enough. */

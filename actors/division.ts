@@ -74,7 +74,9 @@ export class Division {
 
   /** The same for every machine; to be read before the next call. */
   times(more: number): Float64Array {
-    const [times, load, speed] = [this.#times, this.#load, this.#speed]
+    const times = this.#times
+    const load = this.#load
+    const speed = this.#speed
     for (let m = 0; m < times.length; m++) times[m] = (load[m] + more) / speed[m]
     return times
   }
@@ -133,7 +135,9 @@ export class Division {
   /** The same for every machine; to be read before the next call. */
   refusals(p: number): Uint8Array {
     const { allowed, slots, bytes, apart } = this.pieces[p]
-    const [refusals, freeSlots, freeBytes] = [this.#refusals, this.#freeSlots, this.#freeBytes]
+    const refusals = this.#refusals
+    const freeSlots = this.#freeSlots
+    const freeBytes = this.#freeBytes
     for (let m = 0; m < refusals.length; m++) {
       if (allowed[m] === 0) refusals[m] = REFUSAL.allowed
       else if (freeSlots[m] < slots) refusals[m] = REFUSAL.slots

@@ -58,7 +58,7 @@ export function bringTogether(division: Division, wishes: readonly Wish[]): void
         continue
       }
       let [other, most] = [-1, 0]
-      for (const q of [...division.on(m)]) {
+      for (const q of division.on(m).slice()) {
         const gain = mayExchange(p, q) ? gainOf(p, q) : 0
         if (gain > most) [other, most] = [q, gain]
       }

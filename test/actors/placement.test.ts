@@ -121,9 +121,9 @@ test('many PNodes are not all named: the best, and one for each reason with the 
       'other: its compute class is native',
     ],
   )
-  const { message = '' } = t.throws(() => place([...gone, ...full, ...low], request([wanted])), { code: 'placement.no-pnode' })!
+  const error = t.throws(() => place([...gone, ...full, ...low], request([wanted])), { code: 'placement.no-pnode' })
   t.is(
-    message,
+    error.message,
     'no PNode for v: got low-0 and 2 more: it is of tier 3; full-10 and 19 more: 1.0 MB more than its 0.0 MB allow; gone-10 and 39 more: it is lost',
   )
 })
@@ -163,7 +163,7 @@ test('what is spread is on different PNodes, and with different owners unless th
   const slow = members.with(2, member('b', { owner: 'bob', gflops: 4 }))
   t.deepEqual(where(slow, request(copies('v', 'v~1'))), { v: 'a1', 'v~1': 'a2' })
   const error = t.throws(() => place(members, request(copies('v', 'v~1', 'v~2', 'v~3'))), { code: 'placement.no-pnode' })
-  t.regex(error!.message, /^no PNode for v~3: got a1: it has another of 'v'; a2: it has another of 'v'; b: it has another of 'v'$/)
+  t.regex(error.message, /^no PNode for v~3: got a1: it has another of 'v'; a2: it has another of 'v'; b: it has another of 'v'$/)
 })
 
 test('a run has one compute class from its start: the one with the shorter stages, or that of what stays', (t) => {
