@@ -22,8 +22,6 @@ export interface Profile {
   readonly maxVNodes?: number
   /** SHA-256 of users' modules that its owner lets in. Absent: any. */
   readonly allowsCode?: readonly string[]
-  /** How much it can be relied upon: 1 is the best. Absent: not rated, which counts as any. */
-  readonly tier?: 1 | 2 | 3
   /** Its sidecar cannot be reached from outside: calls to its actors go over its connection to the broker. */
   readonly isRelayed?: boolean
 }
@@ -143,6 +141,8 @@ export type MembershipState = 'ready' | 'draining' | 'suspect' | 'lost'
 /** A PNode as the placement service knows it. */
 export interface Membership extends Profile {
   readonly state: MembershipState
+  /** How much it can be relied upon: 1 is the best. Absent: not rated, which counts as any. */
+  readonly tier?: 1 | 2 | 3
   readonly busyShare: number
   /** `<run>/<vnode>` of what it said it hosts. */
   readonly vnodes: readonly string[]

@@ -8,7 +8,7 @@ type Request = Calls['Placement']['place'][0]
 interface Asked {
   readonly atMs: number
   readonly demands: ReadonlyMap<string, Demand>
-  /** Where its VNodes were to go. */
+  /** Where its VNodes were, or were to go. */
   readonly places: ReadonlyMap<string, string>
 }
 
@@ -22,11 +22,11 @@ export class OtherRuns {
     this.#freshMs = freshMs
   }
 
-  decided({ run, demands }: Request, decisions: readonly Decision[], members: readonly Membership[], nowMs: number): void {
+  decided({ run, demands, staying }: Request, decisions: readonly Decision[], members: readonly Membership[], nowMs: number): void {
     this.#asked.set(run, {
       atMs: nowMs,
       demands: new Map(demands.map((demand) => [demand.vnode, demand])),
-      places: new Map(decisions.map(({ vnode, pnode }) => [vnode, pnode])),
+      places: new Map([...Object.entries(staying), ...decisions.map(({ vnode, pnode }) => [vnode, pnode] as const)]),
     })
     const hosted = new Set(members.flatMap(({ vnodes }) => vnodes.map((vnode) => split(vnode).run)))
     for (const [other, { atMs }] of this.#asked) if (!hosted.has(other) && nowMs - atMs >= this.#freshMs) this.#asked.delete(other)

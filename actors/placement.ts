@@ -69,7 +69,7 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
       // Those who were there before have the time that everybody has to be heard of.
       const known = ((await context.state.get('members')) ?? []) as unknown as Profile[]
       const members = known.map((profile): [string, Member] => [profile.pnode, newMember(profile, now)])
-      return { members: new Map(members), requests: new OpenRequests(), others: new OtherRuns(options.lostMs), sweptAtMs: now }
+      return { members: new Map(members), requests: new OpenRequests(), others: new OtherRuns(options.suspectMs), sweptAtMs: now }
     },
     handlers: {
       join: async (context, { members }, profile: Argument<'join'>) => {
@@ -114,7 +114,7 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
       },
       place: ({ clock }, { members, requests, others }, request: Argument<'place'>) =>
         requests.take(request, (whole) => {
-          const all = [...members.values()]
+          const all = [...members.values()].map(view)
           const decisions = place(all, whole, others.beside(whole, all, clock.now()))
           others.decided(whole, decisions, all, clock.now())
           return decisions
@@ -145,18 +145,7 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
   }
 }
 
-const PROFILE = [
-  'pnode',
-  'incarnation',
-  'computeClass',
-  'gflops',
-  'memoryBytes',
-  'owner',
-  'maxVNodes',
-  'allowsCode',
-  'tier',
-  'isRelayed',
-] as const
+const PROFILE = ['pnode', 'incarnation', 'computeClass', 'gflops', 'memoryBytes', 'owner', 'maxVNodes', 'allowsCode', 'isRelayed'] as const
 
 const profileOf = (member: Profile): Profile =>
   Object.fromEntries(PROFILE.flatMap((field) => (member[field] === undefined ? [] : [[field, member[field]]]))) as unknown as Profile

@@ -161,6 +161,8 @@ test('of other runs counts what heartbeats say, with the size that it was asked 
     { p1: { vnodes: 1, cost: 40, memoryBytes: 100 } },
     'of unknown size: the mean',
   )
+  others.decided({ ...asked, staying: { b: 'p2' } }, [{ vnode: 'a', pnode: 'p1', candidates: [] }], silent, 2_000)
+  t.deepEqual(load(silent, 2_000).p2, { vnodes: 1, cost: 50, memoryBytes: 100 }, 'what stays, too')
   // Runs that nobody has anything of are forgotten.
   others.decided(request('three', []), [], silent, 5_000)
   t.deepEqual(load(hosting, 5_000).p2, { vnodes: 2, cost: 8, memoryBytes: 100 })
