@@ -92,9 +92,10 @@ function orderBy(pieces: readonly Piece[], size: (piece: Piece) => number): numb
 
 /** How long a step takes on each machine with a piece more. */
 function ranks(division: Division, p: number): Float64Array {
-  const { cost, apart } = division.pieces[p]
-  const times = division.times(cost)
-  if (apart.length > 0) for (let m = 0; m < times.length; m++) if (division.isWithOwner(p, m)) times[m] *= SAME_OWNER
+  const times = division.times(division.pieces[p].cost)
+  const owners = division.ownersBeside(p)
+  if (owners.size === 0) return times
+  for (const [m, { owner }] of division.machines.entries()) if (owner !== undefined && owners.has(owner)) times[m] *= SAME_OWNER
   return times
 }
 

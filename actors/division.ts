@@ -38,6 +38,7 @@ export type Refusal = (typeof REFUSAL)[keyof typeof REFUSAL]
 export const ALMOST = 1e-9
 
 const NOBODY: readonly Holder[] = []
+const NO_OWNERS: ReadonlySet<string> = new Set()
 
 export class Division {
   readonly machines: readonly Machine[]
@@ -142,17 +143,26 @@ export class Division {
       if (allowed[m] === 0) refusals[m] = REFUSAL.allowed
       else if (freeSlots[m] < slots) refusals[m] = REFUSAL.slots
       else if (freeBytes[m] < bytes) refusals[m] = REFUSAL.bytes
-      else refusals[m] = apart.length > 0 && this.#isBeside(apart, m) ? REFUSAL.apart : REFUSAL.none
+      else refusals[m] = REFUSAL.none
     }
+    if (new Set(apart).size < apart.length) refusals.fill(REFUSAL.apart)
+    for (const key of apart)
+      for (const { machine } of this.#held(key)) if (refusals[machine] === REFUSAL.none) refusals[machine] = REFUSAL.apart
     return refusals
   }
 
-  /** Whether something that should be apart from `p` is with the owner of `m`, on another machine than p's. */
-  isWithOwner(p: number, m: number): boolean {
+  /** Who has something, on another machine than p's, that should be apart from `p`. */
+  ownersBeside(p: number): ReadonlySet<string> {
     const { apart } = this.pieces[p]
+    if (apart.length === 0) return NO_OWNERS
+    const holders = apart.flatMap((key) => this.#held(key)).filter(({ machine }) => machine !== this.at[p])
+    return new Set(holders.flatMap(({ owner }) => owner ?? []))
+  }
+
+  /** Whether one of them is the owner of `m`. */
+  isWithOwner(p: number, m: number): boolean {
     const { owner } = this.machines[m]
-    if (apart.length === 0 || owner === undefined) return false
-    return apart.some((key) => this.#held(key).some((holder) => holder.owner === owner && holder.machine !== this.at[p]))
+    return owner !== undefined && this.pieces[p].apart.length > 0 && this.ownersBeside(p).has(owner)
   }
 
   /** Whether `p` may be on `m` instead of where it is, room aside, and is no nearer there to what it should be apart from. */

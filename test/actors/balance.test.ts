@@ -189,6 +189,28 @@ test(`the longest stage is at most ${BAR} times the optimum where that is known 
   }
 })
 
+test('with a standby for each of 60 VNodes all limits hold, no two copies have one owner, and the balance is still near the bound', (t) => {
+  const random = new RandomStream(5, 'balance')
+  for (let i = 0; i < 10; i++) {
+    const members = Array.from({ length: 20 }, (_, m) =>
+      member(`p${10 + m}`, { ...speed(random), owner: `o${m % 7}`, maxVNodes: 12, memoryBytes: 900, tier: (1 + (m % 3)) as 1 | 2 | 3 }),
+    )
+    const demands = Array.from({ length: 120 }, (_, d): Demand => {
+      const id = Math.floor(d / 2)
+      const near = id > 0 && d % 2 === 0 ? { near: `v${100 + 2 * (id - 1)}` } : {}
+      const tier = id % 5 === 0 ? ({ minTier: 2 } as const) : {}
+      return { vnode: `v${100 + d}`, cost: 20 + ((id * 37) % 50), memoryBytes: 20 + ((id * 53) % 90), spread: `s${id}`, ...near, ...tier }
+    })
+    const instance = { members, demands, staying: {} }
+    const at = placesOf(instance)
+    const bound = demands.reduce((sum, { cost }) => sum + cost, 0) / members.reduce((sum, { gflops }) => sum + gflops, 0)
+    t.true(longest(instance, at) < bound * BAR, `instance ${i}: ${longest(instance, at)} and ${bound}`)
+    const ownerOf = (vnode: string) => members.find(({ pnode }) => pnode === at[vnode])?.owner
+    const shared = demands.filter(({ vnode }, d) => d % 2 === 0 && ownerOf(vnode) === ownerOf(`v${101 + d}`))
+    t.deepEqual(shared, [], `instance ${i}`)
+  }
+})
+
 test('what is chosen has the best score of what was weighed', (t) => {
   for (const [vnodes, pnodes] of [
     [12, 5],

@@ -162,6 +162,8 @@ test('what is spread is on different PNodes, and with different owners unless th
   t.deepEqual(where(members, request(copies('v', 'v~1'), { staying: { v: 'a2' }, avoid: ['b'] })), { 'v~1': 'a1' })
   const slow = members.with(2, member('b', { owner: 'bob', gflops: 4 }))
   t.deepEqual(where(slow, request(copies('v', 'v~1'))), { v: 'a1', 'v~1': 'a2' })
+  const torn = request(copies('v', 'v~1').map((one) => ({ ...one, group: 'g' })))
+  t.throws(() => place(members, torn), { code: 'placement.no-pnode' }, 'together and apart cannot be')
   const error = t.throws(() => place(members, request(copies('v', 'v~1', 'v~2', 'v~3'))), { code: 'placement.no-pnode' })
   t.regex(error.message, /^no PNode for v~3: got a1: it has another of 'v'; a2: it has another of 'v'; b: it has another of 'v'$/)
 })
