@@ -42,8 +42,14 @@ export interface Demand {
   readonly cost: number
   /** State, and outputs kept. */
   readonly memoryBytes: number
-  /** It goes where this VNode is, if it may: what it sends there needs no network. */
+  /** It goes where this VNode is, if that makes no stage longer: what it sends there needs no network. */
   readonly near?: string
+  /** Its PNode is of this tier or a better one; 1 is the best. Absent: any. */
+  readonly minTier?: 1 | 2 | 3
+  /** Demands with the same are on one PNode. */
+  readonly group?: string
+  /** Demands with the same are on different PNodes, and if possible of different owners. */
+  readonly spread?: string
 }
 
 /** Where a VNode goes, and why. */
@@ -52,6 +58,7 @@ export interface Decision {
   readonly pnode: string
   /** The start of the PNode's process that was chosen. */
   readonly incarnation?: string
+  readonly computeClass?: string
   readonly candidates: readonly Candidate[]
 }
 
@@ -77,6 +84,7 @@ export interface Calls {
     forget: [{ pnode: string }, null]
     /** It gets no new VNodes; those that it has are handed over. */
     drain: [{ pnode: string; reason: string }, null]
+    /** Whole, or in parts (`parts.ts`): the last one is answered. `placement.no-pnode` */
     place: [
       {
         run: string
@@ -86,10 +94,14 @@ export interface Calls {
         /** SHA-256 of users' modules that run in it. */
         code: readonly string[]
         avoid: readonly string[]
+        part?: { readonly writer: number; readonly index: number; readonly isLast: boolean }
       },
       readonly Decision[],
     ]
-    list: [null, readonly Membership[]]
+    /** The decisions of the last `place` from a number on: as many as a call takes. `actor.busy` if they are forgotten. */
+    placed: [{ run: string; writer: number; from: number }, readonly Decision[]]
+    /** Members in order of names, from the one after `after` on: as many as a call takes, none if there are no more. */
+    list: [{ after: string }, readonly Membership[]]
   }
   Relocation: {
     watch: [{ run: string }, null]
@@ -136,6 +148,8 @@ export type MembershipState = 'ready' | 'draining' | 'suspect' | 'lost'
 /** A PNode as the placement service knows it. */
 export interface Membership extends Profile {
   readonly state: MembershipState
+  /** How much it can be relied upon: 1 is the best. Absent: not rated, which counts as any. */
+  readonly tier?: 1 | 2 | 3
   readonly busyShare: number
   /** `<run>/<vnode>` of what it said it hosts. */
   readonly vnodes: readonly string[]

@@ -44,9 +44,11 @@ export interface PNodeView {
 /** A candidate for a VNode and why it was chosen or not. */
 export interface Candidate {
   readonly pnode: string
-  /** Expected time of a step on it relative to the best; lower is better. Absent if it was not eligible. */
+  /** Milliseconds of a step of all that it would have; lower is better. Absent if it was not eligible, or one of several. */
   readonly score?: number
   readonly reason: string
+  /** So many other PNodes for the same reason. */
+  readonly more?: number
 }
 
 export type RunEvent<M extends Metrics = Metrics> = {

@@ -31,6 +31,7 @@ import { Evaluations } from './evaluations.js'
 import { readDefinition, type RunDefinition } from './run-definition.js'
 import { OpenCuts } from './open-cuts.js'
 import { DeadLetters } from './dead-letters.js'
+import { listMembers } from './parts.js'
 import { Poison } from './poison.js'
 import { RETRY_MS } from './relocation.js'
 import { poisonLimits } from './run-settings.js'
@@ -188,7 +189,7 @@ export class RunOwner {
   /** Whoever was lost while nobody watched is missed now. */
   async rollCall(): Promise<void> {
     try {
-      const members = await call<'Placement', 'list'>(this.#context, actor.placement, 'list', null)
+      const members = await listMembers(this.#context)
       for (const loss of missingAt(members, this.head, this.#termsBefore)) await this.hostLost(loss)
     } catch (error) {
       if (!isTransient(error) || isSwarmError(error, 'run.writer')) throw error

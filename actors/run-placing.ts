@@ -3,8 +3,9 @@ import type { ActorContext } from '../runtime/actor-system/actor-system.js'
 import { SwarmError, isSwarmError } from '../runtime/errors.js'
 import type { Head } from '../runtime/head.js'
 import { SOURCE } from '../components/definition.js'
-import { actor, call, type Decision, type Demand } from './calls.js'
-import { demandOf, demandOfSource } from './placement.js'
+import { demandOf, demandOfSource } from './assignment.js'
+import type { Decision, Demand } from './calls.js'
+import { askPlaces, listMembers } from './parts.js'
 import { worthMoving } from './rebalance.js'
 import type { RunDefinition } from './run-definition.js'
 
@@ -34,46 +35,23 @@ export async function placeVNodes(
       )
   const demands = demandsOf(definition)
   const request = { run: head.run, demands, staying, avoid, code: definition.bundles, ...(computeClass && { computeClass }) }
-  return call<'Placement', 'place'>(context, actor.placement, 'place', request)
+  return askPlaces(context, request, head.writer)
 }
 
-/**
- * Places everything on PNodes of one compute class: that of the checkpoint to go on from, or else the strongest that has room.
- * @throws `placement.no-pnode` (retryable)
- */
+/** Places everything, on PNodes of one compute class: that of the checkpoint to go on from, or whichever is best. @throws `placement.no-pnode` (retryable) */
 export async function placeAll(
   context: ActorContext,
   run: PlacingRun,
 ): Promise<{ readonly decisions: readonly Decision[]; readonly computeClass: string | undefined }> {
-  const ids = [SOURCE, ...run.definition.network.vnodes.map(({ id }) => id)]
-  const place = async (computeClass: string | undefined) => {
-    return { decisions: await placeVNodes(context, { ...run, computeClass }, ids, [], true), computeClass }
-  }
-  if (run.computeClass !== undefined) return place(run.computeClass)
-  const classes = await classesThere(context)
-  for (const computeClass of classes.slice(0, -1)) {
-    try {
-      return await place(computeClass)
-    } catch (error) {
-      if (!isSwarmError(error, 'placement.no-pnode')) throw error
-    }
-  }
-  return place(classes.at(-1))
-}
-
-/** The compute classes of those who are ready, the one with the most measured speed first. */
-async function classesThere(context: ActorContext): Promise<string[]> {
-  const members = await call<'Placement', 'list'>(context, actor.placement, 'list', null)
-  const speeds = new Map<string, number>()
-  for (const { state, computeClass, gflops } of members)
-    if (state === 'ready') speeds.set(computeClass, (speeds.get(computeClass) ?? 0) + gflops)
-  return [...speeds].toSorted((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1)).map(([computeClass]) => computeClass)
+  const ids = run.definition.network.vnodes.map(({ id }) => id)
+  const decisions = await placeVNodes(context, run, [SOURCE, ...ids], [], true)
+  return { decisions, computeClass: decisions.find(({ vnode }) => vnode === ids[0])?.computeClass }
 }
 
 /** Why a run cannot begin, if that is plainer than `error`: only PNodes of another compute class are there. */
 export async function plainly(context: ActorContext, { computeClass }: PlacingRun, error: unknown): Promise<unknown> {
   if (!computeClass || !isSwarmError(error, 'placement.no-pnode')) return error
-  const members = await call<'Placement', 'list'>(context, actor.placement, 'list', null)
+  const members = await listMembers(context)
   const ready = members.filter(({ state }) => state === 'ready').map((member) => member.computeClass)
   if (ready.length === 0 || ready.includes(computeClass)) return error
   const fix = 'Resume it with the version and backend that it was started with'
@@ -95,7 +73,7 @@ export function hasOther(context: ActorContext, run: PlacingRun, vnode: string, 
 
 /** VNodes that a newcomer should take over at the next checkpoint, and would be given. */
 export async function dueToNewcomer(context: ActorContext, run: PlacingRun, newcomer: string): Promise<string[]> {
-  const members = await call<'Placement', 'list'>(context, actor.placement, 'list', null)
+  const members = await listMembers(context)
   const ids = worthMoving(newcomer, members, demandsOf(run.definition), run.head.directory)
   if (ids.length === 0) return []
   const from = [...new Set(ids.map((id) => run.head.directory[id].pnode))]

@@ -23,6 +23,10 @@ const BENCHMARKS: { readonly [name: string]: { readonly what: string; readonly r
     what: 'from the loss of a worker (--cluster: of a PNode) to the next applied step',
     run: async (flags) => (await import('./recovery.js')).recovery(flags),
   },
+  placement: {
+    what: '10,000 VNodes on 1,000 PNodes: time, and the longest stage over equal shares; what one lost PNode costs',
+    run: async () => (await import('./placement.js')).placement(),
+  },
   fashion: {
     what: 'Fashion-MNIST, MLP 3×256, five epochs: accuracy, seconds, memory',
     run: async () => (await import('./fashion.js')).fashion(),

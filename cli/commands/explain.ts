@@ -8,8 +8,8 @@ import { EXIT, type ExitStatus } from '../exit.js'
 import { openPlace } from '../place.js'
 import { lastEvent } from '../read-run.js'
 import { findRun } from '../run-list.js'
+import { candidateTable } from '../view/candidates.js'
 import { dateAndTime } from '../view/format.js'
-import { table } from '../view/table.js'
 
 type Placed = RunEvent & { type: 'placed' }
 type Waiting = RunEvent & { type: 'waiting' }
@@ -37,13 +37,6 @@ export async function explain(context: CommandContext, vnode: string): Promise<E
   }
   const { pnode, term, candidates } = last
   output.result(`${style.bold(vnode)} of ${run} is on ${style.bold(pnode)} since ${dateAndTime(atMs)} (term ${term}): ${reason}\n`)
-  const ordered = candidates.toSorted((a, b) => (a.score ?? Infinity) - (b.score ?? Infinity))
-  const rows = ordered.map((candidate) => [
-    candidate.pnode === pnode ? style.green('✔') : '',
-    candidate.pnode,
-    candidate.score === undefined ? '–' : candidate.score.toFixed(2),
-    candidate.reason,
-  ])
-  output.result(table([{ title: '' }, { title: 'PNode' }, { title: 'score', align: 'right' }, { title: 'reason' }], rows, style))
+  output.result(candidateTable(candidates, pnode, style))
   return EXIT.done
 }

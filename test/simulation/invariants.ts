@@ -43,6 +43,8 @@ export class Invariants {
   readonly #frontier = new Map<string, number>()
   /** Applied under one term: `<vnode>/<term>` to position. */
   readonly #applied = new Map<string, number>()
+  /** By generation. */
+  readonly #classes = new Map<number, string>()
   /** Keys that have ever been stored. */
   readonly #stored = new Set<string>()
   /** Keys of what has changed on the disk since. */
@@ -100,7 +102,10 @@ export class Invariants {
   }
 
   /** A step is about to be applied. */
-  onApply(host: string, vnode: string, { inputs, header }: ApplyRequest): void {
+  onApply(host: string, vnode: string, { inputs, header }: ApplyRequest, computeClass: string): void {
+    const first = this.#classes.get(header.generation) ?? computeClass
+    this.#classes.set(header.generation, first)
+    if (computeClass !== first) this.fail(`${vnode} on ${host} computes in class ${computeClass}, others in ${first}`)
     for (const input of inputs) {
       if (this.#isPast.get(input)?.get(`${host}/${vnode}`)) this.fail(`${vnode} on ${host} applies a frame of the past at step ${header.step}`)
     }

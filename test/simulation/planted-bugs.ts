@@ -141,8 +141,8 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'PNodes of different compute classes share a run',
-    file: 'actors/run-placing.ts',
-    find: 'if (run.computeClass !== undefined) return place(run.computeClass)',
-    replace: 'if (run.computeClass === undefined) return place(undefined)',
+    file: 'actors/assignment.ts',
+    find: 'if (computeClass !== undefined) return [computeClass]\n',
+    replace: 'if (members.length > 0) return [computeClass]\n',
   },
 ]

@@ -35,7 +35,7 @@ const MAX_EVENTS = 300_000
 export function drawPlan(seed: number): Plan {
   const random = new RandomStream(seed, 'plan')
   const size = random.below(50)
-  const hostCount = size === 0 ? 20 + random.below(10) : size < 6 ? 12 + random.below(20) : 3 + random.below(7)
+  const hostCount = size === 0 ? 50 + random.below(151) : size < 6 ? 12 + random.below(20) : 3 + random.below(7)
   const vnodeCount = hostCount > 40 ? 20 + random.below(20) : 1 + random.below(8)
   const run = drawRun(random, { vnodes: vnodeCount, steps: 3 + random.below(hostCount > 40 ? 12 : 50) }, seed)
   const pace = [0.05, 0.5, 3][random.below(3)]
@@ -68,8 +68,9 @@ export function carryOut({ seed, cluster: plan, faults }: Plan): Outcome {
   const world = new World(seed)
   const invariants = new Invariants(plan.run, referenceOf(plan.run), () => world.now)
   const errors: string[] = []
+  const classOf = new Map(plan.hosts.map(({ name, computeClass }) => [name, computeClass]))
   const cluster = new SimulatedCluster(world, plan, {
-    onApply: (host, vnode, request) => invariants.onApply(host, vnode, request),
+    onApply: (host, vnode, request) => invariants.onApply(host, vnode, request, classOf.get(host) ?? plan.hosts[0].computeClass),
     onObservation: (host, observation) => invariants.onObservation(host, observation),
     onMessage: (message) => invariants.onMessage(message),
     onCall: (to, target, method, argument) => invariants.onCall(to, method, argument, target.id),
