@@ -17,7 +17,7 @@ export interface Profile {
   readonly gflops: number
   /** What VNodes may use. */
   readonly memoryBytes: number
-  /** The largest block of memory that could be had and written, in bytes; no more than 1 GiB is tried. Absent: embedded, not measured. */
+  /** The largest block of memory that could be had and written, in bytes; no more than 512 MiB is tried. Absent: embedded, not measured. */
   readonly largestAllocationBytes?: number
   /** To and from the object store, for one object of up to 1 MiB. Absent: there is no network between. */
   readonly uploadBytesPerS?: number

@@ -2,7 +2,7 @@
 import process from 'node:process'
 
 /** Enough to know that nobody's layer will fail; more would be taken from others for the sake of a figure. */
-export const MAX_ALLOCATION_BYTES = 2 ** 30
+export const MAX_ALLOCATION_BYTES = 512 * 2 ** 20
 /** Between two looks at what is left for others. */
 const STEP_BYTES = 32 * 2 ** 20
 const PAGE_BYTES = 4096
@@ -21,7 +21,7 @@ export interface AllocationOptions {
 
 /**
  * The largest single block, in bytes, that can be had and written, within the limit and (beyond 64 MiB) within half of what is free: nothing is
- * taken that somebody else might need. Some tenths of a second for 1 GiB; the pages go back to the system before it returns.
+ * taken that somebody else might need. Some tenths of a second for all of it; the pages go back to the system before it returns.
  */
 export function largestAllocation({
   limitBytes = MAX_ALLOCATION_BYTES,
