@@ -18,8 +18,8 @@ export type Tiers = readonly [Needs, Needs, Needs]
 
 /**
  * Where the steps of a layer of 256 units and 128 samples decide: 155 MFLOP, with 131 kB of outputs.
- * - Tier 3 does one within a second: slower, and it alone would be the pace of any network. Its line carries one in two seconds (64 kB/s, a
- *   slow line of a home), its memory holds such a layer, its optimizer and the outputs between two checkpoints.
+ * - Tier 3 does one within a second: slower, and it alone would be the pace of any network. Its line carries one in four seconds, its memory
+ *   holds such a layer, its optimizer and the outputs between two checkpoints.
  * - Tier 2 is a small computer or a phone: some 40 ms a step, eight outputs a second.
  * - Tier 1 is a laptop or more: 10 ms a step, and outputs that do not wait for the line.
  */
@@ -44,8 +44,8 @@ export const DEFAULT_TIERS: Tiers = [
     gflops: 0.5,
     memoryBytes: 64e6,
     largestAllocationBytes: 32e6,
-    uploadBytesPerS: 64e3,
-    downloadBytesPerS: 64e3,
+    uploadBytesPerS: 32e3,
+    downloadBytesPerS: 32e3,
     roundTripMs: 1_000,
   },
 ]

@@ -39,14 +39,14 @@ test('below the floor the refusal names the measure, what is needed and what the
   t.deepEqual(tierOf({ gflops: 0.3 }), { measure: 'gflops', needed: 0.5, got: 0.3 })
   t.deepEqual(tierOf({ gflops: 0 }), { measure: 'gflops', needed: 0.5, got: 0 })
   t.deepEqual(tierOf({ roundTripMs: 2_000 }), { measure: 'roundTripMs', needed: 1_000, got: 2_000 })
-  t.deepEqual(tierOf({ uploadBytesPerS: 0 }), { measure: 'uploadBytesPerS', needed: 64e3, got: 0 })
+  t.deepEqual(tierOf({ uploadBytesPerS: 0 }), { measure: 'uploadBytesPerS', needed: 32e3, got: 0 })
 })
 
 test('what is no number is refused, whatever it is called', (t) => {
   for (const wrong of [Number.NaN, -1, null, '40', undefined] as never[]) {
     t.deepEqual(tierOf({ gflops: wrong }), { measure: 'gflops', needed: 0.5 })
     t.deepEqual(tierOf({ memoryBytes: wrong }), { measure: 'memoryBytes', needed: 64e6 })
-    if (wrong !== undefined) t.deepEqual(tierOf({ uploadBytesPerS: wrong }), { measure: 'uploadBytesPerS', needed: 64e3 })
+    if (wrong !== undefined) t.deepEqual(tierOf({ uploadBytesPerS: wrong }), { measure: 'uploadBytesPerS', needed: 32e3 })
   }
   t.is(tierOf({ uploadBytesPerS: Infinity }), 1)
 })

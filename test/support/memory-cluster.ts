@@ -29,6 +29,8 @@ export interface MemoryClusterOptions {
   readonly membership?: Partial<Omit<MembershipOptions, 'onMember'>>
   /** What a PNode computes with, instead of the machine's own. */
   readonly compute?: (name: string, own: Compute) => Compute
+  /** PNodes measure their memory and their line, as those with a machine of their own do. Default false. */
+  readonly isMeasured?: boolean
   /** How often PNodes measure themselves again, in ms. */
   readonly measureEveryMs?: number
 }
@@ -70,12 +72,15 @@ export async function memoryCluster(t: Teardown, options: MemoryClusterOptions =
   const addPNode = async (name: string) => {
     const own = await connect(name)
     const line = controlLine(own, clock)
+    const asks = asker(own, name, clock)
+    await asks.ready
     const pnode = new PNodeHost({
       pnode: name,
       system,
       bus: own,
       compute: compute(name, inlinePool({ machines: MACHINES, clock }).compute(name)),
       measureEveryMs,
+      link: options.isMeasured ? { ping: (signal) => asks.ask(CONTROL, 'ping', null, { signal }), store } : undefined,
       store,
       clock,
       controlKey: controlKeyOf(keys).publicKey,
