@@ -126,21 +126,33 @@ test.serial(
 
 test.serial('a machine that is too slow when it joins is an observer; when it passes later it gets work', async (t) => {
   let gflops = 1
+  let isUnderWay = false
+  let interruptions = 0
   const made = await memoryCluster(t, {
     pnodes: ['ann'],
     membership,
     measureEveryMs: 50,
-    compute: (name, own) => pretending(own, { saidGflops: () => (name === 'pi' ? gflops : HONEST_GFLOPS), stepMs: () => HONEST_MS }),
+    compute: (name, own) =>
+      pretending(own, {
+        saidGflops: () => {
+          if (name === 'ann' && isUnderWay) interruptions++
+          return name === 'pi' ? gflops : HONEST_GFLOPS
+        },
+        stepMs: () => HONEST_MS,
+      }),
   })
   await made.addPNode('pi')
   t.like(memberOf(made, 'pi'), { state: 'observer', refusal: { measure: 'gflops', needed: 10, got: 1 } })
   const run = train(chain, LONG, { on: cluster(made.url, { token: made.keys.trainerToken }) }, { id: 'r' })
   const story = watch(run, (event) => {
-    if (event.type === 'progress' && event.step > 50) gflops = HONEST_GFLOPS * 4
+    if (event.type !== 'progress') return
+    isUnderWay = event.step > 0 && event.step < 200
+    if (event.step > 200) gflops = HONEST_GFLOPS * 4
   })
   const events = await within(DEADLINE_MS, 'the end of the run', story)
   t.like(await run.result, { status: 'done', hash: expected.hash, stepsReplayed: 0 })
   const given = events.findIndex((event) => event.type === 'placed' && event.pnode === 'pi')
-  t.true(given > events.findIndex((event) => event.type === 'progress' && event.step > 50))
+  t.true(given > events.findIndex((event) => event.type === 'progress' && event.step > 200))
   t.like(memberOf(made, 'pi'), { tier: 1, gflops: HONEST_GFLOPS * 4 })
+  t.is(interruptions, 0, 'no step of the other waited for a measurement')
 })
