@@ -56,7 +56,8 @@ const BENEFIT_OF_DOUBT = 1.5
 
 /**
  * How many times longer each PNode took than one of the speed that it says, by PNode. What to expect comes from steps of the same kind on other
- * PNodes; where there are none, from the work of other kinds of steps, or from what it needed itself for the same VNode before, whichever is less.
+ * PNodes; where there are none, from the work of other kinds of steps, or from what it needed itself for the same VNode before (and how much longer
+ * than before the others need), whichever is less.
  * PNodes of which nothing can be said are absent: those that host users' code that is nowhere else, for the first time.
  */
 export function slownessOf(paces: readonly Pace[], speeds: ReadonlyMap<string, Speed>): Map<string, number> {
@@ -83,11 +84,14 @@ function expectation(pace: Pace, paces: readonly Pace[], speeds: ReadonlyMap<str
   const same = others.filter(({ kind }) => kind === pace.kind)
   if (same.length > 0) return median(same.map(scaled)) / said
   const { expectedMs, bestMs } = pace
-  if (expectedMs === undefined) return bestMs
+  // What has slowed everybody else as well is not this one's doing: other work on a machine that they share, say.
+  const weather = others.flatMap((other) => (other.bestMs === undefined ? [] : [other.msPerStep / other.bestMs]))
+  const usualMs = bestMs === undefined ? undefined : bestMs * Math.max(1, weather.length > 0 ? median(weather) : 1)
+  if (expectedMs === undefined) return usualMs
   const efficiencies = others.flatMap((other) => (other.expectedMs === undefined ? [] : [other.expectedMs / scaled(other)]))
   const efficiency = efficiencies.length > 0 ? median(efficiencies) : USUAL_EFFICIENCY
   // Whoever was always slow has needed as long before, too.
-  return Math.min(bestMs ?? Infinity, (expectedMs / (efficiency * said)) * BENEFIT_OF_DOUBT)
+  return Math.min(usualMs ?? Infinity, (expectedMs / (efficiency * said)) * BENEFIT_OF_DOUBT)
 }
 
 function median(values: readonly number[]): number {

@@ -8,7 +8,7 @@ import type { RunDefinition } from './run-definition.js'
 export const RATE_MS = 5_000
 /** Fewer steps of a VNode say nothing: they are judged when there are more. */
 const LEAST_STEPS = 8
-/** A PNode has to be slow so often in a row: somebody who compiles something is not taken for a liar. */
+/** A PNode has to be slower, or faster, so often in a row: somebody who compiles something is not taken for a liar. */
 const LEAST_TIMES = 2
 
 export interface StepRatingsOptions {
@@ -32,8 +32,8 @@ export class StepRatings {
   readonly #works = new Map<string, ReadonlyMap<string, Work>>()
   /** By run, VNode, PNode. */
   readonly #gathered = new Map<string, Gathered & { readonly run: string; readonly vnode: string; readonly pnode: string }>()
-  /** How often in a row each PNode was slow. */
-  readonly #slow = new Map<string, number>()
+  /** How often in a row each PNode was slower, or faster, than it is taken for. */
+  readonly #found = new Map<string, { readonly isSlower: boolean; readonly times: number }>()
   #cancel: (() => void) | undefined
   #isClosed = false
 
@@ -86,15 +86,22 @@ export class StepRatings {
     return paces
   }
 
+  /** Whether it has been found so often enough in a row. */
+  #isSure(pnode: string, isSlower: boolean): boolean {
+    const before = this.#found.get(pnode)
+    const times = before?.isSlower === isSlower ? before.times + 1 : 1
+    this.#found.set(pnode, { isSlower, times })
+    return times >= LEAST_TIMES && this.#found.delete(pnode)
+  }
+
   async #rate(paces: readonly Pace[]): Promise<void> {
     const { members, rate } = this.#options
     const speeds = new Map((await members()).map((member): [string, Speed] => [member.pnode, speedOf(member)]))
     for (const [pnode, slowness] of slownessOf(paces, speeds)) {
-      const gflops = verdict(speeds.get(pnode)!, slowness)
-      const times = typeof gflops === 'number' ? (this.#slow.get(pnode) ?? 0) + 1 : 0
-      this.#slow.set(pnode, times)
-      if (gflops === undefined || (gflops !== null && times < LEAST_TIMES)) continue
-      this.#slow.delete(pnode)
+      const speed = speeds.get(pnode)!
+      const gflops = verdict(speed, slowness)
+      if (gflops === undefined) this.#found.delete(pnode)
+      if (gflops === undefined || !this.#isSure(pnode, gflops !== null && gflops < speed.believed)) continue
       const reason =
         gflops === null ? 'its steps take no longer than they should' : `its steps take ${slowness.toFixed(1)} times as long as they should`
       await rate({ pnode, gflops, reason })

@@ -50,6 +50,14 @@ test('where nobody computes the same kind, it is compared with what it needed be
   t.true(slownessOf([pace('a', 'ours', 50, { expectedMs: 160, bestMs: 50 })], speeds).get('a')! > SLOW)
 })
 
+test('what slows everybody is nobody’s fault', (t) => {
+  const speeds = new Map(['a', 'b', 'c'].map((pnode) => [pnode, honest(40)]))
+  const paces = [pace('a', 'one', 50, { bestMs: 5 }), pace('b', 'two', 22, { bestMs: 2 }), pace('c', 'three', 9, { bestMs: 1 })]
+  for (const slowness of slownessOf(paces, speeds).values()) t.true(slowness < 2, String(slowness))
+  // Those who became faster make nobody slow.
+  t.is(slownessOf([pace('a', 'one', 5, { bestMs: 5 }), pace('b', 'two', 1, { bestMs: 9 })], speeds).get('a'), 1)
+})
+
 test('what makes no sense is left out', (t) => {
   const speeds = new Map([
     ['none', honest(0)],
