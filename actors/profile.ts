@@ -7,7 +7,7 @@ import type { Profile } from './calls.js'
 /** The way from a PNode to the rest of its cluster. */
 export interface Link {
   /** A question to control, and its answer. */
-  ping(signal: AbortSignal): Promise<unknown>
+  readonly ping: (signal: AbortSignal) => Promise<unknown>
   /** Where objects of the cluster are. It must fail where it cannot be reached, not wait. */
   readonly store: Pick<ObjectStore, 'get' | 'put'>
 }

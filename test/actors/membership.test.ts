@@ -40,7 +40,7 @@ async function membership(options: Partial<MembershipOptions> = {}) {
     beat: (pnode: string, vnodes: readonly string[] = []) =>
       call<'Placement', 'heartbeat'>(system, actor.placement, 'heartbeat', { pnode, busyShare: 0.5, vnodes }),
     forget: () => system.deactivate(actor.placement),
-    async of(pnode: string) {
+    of: async (pnode: string) => {
       const members = await call<'Placement', 'list'>(system, actor.placement, 'list', null)
       return members.find((member) => member.pnode === pnode)!
     },
