@@ -103,7 +103,8 @@ export interface Calls {
     watch: [{ run: string }, null]
     forget: [{ run: string }, null]
     relocate: [Loss, null]
-    drain: [{ pnode: string; reason: string }, null]
+    /** @param isPatient what it has may go on there until somebody else can take it */
+    drain: [{ pnode: string; reason: string; isPatient?: boolean }, null]
     /** There is another PNode: for what had nowhere to go, and for runs that it would speed up. */
     joined: [{ pnode: string }, null]
   }

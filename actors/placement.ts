@@ -102,7 +102,8 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
     const isWanted = ({ state, computeClass }: Member) => state === 'ready' && computeClass === member.computeClass
     if (member.vnodes.length === 0 || ![...members.values()].some(isWanted)) return
     member.pushedAtMs = now
-    const argument = { pnode: member.pnode, reason: 'it is an observer' }
+    // Better there than to stand still for want of a place.
+    const argument = { pnode: member.pnode, reason: 'it is an observer', isPatient: true }
     call<'Relocation', 'drain'>(context, actor.relocation, 'drain', argument).catch(() => undefined)
   }
   return {
