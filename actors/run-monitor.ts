@@ -109,6 +109,7 @@ export class RunMonitor {
 
   /** A PNode has joined, or its steps show how fast it is; nothing else is worth an event. */
   member({ pnode, gflops, saidGflops = gflops, state, ratedBecause }: Membership, reason: string): void {
+    if (this.#status !== 'running') return
     if (reason === 'joined') this.emit({ type: 'joined', pnode, gflops })
     if (reason === RATED) this.emit({ type: 'rated', pnode, state, gflops, saidGflops, reason: ratedBecause ?? 'its steps show it' })
   }
@@ -233,7 +234,8 @@ export class RunMonitor {
 
   #maybeTellProgress(): void {
     const now = this.#clock.now()
-    if (now - this.#toldAtMs < PROGRESS_MS) return
+    // Steps that are told of late do not come after the end of the story.
+    if (this.#status !== 'running' || now - this.#toldAtMs < PROGRESS_MS) return
     this.#toldAtMs = now
     this.#tellProgress()
   }
