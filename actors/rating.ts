@@ -53,6 +53,8 @@ const MOST_EFFICIENT = 1.5
 const USUAL_EFFICIENCY = 0.7
 /** How much later a step may be where only other kinds of steps tell what to expect. */
 const BENEFIT_OF_DOUBT = 1.5
+/** The same where nobody else computes at all: then it cannot be told from other work on its machine. */
+const DOUBT_OF_ONE = 2
 
 /**
  * How many times longer each PNode took than one of the speed that it says, by PNode. What to expect comes from steps of the same kind on other
@@ -89,9 +91,9 @@ function expectation(pace: Pace, paces: readonly Pace[], speeds: ReadonlyMap<str
   const usualMs = bestMs === undefined ? undefined : bestMs * Math.max(1, weather.length > 0 ? median(weather) : 1)
   if (expectedMs === undefined) return usualMs
   const efficiencies = others.flatMap((other) => (other.expectedMs === undefined ? [] : [other.expectedMs / scaled(other)]))
-  const efficiency = efficiencies.length > 0 ? median(efficiencies) : USUAL_EFFICIENCY
+  const [efficiency, doubt] = efficiencies.length > 0 ? [median(efficiencies), BENEFIT_OF_DOUBT] : [USUAL_EFFICIENCY, DOUBT_OF_ONE]
   // Whoever was always slow has needed as long before, too.
-  return Math.min(usualMs ?? Infinity, (expectedMs / (efficiency * said)) * BENEFIT_OF_DOUBT)
+  return Math.min(usualMs ?? Infinity, (expectedMs / (efficiency * said)) * doubt)
 }
 
 function median(values: readonly number[]): number {

@@ -40,6 +40,8 @@ test('one that has everything, because it says that it is the fastest, is measur
   const paces = [pace('liar', 'one', 5, { expectedMs: 160 }), pace('liar', 'two', 2.5, { expectedMs: 80 })]
   t.true(slownessOf(paces, new Map([['liar', honest(400)]])).get('liar')! > SLOW)
   t.true(slownessOf(paces, new Map([['liar', honest(40)]])).get('liar')! < 1)
+  // An honest one on a machine whose cores others use for three quarters, with the least efficient of our layers, is not one of them.
+  t.true(slownessOf([pace('a', 'conv', 40, { expectedMs: 160 })], new Map([['a', honest(40)]])).get('a')! < SLOW)
 })
 
 test('where nobody computes the same kind, it is compared with what it needed before, of users’ code too', (t) => {
