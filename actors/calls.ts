@@ -3,6 +3,7 @@ import type { ActorRef, ActorSystem, Json } from '../runtime/actor-system/actor-
 import type { Clock } from '../runtime/clock.js'
 import { type ErrorCode, isSwarmError } from '../runtime/errors.js'
 import type { Placed, SignedGrant } from '../runtime/grant.js'
+import type { Refusal, Tier } from './admission.js'
 import type { Candidate } from './events.js'
 import type { Commit, Evaluated, Failure } from './reports.js'
 
@@ -16,6 +17,13 @@ export interface Profile {
   readonly gflops: number
   /** What VNodes may use. */
   readonly memoryBytes: number
+  /** The largest block of memory that could be had and written, in bytes; no more than 512 MiB is tried. Absent: embedded, not measured. */
+  readonly largestAllocationBytes?: number
+  /** To and from the object store, for one object of up to 1 MiB. Absent: there is no network between. */
+  readonly uploadBytesPerS?: number
+  readonly downloadBytesPerS?: number
+  /** A question to control and back, over the broker. Absent: there is no network between. */
+  readonly roundTripMs?: number
   /** Whose machine it is. */
   readonly owner?: string
   /** At most so many VNodes at a time. Default: as many as fit. */
@@ -77,6 +85,10 @@ export interface Loss {
 export interface Calls {
   Placement: {
     join: [Profile, null]
+    /** It has measured itself again. */
+    measured: [Profile, null]
+    /** What its steps have shown of its speed; null: what it says is right. From control alone. */
+    rate: [{ pnode: string; gflops: number | null; reason: string }, null]
     /** False: nobody of this name has joined, or it was taken for lost for good; it has to join again. */
     heartbeat: [Heartbeat, boolean]
     leave: [{ pnode: string; reason: string }, null]
@@ -107,7 +119,8 @@ export interface Calls {
     watch: [{ run: string }, null]
     forget: [{ run: string }, null]
     relocate: [Loss, null]
-    drain: [{ pnode: string; reason: string }, null]
+    /** @param isPatient what it has may go on there until somebody else can take it */
+    drain: [{ pnode: string; reason: string; isPatient?: boolean }, null]
     /** There is another PNode: for what had nowhere to go, and for runs that it would speed up. */
     joined: [{ pnode: string }, null]
   }
@@ -143,13 +156,20 @@ export interface Calls {
   }
 }
 
-export type MembershipState = 'ready' | 'draining' | 'suspect' | 'lost'
+/** `observer`: it is here, and not good enough to get VNodes (admission.ts). */
+export type MembershipState = 'ready' | 'observer' | 'draining' | 'suspect' | 'lost'
 
 /** A PNode as the placement service knows it. */
 export interface Membership extends Profile {
   readonly state: MembershipState
-  /** How much it can be relied upon: 1 is the best. Absent: not rated, which counts as any. */
-  readonly tier?: 1 | 2 | 3
+  /** What it says itself, where its steps show less: `gflops` is what they show then. */
+  readonly saidGflops?: number
+  /** Why it is taken for slower than it says. */
+  readonly ratedBecause?: string
+  /** 1 is the best; absent: an observer. */
+  readonly tier?: Tier
+  /** What an observer lacks. */
+  readonly refusal?: Refusal
   readonly busyShare: number
   /** `<run>/<vnode>` of what it said it hosts. */
   readonly vnodes: readonly string[]

@@ -12,11 +12,13 @@ import { type Channel, channel, CONTROL, decodeHeartbeat } from './channels.js'
 import { EventLog } from './event-log.js'
 import type { RunEvent } from './events.js'
 import { decodeReports } from './observations.js'
+import { listMembers } from './parts.js'
 import { PastOwners } from './past-owners.js'
 import { DEFAULT_MEMBERSHIP, type MembershipOptions, placementActor } from './placement.js'
 import { relocationActor } from './relocation.js'
 import { runActor } from './run.js'
 import { RunMonitor } from './run-monitor.js'
+import { StepRatings } from './step-ratings.js'
 
 export interface ControlHostOptions {
   /** Not started, nothing registered. */
@@ -56,6 +58,7 @@ export class ControlHost {
   readonly #logs = new Map<string, EventLog>()
   readonly #closing = new AbortController()
   readonly #past: PastOwners
+  readonly #ratings: StepRatings
   /** PNodes that are being tried. */
   readonly #returning = new Set<string>()
   /** What was refused on arrival, by reason. */
@@ -64,6 +67,15 @@ export class ControlHost {
   constructor(options: ControlHostOptions) {
     this.#options = options
     this.#past = new PastOwners(options)
+    const { clock, system, membership } = options
+    this.#ratings = new StepRatings({
+      clock,
+      everyMs: membership?.rateMs,
+      members: () => listMembers(system),
+      rate: (rating) => call<'Placement', 'rate'>(system, actor.placement, 'rate', rating, this.#closing.signal),
+      // The next steps tell as much.
+      onError: (error) => this.refuse(`rating: ${toSwarmError(error, 'internal').code}`),
+    })
     // Every heartbeat and every run waits for something.
     setMaxListeners(0, this.#closing.signal)
   }
@@ -78,7 +90,10 @@ export class ControlHost {
       runActor({
         store,
         controlKey,
-        monitor: (run, definition) => this.#openMonitor(new RunMonitor(run, definition, clock, () => this.members)),
+        monitor: (run, definition) => {
+          this.#ratings.watch(run, definition)
+          return this.#openMonitor(new RunMonitor(run, definition, clock, () => this.members))
+        },
         rollCallMs: times.lostMs,
         onError: this.#report,
       }),
@@ -87,7 +102,7 @@ export class ControlHost {
     answer(
       this.#options.bus,
       CONTROL,
-      { isReachable: (_argument, from) => this.#isReachable(from) },
+      { isReachable: (_argument, from) => this.#isReachable(from), ping: async () => null },
       { signal: this.#closing.signal, onError: this.#report },
     )
     this.#listen('heartbeats', (delivery) => this.#onHeartbeat(delivery))
@@ -179,6 +194,7 @@ export class ControlHost {
   async close(): Promise<void> {
     this.#closing.abort(new SwarmError('aborted', 'this control host closes'))
     this.#options.asker.close()
+    this.#ratings.close()
     await this.#options.system.close()
     for (const monitor of this.#monitors.values()) monitor.feed.close()
     await Promise.all([...this.#logs.values()].map((log) => log.close()))
@@ -248,15 +264,17 @@ export class ControlHost {
       if (report.type === 'dropped') monitor.observe(report)
       // A PNode speaks for what is placed on it.
       else if (monitor.vnodes().find(({ vnode }) => vnode === report.vnode)?.pnode !== from) this.refuse('metrics: stranger')
-      else if (report.type === 'span') monitor.observeSpan(report)
-      else monitor.observe(report)
+      else if (report.type === 'span') {
+        const { run, vnode, busyMs, firstStep, lastStep } = report
+        this.#ratings.observe(run, vnode, from, { busyMs, steps: lastStep - firstStep + 1 })
+        monitor.observeSpan(report)
+      } else monitor.observe(report)
     }
   }
 
   #onMember(member: Membership, reason: string): void {
     this.#members.set(member.pnode, member)
-    if (reason !== 'joined') return
-    for (const monitor of this.#monitors.values()) monitor.emit({ type: 'joined', pnode: member.pnode, gflops: member.gflops })
+    for (const monitor of this.#monitors.values()) monitor.member(member, reason)
   }
 
   #openMonitor(fresh: RunMonitor): RunMonitor {
@@ -279,6 +297,7 @@ export class ControlHost {
 
   async #ended(monitor: RunMonitor, log: EventLog): Promise<void> {
     const { run } = monitor
+    this.#ratings.forget(run)
     await log.close()
     await this.#options.store.delete(marker(run)).catch(this.#report)
     this.#options.clock.after(LINGER_MS, () => {

@@ -2,6 +2,7 @@
 import type { Target } from '../components/define.js'
 import type { ErrorRecord } from '../runtime/errors.js'
 import type { RunStatus } from '../runtime/head.js'
+import type { MembershipState } from './calls.js'
 
 export const EVENT_VERSION = 1
 
@@ -32,10 +33,10 @@ export interface VNodeView {
 /** One PNode as people see it. */
 export interface PNodeView {
   readonly pnode: string
-  readonly state: 'ready' | 'draining' | 'suspect' | 'lost'
+  readonly state: MembershipState
   /** VNodes that it hosts. */
   readonly vnodes: readonly string[]
-  /** Speed of its matrix products as measured when it joined. */
+  /** Speed of its matrix products as it measured it, or less if its steps show less. */
   readonly gflops: number
   /** Share of the last second in which its compute was busy, 0 to 1. */
   readonly load: number
@@ -110,6 +111,16 @@ export type RunEventBody<M extends Metrics = Metrics> =
       readonly vnodes: readonly { readonly vnode: string; readonly metrics: M }[]
     }
   | { readonly type: 'joined'; readonly pnode: string; readonly gflops: number }
+  /** Its steps show another speed than it had until now; `state`: it is good enough for VNodes, or not. */
+  | {
+      readonly type: 'rated'
+      readonly pnode: string
+      readonly state: MembershipState
+      readonly gflops: number
+      /** What it says itself. */
+      readonly saidGflops: number
+      readonly reason: string
+    }
   | {
       readonly type: 'lost'
       readonly pnode: string

@@ -48,6 +48,8 @@ export interface HostProcessOptions {
   readonly maxCacheBytes?: number
   /** The most that tensors and states may take of the way out, in bytes per second. Default: no limit. */
   readonly uploadBytesPerSecond?: number
+  /** How often it measures itself again, in ms. Default `MEASURE_MS`. */
+  readonly measureEveryMs?: number
   /** Of swarmgrad. */
   readonly version: string
   readonly clock: Clock
@@ -128,19 +130,27 @@ export async function startHost(options: HostProcessOptions): Promise<HostProces
     const { uploadBytesPerSecond } = options
     const limit = uploadBytesPerSecond === undefined ? undefined : new RateLimit(uploadBytesPerSecond, clock)
     // Each attempt pays: it is what goes out.
-    const store = patientStore(limit ? limitedStore(plain, limit, clock) : plain, {
+    const limited = limit ? limitedStore(plain, limit, clock) : plain
+    const store = patientStore(limited, {
       clock,
       onWait: (error, delayMs) => {
         if (error.code === 'store.full' && delayMs === FIRST_DELAY_MS) onError(error)
       },
     })
     opened.push(() => store.close())
+    const link = {
+      ping: (signal: AbortSignal) => asking.ask(CONTROL, 'ping', null, { signal }),
+      // Not the patient one: a store that is being started says nothing of the line.
+      store: limited,
+    }
     const mine = new RegExp(`^sg\\.[^.]+\\.to\\.${name}\\.`)
     const pnode: PNodeHost = new PNodeHost({
       pnode: name,
       system,
       bus: loopbackBus(limit ? limitedBus(data, limit, clock) : data, (subject) => mine.test(subject)),
       compute: pool.compute(name),
+      link,
+      measureEveryMs: options.measureEveryMs,
       store,
       clock,
       controlKey: createPublicKey(joined.controlKey),

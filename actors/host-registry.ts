@@ -8,6 +8,7 @@ import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import type { Access, StoreOperation } from '../runtime/object-store/store-routes.js'
 import { decodeState } from '../runtime/state.js'
 import { readManifest } from './checkpoints.js'
+import { probeKey } from './profile.js'
 import { bundleKey, readDefinition, weightsKey } from './run-definition.js'
 import { settingsKey } from './run-settings.js'
 
@@ -41,6 +42,7 @@ export async function claimName(store: ObjectStore, record: Omit<HostRecord, 'v'
 
 /** A machine gives its name back. */
 export async function releaseName(store: ObjectStore, name: string): Promise<void> {
+  await store.delete(probeKey(name))
   await store.delete(key(name))
 }
 
@@ -60,6 +62,8 @@ async function mayHost(
   objectKey: string,
   isCreate: boolean,
 ): Promise<boolean> {
+  // What it measures its line with.
+  if (objectKey === probeKey(host)) return operation === 'get' || operation === 'put'
   const [folder, run, kind] = objectKey.split('/')
   if (folder === 'runs') {
     const mine = await placedOn(store, run, host)

@@ -5,13 +5,14 @@ import { localActors } from '../runtime/actor-system/local-actors.js'
 import type { ActorSystem } from '../runtime/actor-system/actor-system.js'
 import type { Clock } from '../runtime/clock.js'
 import type { ComputePool } from '../runtime/compute/compute.js'
-import type { SwarmError } from '../runtime/errors.js'
+import { type SwarmError, toSwarmError } from '../runtime/errors.js'
 import { type ControlKey, createControlKey } from '../runtime/grant.js'
 import { memoryStore } from '../runtime/object-store/memory-store.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import { memoryBroker } from '../runtime/tensor-bus/memory-bus.js'
 import type { BusConnect } from '../runtime/tensor-bus/tensor-bus.js'
 import { actor, call, type Membership, untilHeard } from './calls.js'
+import { listMembers } from './parts.js'
 import { DEFAULT_MEMBERSHIP, type MembershipOptions, placementActor } from './placement.js'
 import { PNodeHost } from './pnode.js'
 import { relocationActor } from './relocation.js'
@@ -19,6 +20,7 @@ import { runActor } from './run.js'
 import { bundleFolder, type RunDefinition } from './run-definition.js'
 import { RunMonitor } from './run-monitor.js'
 import type { Observation } from './reports.js'
+import { StepRatings } from './step-ratings.js'
 
 export interface LocalSwarmOptions {
   readonly run: string
@@ -48,6 +50,7 @@ const PLENTY_BYTES = 64e9
 export class LocalSwarm {
   readonly monitor: RunMonitor
   readonly #options: LocalSwarmOptions
+  readonly #ratings: StepRatings
   readonly #system: ActorSystem
   readonly #connect: BusConnect
   readonly #controlKey: ControlKey = createControlKey()
@@ -64,6 +67,14 @@ export class LocalSwarm {
     // Everybody ends together with this process: what outlives it is in the run's records.
     this.#system = localActors({ store: memoryStore(), clock, onError: this.#onError })
     this.monitor = new RunMonitor(run, definition, clock, () => [...this.#members.values()])
+    this.#ratings = new StepRatings({
+      clock,
+      everyMs: options.membership?.rateMs,
+      members: () => listMembers(this.#system),
+      rate: (rating) => call<'Placement', 'rate'>(this.#system, actor.placement, 'rate', rating),
+      onError: (error) => this.#onError(toSwarmError(error, 'internal', 'ratings')),
+    })
+    this.#ratings.watch(run, definition)
   }
 
   /** Starts the control actors and the PNodes, and begins or continues the run. */
@@ -169,6 +180,7 @@ export class LocalSwarm {
     this.#isClosed = true
     this.#closing.abort()
     for (const cancel of this.#returns) cancel()
+    this.#ratings.close()
     for (const host of this.#hosts.values()) host.crash()
     await this.#system.close()
     this.monitor.feed.close()
@@ -191,6 +203,7 @@ export class LocalSwarm {
       cacheFolder: bundleFolder(),
       observe: (observation) => {
         this.monitor.observe(observation)
+        this.#rate(observation)
         this.#options.onObservation?.(observation)
       },
       onError: this.#onError,
@@ -199,9 +212,15 @@ export class LocalSwarm {
     await host.join()
   }
 
+  #rate(observation: Observation): void {
+    if (observation.type !== 'applied' || observation.entry.evaluation > 0) return
+    const { run, vnode, pnode, busyMs } = observation
+    this.#ratings.observe(run, vnode, pnode, { busyMs, steps: 1 })
+  }
+
   #onMember(member: Membership, reason: string): void {
     this.#members.set(member.pnode, member)
-    if (reason === 'joined') this.monitor.emit({ type: 'joined', pnode: member.pnode, gflops: member.gflops })
+    this.monitor.member(member, reason)
   }
 
   readonly #onError = (error: SwarmError): void => {

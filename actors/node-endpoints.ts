@@ -114,7 +114,7 @@ export function controlReport(host: ControlHost): NodeReport {
   return {
     metrics() {
       const { pnodes, refused } = host.stats
-      const states = ['ready', 'draining', 'suspect', 'lost'].map((state) => ({
+      const states = ['ready', 'observer', 'draining', 'suspect', 'lost'].map((state) => ({
         labels: { state },
         value: Object.values(pnodes).filter((each) => each === state).length,
       }))

@@ -1,11 +1,12 @@
 /** The Placement actor: who is there, and in what state (M10, M11). What runs where is worked out in `assignment.ts`. */
 import type { ActorContext, ActorDefinition } from '../runtime/actor-system/actor-system.js'
+import { type Admission, believedGflops, passesAdmission, type Rating, ratedAnew, ratedBySteps, type Tiers } from './admission.js'
 import { place } from './assignment.js'
 import { actor, call, type Calls, type Decision, type Membership, type Profile, untilHeard } from './calls.js'
 import { OtherRuns } from './other-runs.js'
 import { OpenRequests, pageOf } from './parts.js'
 
-/** Deadlines of the membership, in ms. */
+/** Deadlines of the membership, in ms, and who may be part of it. */
 export interface MembershipOptions {
   readonly heartbeatMs: number
   /** Silence after which a PNode gets no new VNodes. */
@@ -14,6 +15,10 @@ export interface MembershipOptions {
   readonly lostMs: number
   /** Whether heartbeats would arrive: silence counts only while they would (PROTOCOL.md rule 16). Default: always. */
   readonly isHearing?: () => boolean
+  /** What each tier wants; who does not reach the third gets no VNodes. Default `DEFAULT_TIERS`. */
+  readonly tiers?: Tiers
+  /** How often steps are compared with what hosts say of their speed. Default `RATE_MS`. */
+  readonly rateMs?: number
   /** Told of every heartbeat and every change, for people. */
   readonly onMember?: (member: Membership, reason: string) => void
 }
@@ -24,6 +29,8 @@ export const DEFAULT_MEMBERSHIP: MembershipOptions = { heartbeatMs: 1_000, suspe
 const LEAST_FOR_DOUBT = 4
 /** How much longer many who fall silent together are waited for. */
 const DOUBT = 3
+/** An observer that still has VNodes is drained again after so long, in ms. */
+const PUSH_AGAIN_MS = 2_000
 
 interface Member extends Profile {
   state: Membership['state']
@@ -31,7 +38,14 @@ interface Member extends Profile {
   vnodes: readonly string[]
   heardAtMs: number
   isDraining: boolean
+  /** What its steps have shown. */
+  rating?: Rating
+  admission?: Admission
+  pushedAtMs?: number
 }
+
+/** What is kept of a member. */
+type Known = Profile & { readonly rating?: Rating }
 
 interface Memory {
   readonly members: Map<string, Member>
@@ -59,7 +73,42 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
   }
   const remember = (context: ActorContext, members: ReadonlyMap<string, Member>) => {
     const there = [...members.values()].filter(({ state }) => state !== 'lost')
-    return context.state.set('members', there.map(profileOf) as never)
+    const known = there.map((member): Known => ({ ...profileOf(member), ...(member.rating && { rating: member.rating }) }))
+    return context.state.set('members', known as never)
+  }
+  const admit = (member: Member): Member => {
+    const gflops = believedGflops(member.gflops, member.rating)
+    return Object.assign(member, { admission: passesAdmission({ ...profileOf(member), gflops }, options.tiers) })
+  }
+  /** What it is to be while it is heard of. */
+  const standing = ({ isDraining, admission }: Member): Member['state'] =>
+    isDraining ? 'draining' : admission?.passes === false ? 'observer' : 'ready'
+  /** A member was measured or rated anew: as an observer it hands over what it has, and as none it may get something. */
+  const settle = (context: ActorContext, members: ReadonlyMap<string, Member>, member: Member, reason: string) => {
+    admit(member)
+    if (member.state !== 'ready' && member.state !== 'observer') return options.onMember?.(view(member), reason)
+    const before = member.state
+    member.state = standing(member)
+    options.onMember?.(view(member), reason)
+    if (member.state === 'observer') return push(context, members, member)
+    if (before === 'observer') return welcome(context, member.pnode)
+    // Slower than it was thought to be: somebody else may be better for some of what it has.
+    const others = [...members.values()].filter(({ pnode, state }) => state === 'ready' && pnode !== member.pnode)
+    const [fastest] = others.map(view).toSorted((a, b) => b.gflops - a.gflops || (a.pnode < b.pnode ? -1 : 1))
+    if (reason === RATED && fastest) welcome(context, fastest.pnode)
+  }
+  const welcome = (context: ActorContext, pnode: string) =>
+    void call<'Relocation', 'joined'>(context, actor.relocation, 'joined', { pnode }).catch(() => undefined)
+  /** An observer's VNodes are handed over, if there is anybody to take them. */
+  const push = (context: ActorContext, members: ReadonlyMap<string, Member>, member: Member) => {
+    const now = context.clock.now()
+    if (now - (member.pushedAtMs ?? -Infinity) < PUSH_AGAIN_MS) return
+    const isWanted = ({ state, computeClass }: Member) => state === 'ready' && computeClass === member.computeClass
+    if (member.vnodes.length === 0 || ![...members.values()].some(isWanted)) return
+    member.pushedAtMs = now
+    // Better there than to stand still for want of a place.
+    const argument = { pnode: member.pnode, reason: 'it is an observer', isPatient: true }
+    call<'Relocation', 'drain'>(context, actor.relocation, 'drain', argument).catch(() => undefined)
   }
   return {
     type: 'Placement',
@@ -67,8 +116,8 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
       context.setTimer('sweep', 'sweep', { afterMs: options.heartbeatMs, everyMs: options.heartbeatMs })
       const now = context.clock.now()
       // Those who were there before have the time that everybody has to be heard of.
-      const known = ((await context.state.get('members')) ?? []) as unknown as Profile[]
-      const members = known.map((profile): [string, Member] => [profile.pnode, newMember(profile, now)])
+      const known = ((await context.state.get('members')) ?? []) as unknown as Known[]
+      const members = known.map((profile): [string, Member] => [profile.pnode, admit(newMember(profile, now))])
       return { members: new Map(members), requests: new OpenRequests(), others: new OtherRuns(options.suspectMs), sweptAtMs: now }
     },
     handlers: {
@@ -77,10 +126,26 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
         const before = members.get(profile.pnode)
         if (before?.incarnation === profile.incarnation) Object.assign(member, { vnodes: before.vnodes, isDraining: before.isDraining })
         else if (before) lose(context, before, 'it was started again')
+        // Who was found out does not get rid of it by starting anew.
+        admit(Object.assign(member, { rating: ratedAnew(before?.rating, member.heardAtMs) }))
         members.set(profile.pnode, member)
         await remember(context, members)
-        change(member, 'ready', 'joined')
-        call<'Relocation', 'joined'>(context, actor.relocation, 'joined', { pnode: profile.pnode }).catch(() => undefined)
+        change(member, standing(member), 'joined')
+        if (member.state === 'ready') welcome(context, profile.pnode)
+      },
+      measured: async (context, { members }, profile: Argument<'measured'>) => {
+        const member = members.get(profile.pnode)
+        if (member?.incarnation !== profile.incarnation) return
+        Object.assign(member, profileOf(profile), { rating: ratedAnew(member.rating, context.clock.now()) })
+        await remember(context, members)
+        settle(context, members, member, 'measured again')
+      },
+      rate: async (context, { members }, { pnode, gflops, reason }: Argument<'rate'>) => {
+        const member = members.get(pnode)
+        if (!member || member.state === 'lost') return
+        member.rating = ratedBySteps(member.rating, { gflops: gflops ?? undefined, reason }, context.clock.now())
+        await remember(context, members)
+        settle(context, members, member, RATED)
       },
       heartbeat: ({ clock }, { members }, { pnode, busyShare, vnodes }: Argument<'heartbeat'>) => {
         const member = members.get(pnode)
@@ -90,7 +155,7 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
         member.busyShare = busyShare
         member.vnodes = vnodes
         options.onMember?.(view(member), 'heartbeat')
-        change(member, member.isDraining ? 'draining' : 'ready', 'heard again')
+        change(member, standing(member), 'heard again')
         return true
       },
       drain: (context, { members }, { pnode, reason }: Argument<'drain'>) => {
@@ -139,6 +204,7 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
           if (silentMs >= options.lostMs * (isSelfSuspect ? DOUBT : 1))
             lose(context, member, `silent for ${(silentMs / 1000).toFixed(1)} s`)
           else if (silentMs >= options.suspectMs) change(member, 'suspect', 'silent')
+          else if (member.state === 'observer') push(context, members, member)
         }
       },
     },
@@ -148,12 +214,29 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
 /** With what the run has to remember of the PNode. */
 const chosen = (decision: Decision, { incarnation, computeClass }: Member): Decision => ({ ...decision, incarnation, computeClass })
 
-const PROFILE = ['pnode', 'incarnation', 'computeClass', 'gflops', 'memoryBytes', 'owner', 'maxVNodes', 'allowsCode', 'isRelayed'] as const
+/** Why members change that were rated by their steps, as `onMember` is told. */
+export const RATED = 'rated'
+
+const PROFILE = [
+  'pnode',
+  'incarnation',
+  'computeClass',
+  'gflops',
+  'memoryBytes',
+  'largestAllocationBytes',
+  'uploadBytesPerS',
+  'downloadBytesPerS',
+  'roundTripMs',
+  'owner',
+  'maxVNodes',
+  'allowsCode',
+  'isRelayed',
+] as const
 
 const profileOf = (member: Profile): Profile =>
   Object.fromEntries(PROFILE.flatMap((field) => (member[field] === undefined ? [] : [[field, member[field]]]))) as unknown as Profile
 
-const newMember = (profile: Profile, heardAtMs: number): Member => ({
+const newMember = (profile: Known, heardAtMs: number): Member => ({
   ...profile,
   state: 'suspect',
   busyShare: 0,
@@ -163,6 +246,9 @@ const newMember = (profile: Profile, heardAtMs: number): Member => ({
 })
 
 const view = (member: Member): Membership => {
-  const { state, busyShare, vnodes } = member
-  return { ...profileOf(member), state, busyShare, vnodes }
+  const { state, busyShare, vnodes, gflops: said, rating, admission } = member
+  const gflops = believedGflops(said, rating)
+  const rated = gflops < said ? { saidGflops: said, ratedBecause: rating!.reason } : {}
+  const standing = admission && (admission.passes ? { tier: admission.tier } : { refusal: admission.refusal })
+  return { ...profileOf(member), gflops, ...rated, state, busyShare, vnodes, ...standing }
 }

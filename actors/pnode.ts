@@ -11,6 +11,7 @@ import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import type { TensorBus } from '../runtime/tensor-bus/tensor-bus.js'
 import type { KeyObject } from 'node:crypto'
 import { actor, call, type Calls, type Heartbeat, isTransient, type Profile, untilHeard } from './calls.js'
+import { type Link, MEASURE_MS, measureLink, measureQuietly } from './profile.js'
 import { leftBehind, NO_QUEUES, type Queues, sumOf } from './queues.js'
 import type { Observation, RunReport } from './reports.js'
 import { machineDefinition, readDefinition, type RunDefinition } from './run-definition.js'
@@ -35,6 +36,10 @@ export interface PNodeOptions {
   readonly terms?: Pick<Profile, 'owner' | 'maxVNodes' | 'allowsCode'>
   /** Starts the actor system, where this PNode has one of its own: called when its actor types are registered; what it says of itself then. */
   readonly start?: () => Promise<Pick<Profile, 'isRelayed'>>
+  /** Its way to the others, where it has a process and a machine of its own: then its memory and its line are measured, too. */
+  readonly link?: Link
+  /** How often it measures itself again while it has no VNodes, in ms; Infinity: never. Default `MEASURE_MS`. */
+  readonly measureEveryMs?: number
   /** How a heartbeat is told; false: nobody knows us. Default: a call to the placement service. */
   readonly heartbeat?: (heartbeat: Heartbeat) => Promise<boolean>
   /** Data at hand, so that the source need not read it from the store. */
@@ -76,21 +81,45 @@ export class PNodeHost {
     this.#heartbeat = options.heartbeat ?? ((beat) => call<'Placement', 'heartbeat'>(system, actor.placement, 'heartbeat', beat))
   }
 
-  /** Warms the compute, registers the actor types, joins. */
+  /** Warms the compute, registers the actor types, measures, joins. */
   async join(): Promise<void> {
-    const { system, compute, clock, memoryBytes, heartbeatMs, incarnation = crypto.randomUUID() } = this.#options
+    const { system, compute, clock, memoryBytes, heartbeatMs, link, measureEveryMs = MEASURE_MS } = this.#options
+    const { incarnation = crypto.randomUUID() } = this.#options
     // A worker may be lost while it is measured, too.
     const { signal } = this.#abort
-    const { computeClass, gflops } = await untilHeard(clock, signal, () => compute.start(signal))
+    const memory = link && { allocationBytes: memoryBytes }
+    const measured = await untilHeard(clock, signal, () => compute.start(signal, memory))
     this.#abort.signal.throwIfAborted()
     system.register(this.#vnodeActor())
     system.register(this.#pnodeActor())
     compute.onLoss((loss) => this.#onWorkerLoss(loss))
     const started = await this.#options.start?.()
     const { terms } = this.#options
-    this.#profile = { pnode: this.pnode, incarnation, computeClass, gflops, memoryBytes, ...terms, ...started }
+    const line = await this.#line()
+    this.#profile = { pnode: this.pnode, incarnation, ...measured, memoryBytes, ...line, ...terms, ...started }
     await this.joinAgain()
     this.#beat(heartbeatMs)
+    const isIdle = () => this.#drivers.size === 0
+    measureQuietly({ pnode: this.pnode, clock, signal, everyMs: measureEveryMs, isIdle, measure: () => this.#measureAgain() })
+  }
+
+  async #line(): Promise<Partial<Profile>> {
+    const { link, clock } = this.#options
+    return link ? measureLink(this.pnode, link, clock, this.#abort.signal) : {}
+  }
+
+  /** Speed and line; memory was tried when it joined, and is not taken from anybody again. */
+  async #measureAgain(): Promise<void> {
+    const { compute, clock, system } = this.#options
+    const { signal } = this.#abort
+    try {
+      const { gflops } = await compute.start(signal)
+      this.#profile = { ...this.#profile!, gflops, ...(await this.#line()) }
+      await untilHeard(clock, signal, () => call<'Placement', 'measured'>(system, actor.placement, 'measured', this.#profile!))
+    } catch (error) {
+      // A worker that is lost just now is replaced, and measured the next time.
+      if (!isTransient(error)) this.#report(error)
+    }
   }
 
   /** Says who it is, to a placement service that does not know it (any more). */

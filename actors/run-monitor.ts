@@ -7,6 +7,7 @@ import { Timetable } from '../runtime/timetable.js'
 import type { Membership } from './calls.js'
 import { EVENT_VERSION, type PNodeView, type RunEvent, type RunEventBody, type VNodeView } from './events.js'
 import type { AppliedSpan } from './observations.js'
+import { RATED } from './placement.js'
 import type { RunDefinition } from './run-definition.js'
 import type { Observation } from './reports.js'
 
@@ -104,6 +105,13 @@ export class RunMonitor {
     }
     const { stepsLost, stepsDoubled } = this.#counters
     this.feed.emit(this.#event(body.type === 'done' || body.type === 'paused' ? { ...body, stepsLost, stepsDoubled } : body))
+  }
+
+  /** A PNode has joined, or its steps show how fast it is; nothing else is worth an event. */
+  member({ pnode, gflops, saidGflops = gflops, state, ratedBecause }: Membership, reason: string): void {
+    if (this.#status !== 'running') return
+    if (reason === 'joined') this.emit({ type: 'joined', pnode, gflops })
+    if (reason === RATED) this.emit({ type: 'rated', pnode, state, gflops, saidGflops, reason: ratedBecause ?? 'its steps show it' })
   }
 
   /** VNodes have nowhere to go: the same is told once, however often it is tried. */
@@ -226,7 +234,8 @@ export class RunMonitor {
 
   #maybeTellProgress(): void {
     const now = this.#clock.now()
-    if (now - this.#toldAtMs < PROGRESS_MS) return
+    // Steps that are told of late do not come after the end of the story.
+    if (this.#status !== 'running' || now - this.#toldAtMs < PROGRESS_MS) return
     this.#toldAtMs = now
     this.#tellProgress()
   }

@@ -20,6 +20,12 @@ export function sentenceOf(event: RunEvent, isVerbose = false): string | undefin
     }
     case 'joined':
       return `${event.pnode} joined (${event.gflops.toFixed(1)} GFLOP/s)`
+    case 'rated': {
+      const { pnode, gflops, saidGflops, state, reason } = event
+      if (gflops >= saidGflops) return `${pnode} is as fast as it says (${gflops.toFixed(1)} GFLOP/s)`
+      const end = state === 'observer' ? '; it gets no VNodes' : ''
+      return `${pnode} is taken for ${gflops.toFixed(1)} GFLOP/s, not ${saidGflops.toFixed(1)} as it says: ${reason}${end}`
+    }
     case 'lost': {
       const what = event.what === 'worker' ? `worker of ${event.pnode}` : event.pnode
       const moves = event.vnodes.length > 0 ? `; ${event.vnodes.join(', ')} must move` : ''
@@ -57,7 +63,7 @@ export function sentenceOf(event: RunEvent, isVerbose = false): string | undefin
 /** How bad it is, as the name of a colour. */
 export function colourOf({ type }: RunEvent): 'red' | 'yellow' | 'green' | 'white' {
   if (type === 'lost' || type === 'failed' || type === 'rolledBack' || type === 'deadLettered') return 'red'
-  if (type === 'relocated' || type === 'dropped' || type === 'warning' || type === 'waiting') return 'yellow'
+  if (type === 'relocated' || type === 'dropped' || type === 'warning' || type === 'waiting' || type === 'rated') return 'yellow'
   if (type === 'evaluated' || type === 'done') return 'green'
   return 'white'
 }

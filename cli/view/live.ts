@@ -145,7 +145,8 @@ export class LiveView implements RunView {
   }
 
   #pnodeTable(): string[] {
-    const colours = { ready: this.#style.green, draining: this.#style.cyan, suspect: this.#style.yellow, lost: this.#style.red }
+    const { green, cyan, yellow, red, dim } = this.#style
+    const colours = { ready: green, observer: dim, draining: cyan, suspect: yellow, lost: red }
     const ordered = this.#pnodes.toSorted((a, b) => a.pnode.localeCompare(b.pnode, 'en', { numeric: true }))
     const rows = ordered.map(({ pnode, state, load, vnodes }) => [
       pnode,

@@ -18,8 +18,22 @@ export interface ApplyResult {
   /** The encoded output frame, in a buffer (shared memory where the host has threads) that nobody writes again. */
   readonly frame: Uint8Array
   readonly metrics: { readonly [name: string]: number }
-  /** How long the machine worked on it, in ms: for load figures. */
+  /** How long the machine worked on it, in ms, with the rest that its owner's limit asks for: for figures of load and speed. */
   readonly busyMs: number
+}
+
+/** What is measured of a worker. */
+export interface Measured {
+  readonly computeClass: string
+  /** 10⁹ floating-point operations per second of the kernels that runs use, within the owner's limit. */
+  readonly gflops: number
+  /** The largest block of memory that could be had and written; absent if it was not asked for. */
+  readonly largestAllocationBytes?: number
+}
+
+export interface MeasureOptions {
+  /** Memory is measured too, up to this limit. Default: it is not. */
+  readonly allocationBytes?: number
 }
 
 /** Why a `Compute` lost its worker. */
@@ -51,10 +65,10 @@ export interface ComputeLoss {
  */
 export interface Compute {
   /**
-   * Resolves when the first worker is warm and measured. Other requests may be made before.
+   * Resolves when the first worker is warm and measured. Other requests may be made before. Again: it is measured again, in turn with steps.
    * @throws `compute.failed` (the machine module is bad), `compute.lost`, `compute.hung`
    */
-  start(signal?: AbortSignal): Promise<{ readonly computeClass: string; readonly gflops: number }>
+  start(signal?: AbortSignal, options?: MeasureOptions): Promise<Measured>
   /** @throws `checkpoint.damaged`, `checkpoint.version`, `compute.failed` (the definition is bad), `compute.lost`, `compute.hung` */
   load(
     id: string,

@@ -4,7 +4,15 @@
  */
 import type { Clock } from '../clock.js'
 import { invariant, SwarmError, toSwarmError } from '../errors.js'
-import { DEFAULT_STEP_DEADLINE_MS, type ApplyRequest, type ApplyResult, type Compute, type ComputeLoss } from './compute.js'
+import {
+  DEFAULT_STEP_DEADLINE_MS,
+  type ApplyRequest,
+  type ApplyResult,
+  type Compute,
+  type ComputeLoss,
+  type Measured,
+  type MeasureOptions,
+} from './compute.js'
 import { errorOf, stepOf, type HostReply, type HostRequest, type HostValues } from './machine-host.js'
 
 /** What an engine tells its owner. */
@@ -85,8 +93,8 @@ export class EngineCompute implements Compute {
     return this.#isClosed
   }
 
-  start(signal?: AbortSignal): Promise<HostValues['benchmark']> {
-    return this.#request({ kind: 'benchmark' }, { signal })
+  start(signal?: AbortSignal, options: MeasureOptions = {}): Promise<Measured> {
+    return this.#request({ kind: 'benchmark', ...options }, { signal })
   }
 
   load(machine: string, definition: unknown, blob: Uint8Array | undefined, options?: RequestOptions): Promise<void> {

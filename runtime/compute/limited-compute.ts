@@ -1,7 +1,7 @@
 /** A compute that rests after each step, so that it takes no more than a share of one core. */
 import type { Clock } from '../clock.js'
 import { SwarmError, isSwarmError } from '../errors.js'
-import type { ApplyRequest, ApplyResult, Compute, ComputeLoss, ComputePool } from './compute.js'
+import type { ApplyRequest, ApplyResult, Compute, ComputeLoss, ComputePool, Measured, MeasureOptions } from './compute.js'
 
 /** `pool`, with computes that work for `share` of the time, above 0 to 1; each of them by itself. */
 export function limitedPool(pool: ComputePool, share: number, clock: Clock): ComputePool {
@@ -43,6 +43,7 @@ interface Waiting {
 class LimitedCompute implements Compute {
   readonly #compute: Compute
   readonly #clock: Clock
+  readonly #share: number
   /** Rest for each ms of work. */
   readonly #restShare: number
   #waiting: Waiting[] = []
@@ -56,6 +57,7 @@ class LimitedCompute implements Compute {
   constructor(compute: Compute, share: number, clock: Clock) {
     this.#compute = compute
     this.#clock = clock
+    this.#share = share
     this.#restShare = (1 - share) / share
     compute.onLoss((loss) => this.#onLoss(loss))
   }
@@ -64,8 +66,9 @@ class LimitedCompute implements Compute {
     return this.#isClosed
   }
 
-  start(signal?: AbortSignal): ReturnType<Compute['start']> {
-    return this.#compute.start(signal)
+  async start(signal?: AbortSignal, options?: MeasureOptions): Promise<Measured> {
+    const measured = await this.#compute.start(signal, options)
+    return { ...measured, gflops: measured.gflops * this.#share }
   }
 
   load(id: string, definition: unknown, blob: Uint8Array | undefined, options?: RequestOptions): Promise<void> {
@@ -80,7 +83,8 @@ class LimitedCompute implements Compute {
       try {
         const result = await this.#compute.apply(id, request, options)
         busyMs = result.busyMs
-        return result
+        // Who is lent a share of the time needs all the longer.
+        return { ...result, busyMs: busyMs / this.#share }
       } catch (error) {
         if (isSwarmError(error, 'compute.lost', 'compute.hung') && this.#isUnderWay) this.#loseWaiting(error.message)
         throw error

@@ -5,7 +5,8 @@
 import { systemClock } from '../clock.js'
 import { toSwarmError, SwarmError, type ErrorRecord } from '../errors.js'
 import { decodeFrame, encodeFrame, type Frame } from '../frame.js'
-import type { ApplyRequest, ApplyResult } from './compute.js'
+import { largestAllocation } from './allocation.js'
+import type { ApplyRequest, ApplyResult, Measured, MeasureOptions } from './compute.js'
 import type { Machine, Machines, MachineOutput } from './machine.js'
 
 /** What a worker can be asked. Plain data that `structuredClone` takes, if the definition is. */
@@ -15,7 +16,7 @@ export type HostRequest =
   | { readonly kind: 'snapshot'; readonly machine: string }
   | { readonly kind: 'unload'; readonly machine: string }
   | { readonly kind: 'memory' }
-  | { readonly kind: 'benchmark' }
+  | ({ readonly kind: 'benchmark' } & MeasureOptions)
 
 /** What each kind of request is answered with. */
 export interface HostValues {
@@ -24,7 +25,7 @@ export interface HostValues {
   readonly snapshot: Uint8Array
   readonly unload: undefined
   readonly memory: { readonly tensors: number; readonly bytes: number }
-  readonly benchmark: { readonly computeClass: string; readonly gflops: number }
+  readonly benchmark: Measured
 }
 
 /** The answer to a request. Plain data that `structuredClone` takes. */
@@ -105,9 +106,16 @@ export class MachineHost {
   #answer(request: Exclude<HostRequest, { kind: 'load' | 'apply' }>): HostValues['snapshot' | 'unload' | 'memory' | 'benchmark'] {
     if (request.kind === 'snapshot') return this.#find(request.machine).snapshot()
     if (request.kind === 'unload') return this.#unload(request.machine)
-    if (request.kind === 'benchmark') return { computeClass: this.#machines.computeClass, gflops: this.#machines.benchmark().gflops }
+    if (request.kind === 'benchmark') return this.#measure(request)
     const { tensors, bytes } = this.#machines.memory()
     return { tensors, bytes }
+  }
+
+  #measure({ allocationBytes }: MeasureOptions): Measured {
+    const { computeClass } = this.#machines
+    const { gflops } = this.#machines.benchmark()
+    if (allocationBytes === undefined) return { computeClass, gflops }
+    return { computeClass, gflops, largestAllocationBytes: largestAllocation({ limitBytes: allocationBytes }) }
   }
 
   #find(id: string, place?: string): Machine {

@@ -37,7 +37,9 @@ test('a machine is told all that it needs to be a PNode, again and again under i
   t.true(joined.broker.expiresAtMs > joined.nowMs)
   t.is((await clientOf(made, joined.token).join(request)).token, joined.token)
   t.deepEqual(await clientOf(made, joined.token).servers(), { role: 'host', broker: ['nats://127.0.0.1:1'], placement: '127.0.0.1:1' })
+  await made.store.put('probes/dan', new Uint8Array(1))
   await clientOf(made, joined.token).release('dan')
+  await t.throwsAsync(made.store.get('probes/dan'), undefined, 'what it measured its line with goes with its name')
   const other = { ...request, publicKey: createHostKey().publicKey }
   t.is((await clientOf(made, made.keys.joinToken).join(other)).name, 'dan', 'a name that was given back is free')
 })
@@ -136,6 +138,13 @@ test('a host reads what its own VNodes need, writes states, and nothing else', a
       t.is(await may(host, 'get', keys.blob('r', state)), hostOf(other) === host, `${host} ${other}`)
   }
   t.false(await may('stranger', 'put', keys.blob('r', 'f'.repeat(64))))
+  // What hosts measure their lines with is nobody else's, and nobody's to list or delete.
+  for (const operation of ['get', 'put'] as const) {
+    t.true(await may('stranger', operation, 'probes/stranger', false), operation)
+    for (const key of ['probes/ann', 'probes/stranger/more', 'probes/', 'probes'])
+      t.false(await may('stranger', operation, key), `${operation} ${key}`)
+  }
+  for (const operation of ['delete', 'list'] as const) t.false(await may('stranger', operation, 'probes/stranger'), operation)
   const shards: string[] = []
   for await (const { key } of store.list('data/')) shards.push(key)
   for (const host of ['ann', 'bob', 'cyd']) t.is(await may(host, 'get', shards[0]), hostOf(SOURCE) === host, `${host} and the data`)

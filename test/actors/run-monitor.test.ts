@@ -1,4 +1,5 @@
 import test from 'ava'
+import type { Membership } from '../../actors/calls.js'
 import type { RunDefinition } from '../../actors/run-definition.js'
 import { RunMonitor } from '../../actors/run-monitor.js'
 import { fakeClock } from '../support/fake-clock.js'
@@ -169,4 +170,24 @@ test('a span that claims steps which the run does not have is taken for what the
   const span = { type: 'span', run: 'r1', vnode: 'a', term: 1, busyMs: 0, metrics: {} } as const
   monitor.observeSpan({ ...span, firstStep: Number.MIN_SAFE_INTEGER, lastStep: Number.MAX_SAFE_INTEGER })
   t.is(monitor.stepOf('a'), 20)
+})
+
+test('nothing comes after the end of the story: no steps that are told of late, nobody who joins or is rated', async (t) => {
+  const { monitor, apply, clock } = monitorOf()
+  const types: string[] = []
+  monitor.feed.listen(({ type }) => types.push(type))
+  const member = { pnode: 'p3', gflops: 4, saidGflops: 40, state: 'ready', ratedBecause: 'its steps are slow' } as Membership
+  monitor.member(member, 'joined')
+  monitor.member(member, 'rated')
+  monitor.member(member, 'heartbeat')
+  await clock.advance(1_000)
+  apply('a', 1)
+  t.deepEqual(types, ['joined', 'rated', 'progress'])
+  monitor.emit({ type: 'paused', step: 1 })
+  t.is(types.at(-1), 'paused')
+  await clock.advance(1_000)
+  apply('b', 1)
+  monitor.member(member, 'joined')
+  monitor.member(member, 'rated')
+  t.is(types.at(-1), 'paused')
 })

@@ -4,9 +4,11 @@ import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
+import { DEFAULT_TIERS } from '../../actors/admission.js'
 import { controlApi } from '../../actors/control-api.js'
 import { systemClock } from '../../runtime/clock.js'
 import { listen } from '../../runtime/http-server.js'
+import { pretending } from '../support/pretending-compute.js'
 import { type MemoryCluster, memoryCluster } from '../support/memory-cluster.js'
 import { type Ended, folderOf, type JsonLine, type StartOptions, start, swarmgrad } from './command.js'
 
@@ -216,6 +218,40 @@ async function isRefused(
   t.regex(ended.stderr, says)
   return ended
 }
+
+test('a fresh machine is listed with its tier and what was measured of it; one that is not good enough with the reason', async (t) => {
+  const saidGflops: { readonly [name: string]: number } = { laptop: 40, phone: 6, pi: 0.25 }
+  const made = await memoryCluster(t, {
+    pnodes: Object.keys(saidGflops),
+    isMeasured: true,
+    // This machine's line to itself is as fast as it is not busy.
+    membership: {
+      tiers: DEFAULT_TIERS.map((needs) => ({ ...needs, uploadBytesPerS: 1, downloadBytesPerS: 1, roundTripMs: 60_000 })) as never,
+    },
+    compute: (name, own) => pretending(own, { saidGflops: () => saidGflops[name], stepMs: () => 1 }),
+  })
+  const there = on(made)
+  const folder = await folderOf(t)
+  const { lines } = await there.run(t, folder, ['pnodes', '--json'])
+  t.deepEqual(
+    lines.map(({ pnode, state, tier }) => [pnode, state, tier]),
+    [
+      ['laptop', 'ready', 1],
+      ['phone', 'ready', 2],
+      ['pi', 'observer', null],
+    ],
+  )
+  t.deepEqual(lines[2].refusal, { measure: 'gflops', needed: 0.5, got: 0.25 })
+  for (const line of lines)
+    for (const measure of ['roundTripMs', 'uploadBytesPerS', 'downloadBytesPerS', 'largestAllocationBytes'])
+      t.true(Number(line[measure]) > 0, `${String(line.pnode)}: ${measure} ${String(line[measure])}`)
+  const { stdout } = await there.run(t, folder, ['pnodes'])
+  const [head, laptop, , pi, why] = stdout.trimEnd().split('\n')
+  t.regex(head, /^pnode +state +tier +owner +Gflop\/s +memory +up +down +round trip +busy +VNodes/)
+  t.regex(laptop, /^laptop +ready +1 +– +40\.0 +4\.0 GB +[\d.]+ \w?B\/s +[\d.]+ \w?B\/s +[\d.]+ ms/)
+  t.regex(pi, /^pi +observer +– +– +0\.3 /)
+  t.is(why, 'pi gets no VNodes: speed: 0.25 GFLOP/s, at least 0.5 GFLOP/s needed')
+})
 
 test('what a cluster refuses is one line with what to do', async (t) => {
   const { url, keys } = await memoryCluster(t, { pnodes: [] })

@@ -61,7 +61,13 @@ const STEPS: Record<string, Body> = {
     const first = await compute.start()
     assert.equal(first.computeClass, 'integer|1')
     assert.ok(first.gflops > 0, `gflops: expected more than 0, got ${first.gflops}`)
+    assert.equal(first.largestAllocationBytes, undefined, 'nobody asked how much memory there is')
     assert.equal((await compute.start()).computeClass, 'integer|1')
+  },
+
+  async 'memory is measured where that is asked for, within the limit'(compute) {
+    const { largestAllocationBytes = 0 } = await compute.start(undefined, { allocationBytes: 1e6 })
+    assert.ok(largestAllocationBytes > 0 && largestAllocationBytes <= 1e6, `1 to 1,000,000 bytes: got ${largestAllocationBytes}`)
   },
 
   async 'requests made without waiting are executed in the order made, each once'(compute) {

@@ -86,6 +86,18 @@ test('a compute of a quarter of a core rests three times as long as it works, an
   t.true(isSwarmError(await third, 'compute.closed'))
 })
 
+test('a compute that is lent in part says so of its speed, and its steps take as long as they do with their rests', async (t) => {
+  const inner = {
+    onLoss: () => () => {},
+    start: async (_signal: unknown, options: unknown) => ({ computeClass: 'c', gflops: 40, ...(options as object) }),
+    apply: async () => ({ frame: new Uint8Array(), metrics: {}, busyMs: 10 }),
+  } as unknown as Compute
+  const compute = limitedCompute(inner, 0.25, fakeClock())
+  t.deepEqual(await compute.start(undefined, { allocationBytes: 7 }), { computeClass: 'c', gflops: 10, allocationBytes: 7 } as never)
+  const request = { step: 1, evaluation: 0, inputs: [], header: {} } as unknown as ApplyRequest
+  t.is((await compute.apply('a', request)).busyMs, 40)
+})
+
 test('the rate holds on average, and a portion larger than any burst goes out whole', (t) => {
   let nowMs = 0
   const clock = { ...fakeClock(), now: () => nowMs }

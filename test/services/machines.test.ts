@@ -75,6 +75,13 @@ test.serial('up, host, pnodes, leave, down: all of it runs, what dies comes back
     ],
   )
 
+  // All that a machine measures of itself, through real servers; the limit of its owner is in it.
+  for (const line of listed.lines) {
+    t.true([1, 2, 3].includes(Number(line.tier)), JSON.stringify(line))
+    for (const measure of ['gflops', 'roundTripMs', 'uploadBytesPerS', 'downloadBytesPerS', 'largestAllocationBytes'])
+      t.true(Number(line[measure]) > 0, `${String(line.pnode)}: ${measure} ${String(line[measure])}`)
+  }
+
   const local = String(joined.local)
   t.like(await (await fetch(`${local}/health`)).json(), { pnode: 'extra', vnodes: 0 })
   t.regex(await (await fetch(`${local}/metrics`)).text(), /^swarmgrad_vnodes\{pnode="extra"\} 0$/m)

@@ -37,7 +37,7 @@ export interface TestHost {
 }
 
 export type TestHostOptions = Partial<
-  Pick<HostProcessArguments, 'url' | 'relay' | 'maxVNodes' | 'allowsCode' | 'token' | 'key' | 'version' | 'memoryBytes'>
+  Pick<HostProcessArguments, 'url' | 'relay' | 'maxVNodes' | 'allowsCode' | 'token' | 'key' | 'version' | 'memoryBytes' | 'pretence'>
 >
 
 /** What the VNodes of small-runs.ts need. */

@@ -5,11 +5,13 @@ import { CONTROL, controlLine } from '../../actors/channels.js'
 import { type ClusterKeys, clusterKeys, controlKeyOf } from '../../actors/cluster-keys.js'
 import { type ControlApiOptions, controlApi } from '../../actors/control-api.js'
 import { ControlHost } from '../../actors/control-host.js'
+import type { MembershipOptions } from '../../actors/placement.js'
 import { PNodeHost } from '../../actors/pnode.js'
 import { localActors } from '../../runtime/actor-system/local-actors.js'
 import { asker } from '../../runtime/ask.js'
 import { systemClock } from '../../runtime/clock.js'
 import { inlinePool } from '../../runtime/compute/inline-compute.js'
+import type { Compute } from '../../runtime/compute/compute.js'
 import type { SwarmError } from '../../runtime/errors.js'
 import { type HttpServer, listen } from '../../runtime/http-server.js'
 import { memoryStore } from '../../runtime/object-store/memory-store.js'
@@ -24,6 +26,13 @@ export interface MemoryClusterOptions {
   readonly pnodes?: readonly string[]
   readonly api?: Partial<Pick<ControlApiOptions, 'clock' | 'version' | 'servers'>>
   readonly store?: ObjectStore
+  readonly membership?: Partial<Omit<MembershipOptions, 'onMember'>>
+  /** What a PNode computes with, instead of the machine's own. */
+  readonly compute?: (name: string, own: Compute) => Compute
+  /** PNodes measure their memory and their line, as those with a machine of their own do. Default false. */
+  readonly isMeasured?: boolean
+  /** How often PNodes measure themselves again, in ms. */
+  readonly measureEveryMs?: number
 }
 
 export interface MemoryCluster {
@@ -50,7 +59,7 @@ const MACHINES = new URL('../../components/vnode-machine.js', import.meta.url)
 const NOWHERE = { broker: ['nats://127.0.0.1:1'], placement: '127.0.0.1:1' }
 
 export async function memoryCluster(t: Teardown, options: MemoryClusterOptions = {}): Promise<MemoryCluster> {
-  const { pnodes = ['ann', 'bob', 'cyd'], store = memoryStore() } = options
+  const { pnodes = ['ann', 'bob', 'cyd'], store = memoryStore(), membership, measureEveryMs, compute = (_name, own) => own } = options
   const clock = systemClock
   const keys = await clusterKeys(store)
   const { connect } = memoryBroker()
@@ -59,18 +68,22 @@ export async function memoryCluster(t: Teardown, options: MemoryClusterOptions =
   const system = localActors({ store: memoryStore(), clock, onError })
   const bus = await connect(CONTROL)
   const asking = asker(bus, CONTROL, clock)
-  const host = new ControlHost({ system, store, bus, asker: asking, clock, controlKey: controlKeyOf(keys), onError })
+  const host = new ControlHost({ system, store, bus, asker: asking, clock, controlKey: controlKeyOf(keys), membership, onError })
   t.teardown(() => host.close())
   await host.start()
   const joined: PNodeHost[] = []
   const addPNode = async (name: string) => {
     const own = await connect(name)
     const line = controlLine(own, clock)
+    const asks = asker(own, name, clock)
+    await asks.ready
     const pnode = new PNodeHost({
       pnode: name,
       system,
       bus: own,
-      compute: inlinePool({ machines: MACHINES, clock }).compute(name),
+      compute: compute(name, inlinePool({ machines: MACHINES, clock }).compute(name)),
+      measureEveryMs,
+      link: options.isMeasured ? { ping: (signal) => asks.ask(CONTROL, 'ping', null, { signal }), store } : undefined,
       store,
       clock,
       controlKey: controlKeyOf(keys).publicKey,
