@@ -142,6 +142,19 @@ export class ControlHost {
     await call<'Run', 'pause'>(this.#options.system, actor.run(run), 'pause', null)
   }
 
+  /** A host gets nothing any more, and hands over what it has; harmless when repeated. @returns what is still there @throws `host.unknown`, `host.lost` */
+  async drain(pnode: string): Promise<readonly string[]> {
+    const { system } = this.#options
+    const reason = 'it is drained'
+    await call<'Placement', 'drain'>(system, actor.placement, 'drain', { pnode, reason, by: 'operator' })
+    return call<'Relocation', 'drain'>(system, actor.relocation, 'drain', { pnode, reason, isPatient: true })
+  }
+
+  /** Takes `drain` back. @throws `host.unknown` */
+  async undrain(pnode: string): Promise<void> {
+    await call<'Placement', 'undrain'>(this.#options.system, actor.placement, 'undrain', { pnode, by: 'operator' })
+  }
+
   /** A host has given its name back. */
   async forget(pnode: string): Promise<void> {
     await call<'Placement', 'forget'>(this.#options.system, actor.placement, 'forget', { pnode })

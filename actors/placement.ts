@@ -3,6 +3,7 @@ import type { ActorContext, ActorDefinition } from '../runtime/actor-system/acto
 import { SwarmError, isSwarmError } from '../runtime/errors.js'
 import { actor, call, type Calls, type Decision, type Demand, type Membership, type Profile, untilHeard } from './calls.js'
 import { SOURCE, type VNodeDefinition } from '../components/definition.js'
+import { asked, assertDrainable, isPatient, keptAtRestart, unknownHost } from './draining.js'
 import type { Candidate } from './events.js'
 import type { RunDefinition } from './run-definition.js'
 
@@ -28,6 +29,7 @@ const DOUBT = 3
 
 interface Member extends Profile {
   state: Membership['state']
+  drains?: Membership['drains']
   busyShare: number
   vnodes: readonly string[]
   heardAtMs: number
@@ -57,8 +59,19 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
     )
   }
   const remember = (context: ActorContext, members: ReadonlyMap<string, Member>) => {
-    const there = [...members.values()].filter(({ state }) => state !== 'lost')
-    return context.state.set('members', there.map(profileOf) as never)
+    const there = [...members.values()].filter(({ state, drains }) => state !== 'lost' || drains?.operator !== undefined)
+    const known = there.map(({ drains, ...member }) => ({ ...profileOf(member), ...(drains && { drains }) }))
+    return context.state.set('members', known as never)
+  }
+  const setDrains = (member: Member, drains: Member['drains'], reason: string) => {
+    member.drains = drains
+    member.isDraining = drains !== undefined
+    if (member.state !== 'lost') change(member, member.isDraining ? 'draining' : 'ready', reason)
+  }
+  const handOver = (context: ActorContext, { pnode, drains = {} }: Member) => {
+    const leaving = { pnode, reason: drains.host ?? drains.operator ?? '', isPatient: isPatient(drains) }
+    // Not awaited: Relocation asks this very actor where to go. It is told again until nothing is left.
+    call<'Relocation', 'drain'>(context, actor.relocation, 'drain', leaving).catch(() => undefined)
   }
   return {
     type: 'Placement',
@@ -66,19 +79,20 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
       context.setTimer('sweep', 'sweep', { afterMs: options.heartbeatMs, everyMs: options.heartbeatMs })
       const now = context.clock.now()
       // Those who were there before have the time that everybody has to be heard of.
-      const known = ((await context.state.get('members')) ?? []) as unknown as Profile[]
-      const members = known.map((profile): [string, Member] => [profile.pnode, newMember(profile, now)])
+      const known = ((await context.state.get('members')) ?? []) as unknown as (Profile & Pick<Member, 'drains'>)[]
+      const members = known.map(({ drains, ...profile }): [string, Member] => [profile.pnode, newMember(profile, now, drains)])
       return { members: new Map(members), sweptAtMs: now }
     },
     handlers: {
       join: async (context, { members }, profile: Argument<'join'>) => {
-        const member = newMember(profile, context.clock.now())
         const before = members.get(profile.pnode)
-        if (before?.incarnation === profile.incarnation) Object.assign(member, { vnodes: before.vnodes, isDraining: before.isDraining })
+        const isSame = before?.incarnation === profile.incarnation
+        const member = newMember(profile, context.clock.now(), isSame ? before.drains : keptAtRestart(before?.drains))
+        if (isSame) member.vnodes = before.vnodes
         else if (before) lose(context, before, 'it was started again')
         members.set(profile.pnode, member)
         await remember(context, members)
-        change(member, 'ready', 'joined')
+        change(member, member.isDraining ? 'draining' : 'ready', 'joined')
         call<'Relocation', 'joined'>(context, actor.relocation, 'joined', { pnode: profile.pnode }).catch(() => undefined)
       },
       heartbeat: ({ clock }, { members }, { pnode, busyShare, vnodes }: Argument<'heartbeat'>) => {
@@ -92,13 +106,20 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
         change(member, member.isDraining ? 'draining' : 'ready', 'heard again')
         return true
       },
-      drain: (context, { members }, { pnode, reason }: Argument<'drain'>) => {
+      drain: async (context, { members }, { pnode, reason, by = 'host' }: Argument<'drain'>) => {
         const member = members.get(pnode)
+        if (by === 'operator') assertDrainable(pnode, member)
         if (!member || member.state === 'lost') return
-        member.isDraining = true
-        change(member, 'draining', reason)
-        // Not awaited: Relocation asks this very actor where to go. Who drains asks again until nothing is left.
-        call<'Relocation', 'drain'>(context, actor.relocation, 'drain', { pnode, reason }).catch(() => undefined)
+        setDrains(member, asked(member.drains, by, reason), reason)
+        await remember(context, members)
+        handOver(context, member)
+      },
+      undrain: async (context, { members }, { pnode, by }: Argument<'undrain'>) => {
+        const member = members.get(pnode)
+        if (!member) throw unknownHost(pnode)
+        setDrains(member, asked(member.drains, by, undefined), 'it may have VNodes again')
+        await remember(context, members)
+        if (!member.isDraining) call<'Relocation', 'joined'>(context, actor.relocation, 'joined', { pnode }).catch(() => undefined)
       },
       leave: (context, { members }, { pnode, reason }: Argument<'leave'>) => {
         const member = members.get(pnode)
@@ -131,6 +152,7 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
           if (silentMs >= options.lostMs * (isSelfSuspect ? DOUBT : 1))
             lose(context, member, `silent for ${(silentMs / 1000).toFixed(1)} s`)
           else if (silentMs >= options.suspectMs) change(member, 'suspect', 'silent')
+          else if (member.isDraining && member.vnodes.length > 0) handOver(context, member)
         }
       },
     },
@@ -142,18 +164,19 @@ const PROFILE = ['pnode', 'incarnation', 'computeClass', 'gflops', 'memoryBytes'
 const profileOf = (member: Profile): Profile =>
   Object.fromEntries(PROFILE.flatMap((field) => (member[field] === undefined ? [] : [[field, member[field]]]))) as unknown as Profile
 
-const newMember = (profile: Profile, heardAtMs: number): Member => ({
+const newMember = (profile: Profile, heardAtMs: number, drains?: Member['drains']): Member => ({
   ...profile,
+  drains,
   state: 'suspect',
   busyShare: 0,
   vnodes: [],
   heardAtMs,
-  isDraining: false,
+  isDraining: drains !== undefined,
 })
 
 const view = (member: Member): Membership => {
-  const { state, busyShare, vnodes } = member
-  return { ...profileOf(member), state, busyShare, vnodes }
+  const { state, drains, busyShare, vnodes } = member
+  return { ...profileOf(member), state, ...(drains && { drains }), busyShare, vnodes }
 }
 
 /**

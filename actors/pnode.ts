@@ -58,6 +58,8 @@ export class PNodeHost {
   readonly #heartbeat: (heartbeat: Heartbeat) => Promise<boolean>
   #profile: Profile | undefined
   #busyMs = 0
+  /** Why its owner wants it to have nothing. */
+  #paused: string | undefined
 
   constructor(options: PNodeOptions) {
     this.pnode = options.pnode
@@ -88,6 +90,26 @@ export class PNodeHost {
     const { system, clock } = this.#options
     const { signal } = this.#abort
     await untilHeard(clock, signal, () => call<'Placement', 'join'>(system, actor.placement, 'join', this.#profile!))
+    if (this.#paused !== undefined) await this.#drain(this.#paused, signal)
+  }
+
+  /** Hands over what it has, and gets nothing until `resume`; where nobody can take it, it stands still. Resolves when that is known. */
+  async pause(reason: string): Promise<void> {
+    this.#paused = reason
+    await this.#drain(reason, this.#abort.signal)
+  }
+
+  /** May have VNodes again. */
+  async resume(): Promise<void> {
+    this.#paused = undefined
+    const { system, clock } = this.#options
+    const argument = { pnode: this.pnode, by: 'host' } as const
+    await untilHeard(clock, this.#abort.signal, () => call<'Placement', 'undrain'>(system, actor.placement, 'undrain', argument))
+  }
+
+  async #drain(reason: string, signal: AbortSignal): Promise<void> {
+    const { system, clock } = this.#options
+    await untilHeard(clock, signal, () => call<'Placement', 'drain'>(system, actor.placement, 'drain', { pnode: this.pnode, reason }))
   }
 
   /**
@@ -96,10 +118,11 @@ export class PNodeHost {
    */
   async leave(reason: string, signal?: AbortSignal): Promise<void> {
     const { system, bus, compute, clock } = this.#options
+    this.#paused = reason
     const stop = AbortSignal.any([this.#abort.signal, ...(signal ? [signal] : [])])
     try {
       do {
-        await untilHeard(clock, stop, () => call<'Placement', 'drain'>(system, actor.placement, 'drain', { pnode: this.pnode, reason }))
+        await this.#drain(reason, stop)
         for (let i = 0; i < DRAIN_POLLS && this.vnodes.length > 0; i++) await clock.sleep(DRAIN_POLL_MS, stop)
       } while (this.vnodes.length > 0)
     } catch (error) {

@@ -12,7 +12,7 @@ import { advanced, firstHead, type Head, type Manifest, pausing, placed, rolledB
 import { HeadWriter } from '../runtime/head-store.js'
 import { hashRun } from '../runtime/state.js'
 import { Timetable } from '../runtime/timetable.js'
-import { actor, call, type Decision, isTransient, type Loss } from './calls.js'
+import { actor, call, type Decision, isTransient, type Leaving, type Loss } from './calls.js'
 import { Handover } from './handover.js'
 import { HeadEcho } from './head-echo.js'
 import { evict, newestUsable, readManifest, sweepAll, writeManifest } from './checkpoints.js'
@@ -95,6 +95,7 @@ export class RunOwner {
       echo: this.#echo,
       run: () => this.#placing,
       move: (decisions, reason) => this.#move(decisions, reason, context.clock.now()),
+      waits: (vnodes, reason) => this.#monitor.waits(vnodes, reason),
     })
   }
 
@@ -266,9 +267,9 @@ export class RunOwner {
     void this.#echo.grant(decisions.map(({ vnode }) => vnode)).then(() => this.#pauseAgain())
   }
 
-  /** A PNode wants to go. */
-  async drain({ pnode }: { readonly pnode: string }): Promise<void> {
-    if (this.head.status === 'running') await this.#handover.drain(pnode)
+  /** A PNode wants to go. What is still there. */
+  async drain(leaving: Leaving): Promise<string[]> {
+    return this.head.status === 'running' ? this.#handover.drain(leaving) : []
   }
 
   /** Another PNode is there. */

@@ -3,7 +3,7 @@ import type { ActorContext, ActorDefinition, Json } from '../runtime/actor-syste
 import { type SwarmError, isSwarmError } from '../runtime/errors.js'
 import type { ControlKey } from '../runtime/grant.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
-import type { Loss } from './calls.js'
+import type { Leaving, Loss } from './calls.js'
 import type { Commit, Evaluated, Failure } from './reports.js'
 import type { RunDefinition } from './run-definition.js'
 import type { RunMonitor } from './run-monitor.js'
@@ -46,7 +46,7 @@ export function runActor(options: RunActorOptions): ActorDefinition<RunOwner> {
       evaluated: awake((owner, result: Evaluated) => owner.evaluated(result)),
       failed: awake((owner, failure: Failure) => owner.failed(failure)),
       hostLost: awake((owner, loss: Loss) => owner.hostLost(loss)),
-      drain: awake((owner, leaving: { readonly pnode: string }) => owner.drain(leaving)),
+      drain: awake((owner, leaving: Leaving) => owner.drain(leaving)),
       joined: awake((owner, newcomer: { readonly pnode: string }) => owner.joined(newcomer)),
       pause: awake((owner) => owner.pause()),
       rollBackAgain: awake((owner) => owner.rollBackAgain()),

@@ -184,6 +184,14 @@ export const COMMANDS: readonly CommandSpec[] = [
     run: async (context) => (await import('./commands/pnodes.js')).pnodes(context),
   },
   {
+    name: 'drain',
+    parameters: ['<PNODE>'],
+    summary: 'Have a PNode hand over what it has, and give it nothing more; --undo takes that back.',
+    examples: ['drain laptop --cluster http://127.0.0.1:7070', 'drain laptop --no-wait', 'drain laptop --undo'],
+    flags: ['undo', 'wait'],
+    run: async (context, pnode) => (await import('./commands/drain.js')).drain(context, pnode!),
+  },
+  {
     name: 'control',
     parameters: [],
     summary: 'Run a control host alone, for a cluster over several machines with servers of your own.',

@@ -230,5 +230,7 @@ export const MACHINE_FLAGS = {
     key: 'localPort',
     parse: integer(1, 65_535),
   }),
+  undo: flag({ syntax: '--undo', description: 'it may have VNodes again', parse: isTrue }),
+  wait: flag({ syntax: '--no-wait', description: 'do not wait until nothing is left there', default: 'wait', parse: isTrue }),
   purge: flag({ syntax: '--purge', description: 'erase identity, caches and logs, and give the name back', parse: isTrue }),
 } as const

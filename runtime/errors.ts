@@ -66,6 +66,8 @@ export type ErrorCode =
   | 'cluster.version' // another version of swarmgrad
   | 'cluster.clock' // clocks differ by more than signatures allow
   | 'host.name-taken' // another machine has joined under this name
+  | 'host.unknown' // no machine of this name has joined
+  | 'host.lost' // the machine is not there
   | 'host.code' // code that the owner of the machine did not allow
   | 'host.disk' // the owner of the machine does not lend that much disk
   | 'internal' // a broken invariant: a bug in swarmgrad

@@ -35,7 +35,7 @@ export interface MemoryCluster {
   readonly errors: readonly SwarmError[]
   connect(name: string): Promise<TensorBus>
   /** Resolves when it has joined. */
-  addPNode(name: string): Promise<void>
+  addPNode(name: string): Promise<PNodeHost>
   /** Ends the API with all its connections; the actors live on. */
   stopApi(): Promise<void>
   /** At the same address. */
@@ -80,6 +80,7 @@ export async function memoryCluster(t: Teardown, options: MemoryClusterOptions =
     })
     t.teardown(() => pnode.crash())
     await pnode.join()
+    return pnode
   }
   await Promise.all(pnodes.map(addPNode))
   const app = () => {
