@@ -45,6 +45,8 @@ export interface Demand {
   readonly memoryBytes: number
   /** It goes where this VNode is, if it may: what it sends there needs no network. */
   readonly near?: string
+  /** It goes to this PNode, if it may. */
+  readonly at?: string
 }
 
 /** Where a VNode goes, and why. */

@@ -2,10 +2,13 @@
 import { SOURCE } from '../components/definition.js'
 import type { ActorContext } from '../runtime/actor-system/actor-system.js'
 import { isSwarmError } from '../runtime/errors.js'
-import type { Decision, Leaving } from './calls.js'
+import { Balance, type BalanceOptions, type Look } from './balance.js'
+import { type Decision, isTransient, type Leaving } from './calls.js'
 import type { HeadEcho } from './head-echo.js'
 import type { Commit } from './reports.js'
-import { dueToNewcomer, type PlacingRun, placeVNodes } from './run-placing.js'
+import type { Move } from './rebalance.js'
+import type { RunMonitor } from './run-monitor.js'
+import { lookAt, type PlacingRun, placeVNodes } from './run-placing.js'
 
 export interface HandoverOptions {
   readonly context: ActorContext
@@ -13,12 +16,13 @@ export interface HandoverOptions {
   readonly run: () => PlacingRun
   /** One durable write, then the grants. */
   readonly move: (decisions: readonly Decision[], reason: string) => Promise<void>
-  /** Told when VNodes have nowhere to go. */
-  readonly waits: (vnodes: readonly string[], reason: string) => void
+  /** Told when VNodes have nowhere to go; knows how long steps take. */
+  readonly monitor: Pick<RunMonitor, 'waits' | 'times'>
+  readonly balance?: Partial<BalanceOptions>
 }
 
-/** VNodes do not move again for balance within this time, in ms. */
-const BALANCE_HOLD_MS = 30_000
+/** Handler of the Run actor, and its timer, for `Handover.look`. */
+export const LOOK = 'balance'
 /** A VNode that was asked to stand still at the next checkpoint is asked again after so long, in ms. */
 const ASK_AGAIN_MS = 2_000
 /** Who wants to go is told of every second; not to hear it for so long, in ms, means that it stays. */
@@ -32,10 +36,13 @@ export class Handover {
   readonly #askedAtMs = new Map<string, number>()
   /** VNodes that stand still after the newest checkpoint. */
   readonly #held = new Set<string>()
-  #balancedAtMs = -Infinity
+  /** Where VNodes go that move for balance; undefined: anywhere else, since their PNode lends less than they need. */
+  readonly #planned = new Map<string, string | undefined>()
+  readonly #balance: Balance
 
   constructor(options: HandoverOptions) {
     this.#options = options
+    this.#balance = new Balance(options.balance)
   }
 
   /** A PNode wants to go: what it has moves at the next checkpoint. This is said again until nothing is left. @returns what is still there */
@@ -49,16 +56,41 @@ export class Handover {
     return this.#vnodesOn(pnode)
   }
 
-  /** Another PNode is there, or may have VNodes again: what has waited goes on, and what makes the longest stage shorter moves there. */
+  /** Another PNode is there, may have VNodes again, or lends more or less: what has waited goes on, and the others are looked at. */
   async joined(pnode: string): Promise<void> {
-    const { context, run } = this.#options
     this.#leaving.delete(pnode)
-    if (this.#held.size > 0) return this.#give()
-    if (this.#now - this.#balancedAtMs < BALANCE_HOLD_MS) return
-    const due = await dueToNewcomer(context, run(), pnode)
-    if (due.length === 0) return
-    this.#balancedAtMs = this.#now
-    await this.#holdAtNextCut(due)
+    if (this.#held.size > 0) await this.#give()
+    await this.#look((look) => this.#balance.lookAtOnce(look))
+  }
+
+  /** At intervals: what its PNode has no room for any more moves, and what makes the longest stage shorter. */
+  async look(): Promise<void> {
+    const { context, run } = this.#options
+    if (run().head.status !== 'running') return context.clearTimer(LOOK)
+    try {
+      await this.#look((look) => this.#balance.look(look))
+    } catch (error) {
+      // The next look comes soon.
+      if (!isTransient(error)) throw error
+    }
+  }
+
+  /** Looks at intervals from now on. */
+  watch(): void {
+    const { everyMs } = this.#balance
+    this.#options.context.setTimer(LOOK, LOOK, { afterMs: everyMs, everyMs })
+  }
+
+  async #look(balance: (look: Look) => readonly Move[]): Promise<void> {
+    const { context, run, monitor } = this.#options
+    const look = await lookAt(context, run(), monitor.times.take())
+    const moves = balance(look)
+    const over = this.#balance.overLimit(look)
+    // One move at a time: what is under way changes what is worth moving.
+    const isQuiet = this.#held.size === 0 && this.#planned.size === 0 && this.#askedAtMs.size === 0
+    for (const vnode of over) this.#planned.set(vnode, undefined)
+    if (over.length === 0 && isQuiet) for (const { vnode, to } of moves) this.#planned.set(vnode, to)
+    if (this.#planned.size > 0) await this.#holdAtNextCut([...this.#planned.keys()])
   }
 
   /** A checkpoint is complete. */
@@ -71,13 +103,18 @@ export class Handover {
   moved(vnode: string): void {
     this.#held.delete(vnode)
     this.#askedAtMs.delete(vnode)
+    this.#planned.delete(vnode)
+    this.#balance.moved(vnode, this.#now)
   }
 
   /** Everything is placed anew. */
   clear(): void {
     this.#leaving.clear()
     this.#askedAtMs.clear()
+    this.#planned.clear()
     this.#held.clear()
+    this.#balance.clear()
+    this.watch()
   }
 
   get #now(): number {
@@ -114,27 +151,29 @@ export class Handover {
 
   /** Where they go; where nobody can take them, what may go on where it is does, from just behind the checkpoint. */
   async #place(vnodes: readonly string[]): Promise<readonly Decision[]> {
-    const { context, run, waits } = this.#options
+    const { context, run, monitor } = this.#options
     const leaving = [...this.#leaving.keys()].filter((pnode) => this.#isLeaving(pnode))
+    const at = new Map([...this.#planned].flatMap(([vnode, pnode]) => (pnode === undefined ? [] : [[vnode, pnode] as const])))
     try {
-      return await placeVNodes(context, run(), vnodes, leaving, false)
+      return await placeVNodes(context, run(), vnodes, leaving, false, at)
     } catch (error) {
       if (!isSwarmError(error, 'placement.no-pnode')) throw error
-      waits(vnodes, error.message)
+      monitor.waits(vnodes, error.message)
       const { directory } = run().head
-      const staying = vnodes.filter((vnode) => vnode !== SOURCE && !this.#isLeaving(directory[vnode].pnode, 'at once'))
+      const mustGo = (vnode: string) => this.#isLeaving(directory[vnode].pnode, 'at once') || (this.#planned.has(vnode) && !at.has(vnode))
+      const staying = vnodes.filter((vnode) => vnode !== SOURCE && !mustGo(vnode))
       return staying.map((vnode) => ({ vnode, pnode: directory[vnode].pnode, candidates: [] }))
     }
   }
 
   async #hasPlaceFor(vnodes: readonly string[]): Promise<boolean> {
-    const { context, run, waits } = this.#options
+    const { context, run, monitor } = this.#options
     try {
       await placeVNodes(context, run(), vnodes, [...new Set(vnodes.map((vnode) => run().head.directory[vnode].pnode))], false)
       return true
     } catch (error) {
       if (!isSwarmError(error, 'placement.no-pnode')) throw error
-      waits(vnodes, error.message)
+      monitor.waits(vnodes, error.message)
       return false
     }
   }

@@ -61,7 +61,7 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
   const remember = (context: ActorContext, members: ReadonlyMap<string, Member>) => {
     const there = [...members.values()].filter(({ state, drains }) => state !== 'lost' || drains?.operator !== undefined)
     const known = there.map(({ drains, ...member }) => ({ ...profileOf(member), ...(drains && { drains }) }))
-    return context.state.set('members', known as never)
+    return context.state.set('members', known)
   }
   const setDrains = (member: Member, drains: Member['drains'], reason: string) => {
     member.drains = drains
@@ -227,7 +227,7 @@ function assign(
       return candidates[i].score === undefined ? [] : [{ pnode, rank: rank(candidates[i], freeBytes) }]
     })
     const near = demand.near === undefined ? undefined : places.get(demand.near)
-    const best = ranked.find(({ pnode }) => pnode === near) ?? ranked.toSorted((a, b) => a.rank - b.rank)[0]
+    const best = ranked.find(({ pnode }) => pnode === (demand.at ?? near)) ?? ranked.toSorted((a, b) => a.rank - b.rank)[0]
     if (!best) throw noPNode(demand, candidates)
     add(best.pnode, demand)
     return { vnode: demand.vnode, pnode: best.pnode, candidates }

@@ -12,7 +12,7 @@ import { advanced, firstHead, type Head, type Manifest, pausing, placed, rolledB
 import { HeadWriter } from '../runtime/head-store.js'
 import { hashRun } from '../runtime/state.js'
 import { Timetable } from '../runtime/timetable.js'
-import { actor, call, type Decision, isTransient, type Leaving, type Loss } from './calls.js'
+import { actor, call, type Decision, isTransient, type Loss } from './calls.js'
 import { Handover } from './handover.js'
 import { HeadEcho } from './head-echo.js'
 import { evict, newestUsable, readManifest, sweepAll, writeManifest } from './checkpoints.js'
@@ -49,7 +49,8 @@ export class RunOwner {
   #isAwake = false
   /** The last term that an owner before this one drew. */
   #termsBefore = 0
-  readonly #handover: Handover
+  /** Planned moves, while the run is under way. */
+  readonly handover: Handover
   /** Why a rollback is under way. */
   #rollback: string | undefined
   readonly #echo: HeadEcho
@@ -90,12 +91,13 @@ export class RunOwner {
       manifest: () => this.#manifest,
       onError: this.#report,
     })
-    this.#handover = new Handover({
+    this.handover = new Handover({
       context,
       echo: this.#echo,
       run: () => this.#placing,
       move: (decisions, reason) => this.#move(decisions, reason, context.clock.now()),
-      waits: (vnodes, reason) => this.#monitor.waits(vnodes, reason),
+      monitor: this.#monitor,
+      balance: options.balance,
     })
   }
 
@@ -154,6 +156,7 @@ export class RunOwner {
     for (const [vnode, { pnode, term }] of Object.entries(this.head.directory)) this.#monitor.placed(vnode, pnode, term, step)
     if (step === this.#timetable.totalSteps && !this.#evaluations.isMissing(step)) return this.#finish()
     if (position > 0) this.#echo.manifest(position)
+    this.handover.watch()
     void this.#echo.grant(this.#ids).then(() => this.#pauseAgain())
     this.#context.setTimer('roll call', 'rollCall', { afterMs: this.#options.rollCallMs ?? DEFAULT_MEMBERSHIP.lostMs })
   }
@@ -195,7 +198,7 @@ export class RunOwner {
       this.#monitor.emit({ type: 'paused', step })
       await this.#end()
     } else if (step === this.#timetable.totalSteps && !this.#evaluations.isMissing(step)) await this.#finish()
-    else await this.#handover.completed(commits)
+    else await this.handover.completed(commits)
   }
 
   /** A VNode has answered all evaluation batches after a step. */
@@ -261,20 +264,10 @@ export class RunOwner {
     await this.#writer.update((head) => placed(head, decisions))
     for (const decision of decisions) {
       this.#cuts.forget(decision.vnode)
-      this.#handover.moved(decision.vnode)
+      this.handover.moved(decision.vnode)
       this.#placed(decision, reason, { from: before[decision.vnode].pnode, lostAtMs: sinceMs })
     }
     void this.#echo.grant(decisions.map(({ vnode }) => vnode)).then(() => this.#pauseAgain())
-  }
-
-  /** A PNode wants to go. What is still there. */
-  async drain(leaving: Leaving): Promise<string[]> {
-    return this.head.status === 'running' ? this.#handover.drain(leaving) : []
-  }
-
-  /** Another PNode is there. */
-  async joined({ pnode }: { readonly pnode: string }): Promise<void> {
-    if (this.head.status === 'running') await this.#handover.joined(pnode)
   }
 
   /** At the next step boundary, with a checkpoint. */
@@ -318,7 +311,7 @@ export class RunOwner {
   /** Places every VNode from one manifest: one durable write, then the grants. */
   async #begin(change: (head: Head) => Head): Promise<void> {
     this.#cuts.clear()
-    this.#handover.clear()
+    this.handover.clear()
     this.#manifest = undefined
     const { manifest, head: next, unusable } = await newestUsable(this.#options.store, change(this.head), this.#ids.slice(1))
     this.#manifest = manifest

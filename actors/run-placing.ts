@@ -5,7 +5,7 @@ import type { Head } from '../runtime/head.js'
 import { SOURCE } from '../components/definition.js'
 import { actor, call, type Decision, type Demand } from './calls.js'
 import { demandOf, demandOfSource } from './placement.js'
-import { worthMoving } from './rebalance.js'
+import type { Look } from './balance.js'
 import type { RunDefinition } from './run-definition.js'
 
 export interface PlacingRun {
@@ -17,6 +17,7 @@ export interface PlacingRun {
 
 /**
  * Places `ids`, anywhere but on `avoid`; everything else stays where it is, unless `isAll`.
+ * @param at vnode → pnode: there, if it may
  * @throws `placement.no-pnode` (retryable), `checkpoint.class`
  */
 export async function placeVNodes(
@@ -25,6 +26,7 @@ export async function placeVNodes(
   ids: readonly string[],
   avoid: readonly string[],
   isAll: boolean,
+  at: ReadonlyMap<string, string> = new Map(),
 ): Promise<readonly Decision[]> {
   const { network } = definition
   const staying = isAll
@@ -32,7 +34,7 @@ export async function placeVNodes(
     : Object.fromEntries(
         [SOURCE, ...network.vnodes.map(({ id }) => id)].filter((id) => !ids.includes(id)).map((id) => [id, head.directory[id].pnode]),
       )
-  const demands = demandsOf(definition)
+  const demands = demandsOf(definition).map((demand) => (at.has(demand.vnode) ? { ...demand, at: at.get(demand.vnode) } : demand))
   const request = { run: head.run, demands, staying, avoid, code: definition.bundles, ...(computeClass && { computeClass }) }
   try {
     return await call<'Placement', 'place'>(context, actor.placement, 'place', request)
@@ -46,17 +48,15 @@ export async function placeVNodes(
   }
 }
 
-function demandsOf(definition: RunDefinition): Demand[] {
+export function demandsOf(definition: RunDefinition): Demand[] {
   const { network, training } = definition
   return [demandOfSource(definition), ...network.vnodes.map((vnode) => demandOf(vnode, training.batchSize))]
 }
 
-/** VNodes that a newcomer should take over at the next checkpoint, and would be given. */
-export async function dueToNewcomer(context: ActorContext, run: PlacingRun, newcomer: string): Promise<string[]> {
+/** What there is to see of the PNodes of a run. @param spent since the last look */
+export async function lookAt(context: ActorContext, { definition, head, computeClass }: PlacingRun, spent: Look['spent']): Promise<Look> {
   const members = await call<'Placement', 'list'>(context, actor.placement, 'list', null)
-  const ids = worthMoving(newcomer, members, demandsOf(run.definition), run.head.directory)
-  if (ids.length === 0) return []
-  const from = [...new Set(ids.map((id) => run.head.directory[id].pnode))]
-  const decisions = await placeVNodes(context, run, ids, from, false)
-  return decisions.filter(({ pnode }) => pnode === newcomer).map(({ vnode }) => vnode)
+  const { run, directory } = head
+  const [demands, code, nowMs] = [demandsOf(definition), definition.bundles, context.clock.now()]
+  return { run, nowMs, members, demands, directory, spent, code, ...(computeClass && { computeClass }) }
 }

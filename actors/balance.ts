@@ -1,0 +1,199 @@
+/**
+ * Whether VNodes of a run should move, from what is measured at intervals: loaded PNodes push, idle ones pull. It decides slowly on purpose:
+ * the gain has to be large, to be seen several times, and what has moved stays for its hold time, twice as long after each further move. What a
+ * VNode needed on a PNode is remembered, so that it does not go back to where it was slow. Pure but for what it remembers: time is handed in.
+ */
+import { SOURCE } from '../components/definition.js'
+import type { Demand, Membership } from './calls.js'
+import { LEAST_GAIN, type Move, overLimit, type Stage, type Work, worthMoving } from './rebalance.js'
+import type { Spent } from './step-times.js'
+
+export interface BalanceOptions {
+  /** How often it is looked, in ms. */
+  readonly everyMs: number
+  /** What has moved for balance, or because it had to, does not move for balance again within this time, in ms. */
+  readonly holdMs: number
+  /** Share by which the longest stage must become shorter, 0 to 1. */
+  readonly leastGain: number
+}
+
+export const DEFAULT_BALANCE: BalanceOptions = { everyMs: 5_000, holdMs: 30_000, leastGain: LEAST_GAIN }
+
+/** So many looks one after the other must find the same need: what lasts less is noise. */
+const CONFIRMATIONS = 3
+/** Of the newest look in the averages. */
+const SMOOTHING = 0.5
+/** A stage that works less than this share of the time waits for something that no move makes faster. */
+const LEAST_LOAD = 0.3
+/** How often the hold time of a VNode doubles, and after how many of its hold times without a move it begins anew. */
+const MOST_DOUBLINGS = 5
+const CALM_HOLDS = 10
+/** What was measured on a PNode that a VNode has left holds for so long, in ms; its speed, if it was measured anew, counts at once. */
+const KNOWN_MS = 30 * 60_000
+/** What is older than this, in ms, is no part of an average. */
+const FRESH_MS = 60_000
+
+/** What there is to see. */
+export interface Look {
+  readonly run: string
+  readonly nowMs: number
+  readonly members: readonly Membership[]
+  readonly demands: readonly Demand[]
+  readonly directory: { readonly [vnode: string]: { readonly pnode: string } }
+  readonly spent: ReadonlyMap<string, Spent>
+  readonly computeClass?: string
+  /** SHA-256 of users' modules that run in it. */
+  readonly code: readonly string[]
+}
+
+interface Known {
+  readonly ms: number
+  readonly gflops: number
+  readonly atMs: number
+}
+
+export class Balance {
+  readonly #options: BalanceOptions
+  /** Time of a step, by VNode and PNode. */
+  readonly #known = new Map<string, Map<string, Known>>()
+  readonly #moved = new Map<string, { readonly atMs: number; readonly doublings: number }>()
+  /** Share of the time that a PNode works, for us and in all; averages. */
+  readonly #busy = new Map<string, { own: number; all: number }>()
+  #lookedAtMs: number | undefined
+  #confirmed = 0
+
+  constructor(options: Partial<BalanceOptions> = {}) {
+    this.#options = { ...DEFAULT_BALANCE, ...options }
+  }
+
+  get everyMs(): number {
+    return this.#options.everyMs
+  }
+
+  /** At intervals. @returns what should move, each VNode to an open PNode that has room for it */
+  look(look: Look): Move[] {
+    this.#measure(look)
+    const isMeasured = look.demands.every(
+      ({ vnode, cost }) => cost === 0 || this.#knownOn(vnode, look.directory[vnode]?.pnode, look) !== undefined,
+    )
+    const moves = isMeasured ? this.#worthMoving(look, true) : []
+    this.#confirmed = moves.length > 0 ? this.#confirmed + 1 : 0
+    return this.#confirmed >= CONFIRMATIONS ? moves : []
+  }
+
+  /** Somebody else may have VNodes, who is not waited for: also by what costs say, where nothing is measured yet. */
+  lookAtOnce(look: Look): Move[] {
+    return this.#worthMoving(look, false)
+  }
+
+  /** VNodes that have to go now, since their PNodes lend less than they need. */
+  overLimit(look: Look): string[] {
+    return overLimit(
+      look.members.filter(({ state }) => state !== 'lost').map((member) => stageOf(member, look)),
+      this.#works(look),
+    )
+  }
+
+  /** A VNode has another owner. */
+  moved(vnode: string, nowMs: number): void {
+    const before = this.#moved.get(vnode)
+    const isCalm = !before || nowMs - before.atMs >= this.#holdMs(before.doublings) * CALM_HOLDS
+    this.#moved.set(vnode, { atMs: nowMs, doublings: isCalm ? 0 : Math.min(before.doublings + 1, MOST_DOUBLINGS) })
+    this.#confirmed = 0
+  }
+
+  /** Everything is placed anew. */
+  clear(): void {
+    this.#moved.clear()
+    this.#confirmed = 0
+  }
+
+  /** How long a VNode stays after a move, in ms. */
+  #holdMs(doublings: number): number {
+    return this.#options.holdMs * (1 << doublings)
+  }
+
+  #isFree(vnode: string, nowMs: number): boolean {
+    const moved = this.#moved.get(vnode)
+    return !moved || nowMs - moved.atMs >= this.#holdMs(moved.doublings)
+  }
+
+  #worthMoving(look: Look, isLoadNeeded: boolean): Move[] {
+    const stages = look.members.map((member) => stageOf(member, look))
+    const moves = worthMoving(stages, this.#works(look), this.#options.leastGain)
+    if (moves.length === 0 || !isLoadNeeded) return moves
+    return (this.#busy.get(look.directory[moves[0].vnode].pnode)?.all ?? 0) >= LEAST_LOAD ? moves : []
+  }
+
+  /** Averages over looks, so that one second says little. */
+  #measure({ run, nowMs, members, directory, spent }: Look): void {
+    const elapsedMs = nowMs - (this.#lookedAtMs ?? nowMs - this.#options.everyMs)
+    this.#lookedAtMs = nowMs
+    const own = new Map<string, number>()
+    for (const [vnode, { busyMs, steps }] of spent) {
+      const pnode = directory[vnode]?.pnode
+      const gflops = members.find((member) => member.pnode === pnode)?.gflops
+      if (pnode === undefined || gflops === undefined) continue
+      own.set(pnode, (own.get(pnode) ?? 0) + busyMs / elapsedMs)
+      const known = this.#known.get(vnode) ?? new Map<string, Known>()
+      this.#known.set(vnode, known)
+      const before = known.get(pnode)
+      const isFresh = before && before.gflops === gflops && nowMs - before.atMs <= FRESH_MS
+      known.set(pnode, { ms: average(isFresh ? before.ms : undefined, busyMs / steps), gflops, atMs: nowMs })
+    }
+    for (const { pnode, busyShare, vnodes } of members) {
+      const before = this.#busy.get(pnode)
+      const isOurs = vnodes.every((vnode) => runOf(vnode) === run)
+      const mine = own.get(pnode) ?? 0
+      this.#busy.set(pnode, { own: average(before?.own, mine), all: average(before?.all, isOurs ? Math.max(mine, busyShare) : busyShare) })
+    }
+  }
+
+  #knownOn(vnode: string, pnode: string | undefined, { nowMs }: Pick<Look, 'nowMs'>): Known | undefined {
+    const known = pnode === undefined ? undefined : this.#known.get(vnode)?.get(pnode)
+    return known && nowMs - known.atMs <= KNOWN_MS ? known : undefined
+  }
+
+  #works(look: Look): Work[] {
+    const { run, members, demands, directory, nowMs } = look
+    const speeds = new Map(members.map(({ pnode, gflops }) => [pnode, Math.max(gflops, 1e-3)]))
+    const shares = new Map(members.map((member) => [member.pnode, this.#shareLeft(member, run)]))
+    // Costs and measured times are different units: all of the one, or all of the other.
+    const isMeasured = demands.every(({ vnode, cost }) => cost === 0 || this.#knownOn(vnode, directory[vnode]?.pnode, look) !== undefined)
+    return demands.flatMap(({ vnode, cost, memoryBytes }): Work[] => {
+      const pnode = directory[vnode]?.pnode
+      if (pnode === undefined) return []
+      const msOn = (to: string): number => {
+        if (cost === 0) return 0
+        const speed = speeds.get(to) ?? 1e-3
+        const share = shares.get(to) ?? 1
+        if (!isMeasured) return cost / speed / share
+        const known = this.#knownOn(vnode, to, look) ?? this.#knownOn(vnode, pnode, look)!
+        return (known.ms * known.gflops) / speed / share
+      }
+      return [{ vnode, pnode, memoryBytes, isFree: vnode !== SOURCE && this.#isFree(vnode, nowMs), msOn }]
+    })
+  }
+
+  /** What other runs leave us of a PNode: each run there has the same right to it. */
+  #shareLeft({ pnode, vnodes }: Membership, run: string): number {
+    const others = new Set(vnodes.filter((vnode) => runOf(vnode) !== run && !vnode.endsWith(`/${SOURCE}`)).map(runOf)).size
+    const { all, own } = this.#busy.get(pnode) ?? { all: 1, own: 0 }
+    return 1 - Math.min(Math.max(0, all - own), others / (others + 1))
+  }
+}
+
+const runOf = (vnode: string): string => vnode.slice(0, vnode.indexOf('/'))
+
+function average(before: number | undefined, now: number): number {
+  return before === undefined ? now : before + SMOOTHING * (now - before)
+}
+
+function stageOf(
+  { pnode, state, memoryBytes, maxVNodes, computeClass, allowsCode }: Membership,
+  look: Pick<Look, 'computeClass' | 'code'>,
+): Stage {
+  const isOfClass = look.computeClass === undefined || computeClass === look.computeClass
+  const isOpen = state === 'ready' && isOfClass && look.code.every((sha256) => !allowsCode || allowsCode.includes(sha256))
+  return { pnode, isOpen, memoryBytes, ...(maxVNodes !== undefined && { maxVNodes }) }
+}
