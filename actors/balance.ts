@@ -1,7 +1,10 @@
 /**
  * Whether VNodes of a run should move, from what is measured at intervals: loaded PNodes push, idle ones pull. It decides slowly on purpose:
- * the gain has to be large, to be seen several times, and what has moved stays for its hold time, twice as long after each further move. What a
- * VNode needed on a PNode is remembered, so that it does not go back to where it was slow. Pure but for what it remembers: time is handed in.
+ * the gain has to be large, to be seen several times, and what has moved stays for its hold time, twice as long after each further move.
+ *
+ * Whether a PNode is slow or its VNode expensive nobody can tell from one time. How fast PNodes are say their ratings; what a VNode needs says
+ * the least that it ever needed; where it takes longer than that, it is the PNode that has become slow, or was rated too high. What it needed where
+ * it was is remembered, so that it does not go back there. Pure but for what it remembers: time is handed in.
  */
 import { SOURCE } from '../components/definition.js'
 import type { Demand, Membership } from './calls.js'
@@ -56,6 +59,8 @@ export class Balance {
   readonly #options: BalanceOptions
   /** Time of a step, by VNode and PNode. */
   readonly #known = new Map<string, Map<string, Known>>()
+  /** The least that a step of a VNode ever took, in ms at a rating of 1. */
+  readonly #least = new Map<string, number>()
   readonly #moved = new Map<string, { readonly atMs: number; readonly doublings: number }>()
   /** Share of the time that a PNode works, for us and in all; averages. */
   readonly #busy = new Map<string, { own: number; all: number }>()
@@ -139,7 +144,9 @@ export class Balance {
       this.#known.set(vnode, known)
       const before = known.get(pnode)
       const isFresh = before && before.gflops === gflops && nowMs - before.atMs <= FRESH_MS
-      known.set(pnode, { ms: average(isFresh ? before.ms : undefined, busyMs / steps), gflops, atMs: nowMs })
+      const ms = average(isFresh ? before.ms : undefined, busyMs / steps)
+      known.set(pnode, { ms, gflops, atMs: nowMs })
+      this.#least.set(vnode, Math.min(ms * gflops, this.#least.get(vnode) ?? Infinity))
     }
     for (const { pnode, busyShare, vnodes } of members) {
       const before = this.#busy.get(pnode)
@@ -160,6 +167,7 @@ export class Balance {
     const shares = new Map(members.map((member) => [member.pnode, this.#shareLeft(member, run)]))
     // Costs and measured times are different units: all of the one, or all of the other.
     const isMeasured = demands.every(({ vnode, cost }) => cost === 0 || this.#knownOn(vnode, directory[vnode]?.pnode, look) !== undefined)
+    const slowness = this.#slowness(look)
     return demands.flatMap(({ vnode, cost, memoryBytes }): Work[] => {
       const pnode = directory[vnode]?.pnode
       if (pnode === undefined) return []
@@ -168,11 +176,22 @@ export class Balance {
         const speed = speeds.get(to) ?? 1e-3
         const share = shares.get(to) ?? 1
         if (!isMeasured) return cost / speed / share
-        const known = this.#knownOn(vnode, to, look) ?? this.#knownOn(vnode, pnode, look)!
-        return (known.ms * known.gflops) / speed / share
+        const known = this.#knownOn(vnode, to, look)
+        return (known ? known.ms * known.gflops : this.#least.get(vnode)! * (slowness.get(to) ?? 1)) / speed / share
       }
       return [{ vnode, pnode, memoryBytes, isFree: vnode !== SOURCE && this.#isFree(vnode, nowMs), msOn }]
     })
+  }
+
+  /** By how much the VNodes that are on a PNode take longer there than they need: the mean of all. */
+  #slowness(look: Look): Map<string, number> {
+    const seen = new Map<string, number[]>()
+    for (const { vnode } of look.demands) {
+      const pnode = look.directory[vnode]?.pnode
+      const known = this.#knownOn(vnode, pnode, look)
+      if (known) seen.set(pnode, [...(seen.get(pnode) ?? []), (known.ms * known.gflops) / this.#least.get(vnode)!])
+    }
+    return new Map([...seen].map(([pnode, each]) => [pnode, each.reduce((sum, one) => sum + one, 0) / each.length]))
   }
 
   /** What other runs leave us of a PNode: each run there has the same right to it. */

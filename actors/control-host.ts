@@ -7,6 +7,7 @@ import { SwarmError, isSwarmError, toSwarmError } from '../runtime/errors.js'
 import type { ControlKey } from '../runtime/grant.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import type { Delivery, TensorBus } from '../runtime/tensor-bus/tensor-bus.js'
+import type { BalanceOptions } from './balance.js'
 import { actor, call, type Membership, untilHeard } from './calls.js'
 import { type Channel, channel, CONTROL, decodeHeartbeat } from './channels.js'
 import { EventLog } from './event-log.js'
@@ -31,6 +32,7 @@ export interface ControlHostOptions {
   readonly clock: Clock
   readonly controlKey: ControlKey
   readonly membership?: Partial<Omit<MembershipOptions, 'onMember'>>
+  readonly balance?: Partial<BalanceOptions>
   readonly onError: (error: SwarmError) => void
 }
 
@@ -70,7 +72,7 @@ export class ControlHost {
 
   /** Registers the control actors, starts the actor system, and takes up the runs that are under way. */
   async start(): Promise<void> {
-    const { system, store, controlKey, membership, clock } = this.#options
+    const { system, store, controlKey, membership, balance, clock } = this.#options
     const times = { ...DEFAULT_MEMBERSHIP, ...membership }
     system.register(placementActor({ ...times, onMember: (member, reason) => this.#onMember(member, reason) }))
     system.register(relocationActor())
@@ -80,6 +82,7 @@ export class ControlHost {
         controlKey,
         monitor: (run, definition) => this.#openMonitor(new RunMonitor(run, definition, clock, () => this.members)),
         rollCallMs: times.lostMs,
+        balance,
         onError: this.#report,
       }),
     )

@@ -211,6 +211,7 @@ export const COMMANDS: readonly CommandSpec[] = [
       'publicBroker',
       'placement',
       'scheduler',
+      'balanceHold',
       'folder',
       'printNatsConfig',
     ],

@@ -138,6 +138,14 @@ export const MACHINE_FLAGS = {
     key: 'scheduler',
     parse: addressText,
   }),
+  balanceHold: flag({
+    syntax: '--balance-hold <SECONDS>',
+    description: 'so long at least a VNode stays where it has moved to',
+    default: '30',
+    environment: environment('BALANCE_HOLD'),
+    key: 'balanceHold',
+    parse: number('seconds from 1 to 86400', (x) => x >= 1 && x <= 86_400),
+  }),
   printNatsConfig: flag({
     syntax: '--print-nats-config',
     description: 'only print the nats.conf that admits this cluster’s hosts, for a NATS server of your own',

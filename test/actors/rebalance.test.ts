@@ -75,7 +75,7 @@ test('the first steps after a move are not counted, and what was asked for is no
 /** Machines with speeds that nobody knows exactly, and what other runs take of them. */
 interface World {
   readonly stream: RandomStream
-  readonly pnodes: readonly { readonly pnode: string; readonly speed: number; readonly rated: number; others: number }[]
+  readonly pnodes: readonly { readonly pnode: string; speed: number; readonly rated: number; others: number }[]
   readonly costs: ReadonlyMap<string, number>
   readonly directory: { [vnode: string]: { pnode: string } }
   /** Of what is measured, as a share. */
@@ -163,22 +163,27 @@ test('over random load histories nothing moves twice within its hold time, or to
     const left = new Set<string>()
     for (let nowMs = 0; nowMs < END_MS; nowMs += DEFAULT_BALANCE.everyMs) {
       const isChanging = nowMs < CHANGING_MS
-      for (const each of world.pnodes)
-        if (isChanging && world.stream.below(12) === 0) each.others = world.stream.below(2) * world.stream.uniform()
+      for (const each of world.pnodes) {
+        if (!isChanging || world.stream.below(12) > 0) continue
+        // Machines of every second world become slow, and fast again.
+        if (seed % 2 === 0 && world.stream.below(2) === 0) each.speed = each.speed > each.rated / 2 ? each.speed / 4 : each.speed * 4
+        else each.others = world.stream.below(2) * world.stream.uniform()
+      }
       live(balance, world, nowMs, (vnode, from) => {
         const heldMs = nowMs - (movedAtMs.get(vnode) ?? -Infinity)
         t.true(heldMs >= DEFAULT_BALANCE.holdMs, `seed ${seed}: ${vnode} moved again after ${heldMs} ms`)
         movedAtMs.set(vnode, nowMs)
         moves.set(vnode, (moves.get(vnode) ?? 0) + 1)
         all++
-        const { pnode } = world.directory[vnode]
         if (nowMs < CALM_MS) return
         late++
-        t.false(left.has(`${vnode} ${pnode}`), `seed ${seed}: ${vnode} is back on ${pnode}, where it has been since all is calm`)
+        // What was known of another time is corrected, once.
+        t.false(left.has(`${vnode} ${from}`), `seed ${seed}: ${vnode} leaves ${from} again, though nothing has changed`)
         left.add(`${vnode} ${from}`)
       })
     }
     worst = Math.max(worst, ...moves.values())
+    if (seed % 2 === 0) continue
     // Nothing that is known now is worth moving for.
     const seen = lookAt({ ...world, noise: 0 }, END_MS)
     const ideal = { ...world, directory: { ...world.directory } }
@@ -191,8 +196,9 @@ test('over random load histories nothing moves twice within its hold time, or to
     `${all} moves in ${HISTORIES} histories of ${END_MS / 60_000} minutes; at most ${worst} of one VNode; ${late} after ${CALM_MS / 60_000} minutes`,
   )
   t.true(all > HISTORIES)
-  t.true(worst <= 5, 'of one VNode in half an hour')
-  t.true(late <= all / 50, 'what is left is at the threshold, and is seen by chance')
+  // 30 s, 1, 2, 4, 8, 16 minutes.
+  t.true(worst <= 6, 'a hold time is twice as long after each move')
+  t.true(late <= all / 10, 'what was known of another time is corrected, and what is at the threshold is seen by chance')
 })
 
 test('noise below the threshold moves nothing', (t) => {
@@ -216,4 +222,23 @@ test('noise below the threshold moves nothing', (t) => {
   }
   t.log(`${tried} worlds`)
   t.true(tried > HISTORIES)
+})
+
+test('what lasts for less than three looks moves nothing, and what a PNode waits for is not its load', (t) => {
+  const of = (slow: (look: number) => boolean, busyShare = 1) => {
+    const balance = new Balance()
+    return Array.from({ length: 12 }, (_, i) => {
+      const members = ['p0', 'p1'].map((pnode): Membership => {
+        return { pnode, incarnation: '', computeClass: 'c', gflops: 1, memoryBytes: 1e9, state: 'ready', busyShare, vnodes: [] }
+      })
+      const demands = ['v0', 'v1'].map((vnode) => ({ vnode, cost: 1, memoryBytes: 1 }))
+      const spent = new Map(['v0', 'v1'].map((vnode) => [vnode, { steps: 1, busyMs: vnode === 'v0' && slow(i) ? 50 : 10 }]))
+      const directory = { v0: { pnode: 'p0' }, v1: { pnode: 'p1' } }
+      const nowMs = i * DEFAULT_BALANCE.everyMs
+      return balance.look({ run: 'r', nowMs, members, demands, directory, spent, code: [] }).length > 0
+    })
+  }
+  t.false(of((look) => look === 4).includes(true))
+  t.is(of((look) => look >= 4).indexOf(true), 6)
+  t.false(of((look) => look >= 4, 0.1).includes(true))
 })
