@@ -84,6 +84,8 @@ export interface Calls {
     forget: [{ pnode: string }, null]
     /** It gets no new VNodes; those that it has are handed over. Default of `by`: the PNode itself. `host.unknown`, `host.lost` for others. */
     drain: [{ pnode: string; reason: string; by?: DrainedBy }, null]
+    /** Its owner lends more, or less, than it said when it joined: what there is no room for any more moves. */
+    lend: [{ pnode: string } & Pick<Profile, 'memoryBytes' | 'maxVNodes'>, null]
     /** It may have VNodes again, unless somebody else still wants it to have none. `host.unknown` */
     undrain: [{ pnode: string; by: DrainedBy }, null]
     place: [

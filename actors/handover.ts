@@ -139,7 +139,8 @@ export class Handover {
   async #give(): Promise<void> {
     const { run, echo, move } = this.#options
     const { directory } = run().head
-    const vnodes = this.#isLeaving(directory[SOURCE]?.pnode) ? [SOURCE, ...this.#held] : [...this.#held]
+    const isSourceGoing = this.#isLeaving(directory[SOURCE]?.pnode) || this.#planned.has(SOURCE)
+    const vnodes = isSourceGoing ? [SOURCE, ...this.#held] : [...this.#held]
     if (vnodes.length === 0) return
     const decisions = await this.#place(vnodes)
     if (decisions.length === 0) return

@@ -121,6 +121,14 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
         await remember(context, members)
         if (!member.isDraining) call<'Relocation', 'joined'>(context, actor.relocation, 'joined', { pnode }).catch(() => undefined)
       },
+      lend: async (context, { members }, { pnode, memoryBytes, maxVNodes }: Argument<'lend'>) => {
+        const member = members.get(pnode)
+        if (!member) return
+        Object.assign(member, { memoryBytes, maxVNodes })
+        await remember(context, members)
+        options.onMember?.(view(member), 'its owner lends more, or less')
+        call<'Relocation', 'joined'>(context, actor.relocation, 'joined', { pnode }).catch(() => undefined)
+      },
       leave: (context, { members }, { pnode, reason }: Argument<'leave'>) => {
         const member = members.get(pnode)
         if (member) lose(context, member, reason)

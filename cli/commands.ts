@@ -157,6 +157,8 @@ export const COMMANDS: readonly CommandSpec[] = [
       'maxDisk',
       'maxUpload',
       'maxVNodes',
+      'pauseWhenBusy',
+      'onBattery',
       'allowCode',
       'relay',
       'hostIp',

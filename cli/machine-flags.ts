@@ -207,6 +207,22 @@ export const MACHINE_FLAGS = {
     key: 'maxVNodes',
     parse: integer(1, 10_000),
   }),
+  pauseWhenBusy: flag({
+    syntax: '--pause-when-busy',
+    description: 'compute nothing while others use this machine: a quarter of its processors for 10 s, until it was quiet for a minute',
+    default: 'compute',
+    environment: environment('PAUSE_WHEN_BUSY'),
+    key: 'pauseWhenBusy',
+    parse: isTrue,
+  }),
+  onBattery: flag({
+    syntax: '--on-battery <WHAT>',
+    description: 'pause or continue while this machine runs on its battery (pause: Linux only)',
+    default: 'continue',
+    environment: environment('ON_BATTERY'),
+    key: 'onBattery',
+    parse: oneOf('pause', 'continue'),
+  }),
   relay: flag({
     syntax: '--relay <WHEN>',
     description: 'calls come over the connection to the broker: auto (if there is no other way), always or never',
