@@ -28,6 +28,8 @@ const CONFIRMATIONS = 3
 const SMOOTHING = 0.5
 /** A stage that works less than this share of the time waits for something that no move makes faster. */
 const LEAST_LOAD = 0.3
+/** What a move costs the run at least, in ms: a checkpoint and a restore, while others wait. */
+const MOVE_MS = 1_000
 /** How often the hold time of a VNode doubles, and after how many of its hold times without a move it begins anew. */
 const MOST_DOUBLINGS = 5
 const CALM_HOLDS = 10
@@ -47,6 +49,8 @@ export interface Look {
   readonly computeClass?: string
   /** SHA-256 of users' modules that run in it. */
   readonly code: readonly string[]
+  /** Until the run is done. */
+  readonly stepsLeft: number
 }
 
 interface Known {
@@ -78,24 +82,25 @@ export class Balance {
   /** At intervals. @returns what should move, each VNode to an open PNode that has room for it */
   look(look: Look): Move[] {
     this.#measure(look)
-    const isMeasured = look.demands.every(
-      ({ vnode, cost }) => cost === 0 || this.#knownOn(vnode, look.directory[vnode]?.pnode, look) !== undefined,
-    )
-    const moves = isMeasured ? this.#worthMoving(look, true) : []
+    const moves = this.#isMeasured(look) ? this.#worthMoving(look) : []
     this.#confirmed = moves.length > 0 ? this.#confirmed + 1 : 0
     return this.#confirmed >= CONFIRMATIONS ? moves : []
   }
 
-  /** Somebody else may have VNodes, who is not waited for: also by what costs say, where nothing is measured yet. */
-  lookAtOnce(look: Look): Move[] {
-    return this.#worthMoving(look, false)
+  /** A PNode has joined: what it should have by costs and ratings, as when a run begins. Of one that has had VNodes more is known. */
+  lookAtOnce(look: Look, newcomer: string): Move[] {
+    if ([...this.#known.values()].some((known) => known.has(newcomer))) return []
+    const stages = look.members
+      .map((member) => stageOf(member, look))
+      .map((stage) => ({ ...stage, isOpen: stage.isOpen && stage.pnode === newcomer }))
+    return worthMoving(stages, this.#works(look, false), { leastGain: this.#options.leastGain })
   }
 
   /** VNodes that have to go now, since their PNodes lend less than they need. */
   overLimit(look: Look): string[] {
     return overLimit(
       look.members.filter(({ state }) => state !== 'lost').map((member) => stageOf(member, look)),
-      this.#works(look),
+      this.#works(look, false),
     )
   }
 
@@ -123,10 +128,15 @@ export class Balance {
     return !moved || nowMs - moved.atMs >= this.#holdMs(moved.doublings)
   }
 
-  #worthMoving(look: Look, isLoadNeeded: boolean): Move[] {
+  #isMeasured(look: Look): boolean {
+    return look.demands.every(({ vnode, cost }) => cost === 0 || this.#knownOn(vnode, look.directory[vnode]?.pnode, look) !== undefined)
+  }
+
+  #worthMoving(look: Look): Move[] {
     const stages = look.members.map((member) => stageOf(member, look))
-    const moves = worthMoving(stages, this.#works(look), this.#options.leastGain)
-    if (moves.length === 0 || !isLoadNeeded) return moves
+    const least = { leastGain: this.#options.leastGain, leastSavedMs: MOVE_MS / Math.max(1, look.stepsLeft) }
+    const moves = worthMoving(stages, this.#works(look, true), least)
+    if (moves.length === 0) return moves
     return (this.#busy.get(look.directory[moves[0].vnode].pnode)?.all ?? 0) >= LEAST_LOAD ? moves : []
   }
 
@@ -161,12 +171,11 @@ export class Balance {
     return known && nowMs - known.atMs <= KNOWN_MS ? known : undefined
   }
 
-  #works(look: Look): Work[] {
+  /** Costs and measured times are different units: all of the one, or all of the other. */
+  #works(look: Look, isMeasured: boolean): Work[] {
     const { run, members, demands, directory, nowMs } = look
     const speeds = new Map(members.map(({ pnode, gflops }) => [pnode, Math.max(gflops, 1e-3)]))
     const shares = new Map(members.map((member) => [member.pnode, this.#shareLeft(member, run)]))
-    // Costs and measured times are different units: all of the one, or all of the other.
-    const isMeasured = demands.every(({ vnode, cost }) => cost === 0 || this.#knownOn(vnode, directory[vnode]?.pnode, look) !== undefined)
     const slowness = this.#slowness(look)
     return demands.flatMap(({ vnode, cost, memoryBytes }): Work[] => {
       const pnode = directory[vnode]?.pnode

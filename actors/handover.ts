@@ -16,8 +16,8 @@ export interface HandoverOptions {
   readonly run: () => PlacingRun
   /** One durable write, then the grants. */
   readonly move: (decisions: readonly Decision[], reason: string) => Promise<void>
-  /** Told when VNodes have nowhere to go; knows how long steps take. */
-  readonly monitor: Pick<RunMonitor, 'waits' | 'times'>
+  /** Told when VNodes have nowhere to go; knows how long steps take, and how far the run is. */
+  readonly monitor: Pick<RunMonitor, 'waits' | 'times' | 'step'>
   readonly balance?: Partial<BalanceOptions>
 }
 
@@ -60,7 +60,7 @@ export class Handover {
   async joined(pnode: string): Promise<void> {
     this.#leaving.delete(pnode)
     if (this.#held.size > 0) await this.#give()
-    await this.#look((look) => this.#balance.lookAtOnce(look))
+    await this.#look((look) => this.#balance.lookAtOnce(look, pnode), new Map())
   }
 
   /** At intervals: what its PNode has no room for any more moves, and what makes the longest stage shorter. */
@@ -68,7 +68,7 @@ export class Handover {
     const { context, run } = this.#options
     if (run().head.status !== 'running') return context.clearTimer(LOOK)
     try {
-      await this.#look((look) => this.#balance.look(look))
+      await this.#look((look) => this.#balance.look(look), this.#options.monitor.times.take())
     } catch (error) {
       // The next look comes soon.
       if (!isTransient(error)) throw error
@@ -81,9 +81,9 @@ export class Handover {
     this.#options.context.setTimer(LOOK, LOOK, { afterMs: everyMs, everyMs })
   }
 
-  async #look(balance: (look: Look) => readonly Move[]): Promise<void> {
+  async #look(balance: (look: Look) => readonly Move[], spent: Look['spent']): Promise<void> {
     const { context, run, monitor } = this.#options
-    const look = await lookAt(context, run(), monitor.times.take())
+    const look = await lookAt(context, run(), { step: monitor.step, spent })
     const moves = balance(look)
     const over = this.#balance.overLimit(look)
     // One move at a time: what is under way changes what is worth moving.

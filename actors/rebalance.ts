@@ -31,10 +31,11 @@ export interface Move {
 
 /**
  * The fewest moves found that make the longest stage as short as can be, one after the other from the stage that is longest just then, each VNode
- * once; none if the gain is less than `leastGain`. Ties go to the name, whatever the order of the arguments.
+ * once; none if the gain is too small. Ties go to the name, whatever the order of the arguments.
  * @param leastGain share of the longest stage, 0 to 1
+ * @param leastSavedMs of each step, for each move
  */
-export function worthMoving(stages: readonly Stage[], all: readonly Work[], leastGain = LEAST_GAIN): Move[] {
+export function worthMoving(stages: readonly Stage[], all: readonly Work[], { leastGain = LEAST_GAIN, leastSavedMs = 0 } = {}): Move[] {
   const byName = stages.toSorted((a, b) => (a.pnode < b.pnode ? -1 : 1))
   const works = all.toSorted((a, b) => (a.vnode < b.vnode ? -1 : 1))
   const place = new Map(works.map(({ vnode, pnode }) => [vnode, pnode]))
@@ -62,7 +63,10 @@ export function worthMoving(stages: readonly Stage[], all: readonly Work[], leas
         if (ms < (best?.ms ?? now.ms)) best = { work, to: stage.pnode, ms }
       }
     }
-    if (!best) return shortestMs <= before.ms * (1 - leastGain) ? moves.slice(0, needed) : []
+    if (!best) {
+      const isWorthIt = shortestMs <= before.ms * (1 - leastGain) && before.ms - shortestMs >= leastSavedMs * needed
+      return isWorthIt ? moves.slice(0, needed) : []
+    }
     place.set(best.work.vnode, best.to)
     moves.push({ vnode: best.work.vnode, to: best.to })
     for (const pnode of [now.pnode, best.to]) msOf.set(pnode, sum(on(pnode).map((work) => work.msOn(pnode))))

@@ -2,6 +2,7 @@
 import type { ActorContext } from '../runtime/actor-system/actor-system.js'
 import { SwarmError, isSwarmError } from '../runtime/errors.js'
 import type { Head } from '../runtime/head.js'
+import { Timetable } from '../runtime/timetable.js'
 import { SOURCE } from '../components/definition.js'
 import { actor, call, type Decision, type Demand } from './calls.js'
 import { demandOf, demandOfSource } from './placement.js'
@@ -53,10 +54,15 @@ export function demandsOf(definition: RunDefinition): Demand[] {
   return [demandOfSource(definition), ...network.vnodes.map((vnode) => demandOf(vnode, training.batchSize))]
 }
 
-/** What there is to see of the PNodes of a run. @param spent since the last look */
-export async function lookAt(context: ActorContext, { definition, head, computeClass }: PlacingRun, spent: Look['spent']): Promise<Look> {
+/** What there is to see of the PNodes of a run that is as far as `step`. @param spent since the last look */
+export async function lookAt(
+  context: ActorContext,
+  { definition, head, computeClass }: PlacingRun,
+  { step, spent }: { readonly step: number } & Pick<Look, 'spent'>,
+): Promise<Look> {
   const members = await call<'Placement', 'list'>(context, actor.placement, 'list', null)
   const { run, directory } = head
   const [demands, code, nowMs] = [demandsOf(definition), definition.bundles, context.clock.now()]
-  return { run, nowMs, members, demands, directory, spent, code, ...(computeClass && { computeClass }) }
+  const stepsLeft = new Timetable(definition.timetable).totalSteps - step
+  return { run, nowMs, members, demands, directory, spent, code, stepsLeft, ...(computeClass && { computeClass }) }
 }

@@ -116,7 +116,7 @@ const truthOf = ({ costs, pnodes, directory }: World): Work[] =>
   })
 
 /** What is told of a world between two looks. */
-function lookAt(world: World, nowMs: number): Look {
+function lookAt(world: World, nowMs: number, stepsLeft = 1e6): Look {
   const { stream, pnodes, costs, directory, noise } = world
   const noisy = (x: number) => x * between(stream, 1 - noise, 1 + noise)
   const steps = DEFAULT_BALANCE.everyMs / longestOf(world)
@@ -133,7 +133,7 @@ function lookAt(world: World, nowMs: number): Look {
     return { pnode, incarnation: '', computeClass: 'c', gflops: rated, memoryBytes: 1e9, state: 'ready', busyShare, vnodes }
   })
   const demands = [...costs].map(([vnode, cost]) => ({ vnode, cost, memoryBytes: 1 }))
-  return { run: 'r', nowMs, members, demands, directory, spent, code: [] }
+  return { run: 'r', nowMs, members, demands, directory, spent, code: [], stepsLeft }
 }
 
 /** One look, and the moves that follow from it. */
@@ -188,7 +188,7 @@ test('over random load histories nothing moves twice within its hold time, or to
     const seen = lookAt({ ...world, noise: 0 }, END_MS)
     const ideal = { ...world, directory: { ...world.directory } }
     const stages = seen.members.map(({ pnode }) => stage(pnode))
-    for (const { vnode, to } of worthMoving(stages, truthOf(world), 0)) ideal.directory[vnode] = { pnode: to }
+    for (const { vnode, to } of worthMoving(stages, truthOf(world), { leastGain: 0 })) ideal.directory[vnode] = { pnode: to }
     // A rating that is off by 30 % in either direction, noise of 10 %, and a gain of less than a quarter that is left alone.
     t.true(longestOf(world) <= longestOf(ideal) * (1 / 0.75) * (1.3 / 0.7) * 1.2, `seed ${seed}: ${longestOf(world)}, ${longestOf(ideal)}`)
   }
@@ -209,7 +209,7 @@ test('noise below the threshold moves nothing', (t) => {
     const stages = seen.members.map(({ pnode }) => stage(pnode))
     for (let before = Infinity; longestOf(world) < before;) {
       before = longestOf(world)
-      for (const { vnode, to } of worthMoving(stages, truthOf(world), 0)) world.directory[vnode] = { pnode: to }
+      for (const { vnode, to } of worthMoving(stages, truthOf(world), { leastGain: 0 })) world.directory[vnode] = { pnode: to }
     }
     // No placement at all is better than this.
     const [costs, speeds] = [[...world.costs.values()], world.pnodes.map(({ speed }) => speed)]
@@ -224,8 +224,8 @@ test('noise below the threshold moves nothing', (t) => {
   t.true(tried > HISTORIES)
 })
 
-test('what lasts for less than three looks moves nothing, and what a PNode waits for is not its load', (t) => {
-  const of = (slow: (look: number) => boolean, busyShare = 1) => {
+test('what lasts for less than three looks, what a PNode waits for, and what a run near its end could save, move nothing', (t) => {
+  const of = (slow: (look: number) => boolean, busyShare = 1, stepsLeft = 1e6) => {
     const balance = new Balance()
     return Array.from({ length: 12 }, (_, i) => {
       const members = ['p0', 'p1'].map((pnode): Membership => {
@@ -235,10 +235,29 @@ test('what lasts for less than three looks moves nothing, and what a PNode waits
       const spent = new Map(['v0', 'v1'].map((vnode) => [vnode, { steps: 1, busyMs: vnode === 'v0' && slow(i) ? 50 : 10 }]))
       const directory = { v0: { pnode: 'p0' }, v1: { pnode: 'p1' } }
       const nowMs = i * DEFAULT_BALANCE.everyMs
-      return balance.look({ run: 'r', nowMs, members, demands, directory, spent, code: [] }).length > 0
+      return balance.look({ run: 'r', nowMs, members, demands, directory, spent, code: [], stepsLeft }).length > 0
     })
   }
   t.false(of((look) => look === 4).includes(true))
   t.is(of((look) => look >= 4).indexOf(true), 6)
   t.false(of((look) => look >= 4, 0.1).includes(true))
+  t.false(of((look) => look >= 4, 1, 30).includes(true), 'in 30 steps nothing is gained that a move does not cost')
+})
+
+test('whoever joins is given what makes the longest stage shorter by costs and ratings, and is measured from then on', (t) => {
+  const member = (pnode: string): Membership => {
+    return { pnode, incarnation: '', computeClass: 'c', gflops: 1, memoryBytes: 1e9, state: 'ready', busyShare: 1, vnodes: [] }
+  }
+  const demands = ['v0', 'v1'].map((vnode) => ({ vnode, cost: 4, memoryBytes: 1 }))
+  const directory: { [vnode: string]: { pnode: string } } = { v0: { pnode: 'a' }, v1: { pnode: 'a' } }
+  const members = ['a', 'b', 'c'].map(member)
+  const look: Look = { run: 'r', nowMs: 0, members, demands, directory, spent: new Map(), code: [], stepsLeft: 1 }
+  const balance = new Balance()
+  t.deepEqual(balance.lookAtOnce(look, 'c'), [{ vnode: 'v0', to: 'c' }])
+  t.deepEqual(balance.lookAtOnce({ ...look, members: members.slice(0, 2) }, 'c'), [])
+  directory.v0 = { pnode: 'c' }
+  balance.look({ ...look, spent: new Map([['v0', { steps: 1, busyMs: 100 }]]) })
+  directory.v0 = { pnode: 'a' }
+  t.deepEqual(balance.lookAtOnce(look, 'c'), [], 'what is known of it says more')
+  t.deepEqual(balance.lookAtOnce(look, 'b'), [{ vnode: 'v0', to: 'b' }])
 })
