@@ -68,6 +68,7 @@ export class Handover {
     const { context, run } = this.#options
     if (run().head.status !== 'running') return context.clearTimer(LOOK)
     try {
+      if (this.#held.size > 0) await this.#give()
       await this.#look((look) => this.#balance.look(look), this.#options.monitor.times.take())
     } catch (error) {
       // The next look comes soon.

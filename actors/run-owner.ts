@@ -174,7 +174,10 @@ export class RunOwner {
 
   /** A VNode's state after a cut is in the store. */
   async committed(commit: Commit): Promise<void> {
-    if (!this.#isCurrent(commit, 'commit') || commit.step <= (this.#manifest?.step ?? 0)) return
+    const { step } = this.#manifest ?? { step: 0 }
+    if (!this.#isCurrent(commit, 'commit') || commit.step < step) return
+    // Told again to an owner that has just begun: what stands still waits for it.
+    if (commit.step === step) return this.handover.completed([commit])
     const complete = this.#cuts.add(commit)
     if (complete) await this.#complete(complete)
   }

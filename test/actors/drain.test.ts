@@ -78,9 +78,9 @@ test.serial('while nobody else can take it, what a drained PNode has goes on the
     t.is((await client.drain('ann')).length, 4)
     return step() > before + 100
   })
+  // Nobody asks again: control remembers.
   await made.addPNode('bob')
-  await drained(made, 'ann')
-  t.deepEqual([...(await placesOf(made, run.id))], ['bob'])
+  await until('all of it is on bob', async () => [...(await placesOf(made, run.id))].join() === 'bob')
   await run.pause()
   const { stepsReplayed, stepsLost, stepsDoubled } = await run.result
   t.deepEqual({ stepsReplayed, stepsLost, stepsDoubled }, none)
@@ -107,6 +107,23 @@ test.serial('what its owner stops stands still where nobody else can take it, an
   const { stepsReplayed, stepsLost, stepsDoubled } = await run.result
   t.deepEqual({ stepsReplayed, stepsLost, stepsDoubled }, none)
   t.deepEqual(made.errors, [])
+})
+
+test.serial('what stands still goes on, although its run has another owner meanwhile, who was told nothing', async (t) => {
+  const made = await memoryCluster(t, { pnodes: [] })
+  const host = await made.addPNode('ann')
+  const run = await begin(made)
+  const monitor = made.host.monitorOf(run.id)!
+  const waits = new Promise<void>((resolve) => monitor.feed.listen(({ type }) => type === 'waiting' && resolve()))
+  await host.pause('its owner needs it')
+  await waits
+  const standsAt = monitor.checkpointStep
+  for (const ref of [actor.run(run.id), actor.relocation, actor.placement]) await made.system.deactivate(ref)
+  await host.resume()
+  await until('it goes on', async () => monitor.step > standsAt)
+  await run.pause()
+  const { stepsReplayed, stepsLost, stepsDoubled } = await run.result
+  t.deepEqual({ stepsReplayed, stepsLost, stepsDoubled }, none)
 })
 
 /** The Placement actor by itself; Relocation hears of it and does nothing. */

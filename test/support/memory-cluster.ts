@@ -6,6 +6,7 @@ import { type ClusterKeys, clusterKeys, controlKeyOf } from '../../actors/cluste
 import { type ControlApiOptions, controlApi } from '../../actors/control-api.js'
 import { ControlHost } from '../../actors/control-host.js'
 import { PNodeHost } from '../../actors/pnode.js'
+import type { ActorSystem } from '../../runtime/actor-system/actor-system.js'
 import { localActors } from '../../runtime/actor-system/local-actors.js'
 import { asker } from '../../runtime/ask.js'
 import { systemClock } from '../../runtime/clock.js'
@@ -31,6 +32,8 @@ export interface MemoryCluster {
   readonly store: ObjectStore
   readonly keys: ClusterKeys
   readonly host: ControlHost
+  /** Control's and everybody's. */
+  readonly system: ActorSystem
   /** What was reported to nobody in particular. */
   readonly errors: readonly SwarmError[]
   connect(name: string): Promise<TensorBus>
@@ -100,6 +103,7 @@ export async function memoryCluster(t: Teardown, options: MemoryClusterOptions =
     store,
     keys,
     host,
+    system,
     errors,
     connect,
     addPNode,
