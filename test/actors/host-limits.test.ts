@@ -192,3 +192,22 @@ test.serial('what its VNodes use in truth counts, whatever they were thought to 
   t.deepEqual([...new Set(await owned.placesOf())], ['ann'])
   await owned.end()
 })
+
+test.serial('where nobody else can take what is beyond a limit it stands still: the limit comes first', async (t) => {
+  const made = await memoryCluster(t, { pnodes: [] })
+  const ann = await made.addPNode('ann')
+  const run = train(chain, LONG, { on: cluster(made.url, { token: made.keys.trainerToken }), checkpoint: { everySteps: 200 } })
+  run.result.catch(() => undefined)
+  await (run as { started?: Promise<void> }).started
+  const monitor = made.host.monitorOf(run.id)!
+  const reason = new Promise<string>((resolve) => monitor.feed.listen((event) => event.type === 'waiting' && resolve(event.reason)))
+  await ann.lend({ memoryBytes: 1 })
+  t.regex(await reason, /ann: .* MB more than its 0\.0 MB allow/)
+  const standsAt = monitor.checkpointStep
+  await until('all of it is told', () => monitor.step === standsAt)
+  await ann.lend({ memoryBytes: 4e9 })
+  await until('it goes on', () => monitor.step > standsAt)
+  await run.pause()
+  const { stepsReplayed, stepsLost, stepsDoubled } = await run.result
+  t.deepEqual({ stepsReplayed, stepsLost, stepsDoubled }, { stepsReplayed: 0, stepsLost: 0, stepsDoubled: 0 })
+})
