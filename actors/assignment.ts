@@ -1,7 +1,7 @@
 /** What runs where, with the reason: pure functions of who is there and what is asked (M12). */
 import { SOURCE, type VNodeDefinition } from '../components/definition.js'
-import { SwarmError } from '../runtime/errors.js'
-import { divide } from './balance.js'
+import { SwarmError, isSwarmError } from '../runtime/errors.js'
+import { divide } from './divide.js'
 import type { Calls, Decision, Demand, Membership } from './calls.js'
 import { isBelow, speedOf, Weighing } from './candidates.js'
 import type { Division, Holder, Piece } from './division.js'
@@ -22,13 +22,23 @@ export interface Load {
 const NOTHING: Load = { vnodes: 0, cost: 0, memoryBytes: 0 }
 
 /**
- * Places what does not stay, so that the longest stage of the pipeline is short (`balance.ts`), and as much as that allows with what it reads
+ * Places what does not stay, so that the longest stage of the pipeline is short (`divide.ts`), and as much as that allows with what it reads
  * (`neighbours.ts`). What stays is not moved. A run has one compute class: the one that is asked for, or that of what stays, or the one with the shortest stages.
  * Ties go to the name, so that equal circumstances give equal placements.
  * @param others what each PNode has of other runs
  * @throws `placement.no-pnode` (retryable: somebody may join)
  */
 export function place(members: readonly Membership[], request: Request, others: ReadonlyMap<string, Load> = new Map()): Decision[] {
+  try {
+    return placeAsAsked(members, request, others)
+  } catch (error) {
+    if (!isSwarmError(error, 'placement.no-pnode') || request.demands.every(({ at }) => at === undefined)) throw error
+    // Where they were to go they may not go: then anywhere.
+    return placeAsAsked(members, { ...request, demands: request.demands.map((demand) => ({ ...demand, at: undefined })) }, others)
+  }
+}
+
+function placeAsAsked(members: readonly Membership[], request: Request, others: ReadonlyMap<string, Load>): Decision[] {
   const sorted = members.toSorted((a, b) => (a.pnode < b.pnode ? -1 : 1))
   const attempts = classesFor(sorted, request).map((computeClass) => new Assignment(sorted, { ...request, computeClass }, others))
   const [best] = attempts.toSorted((a, b) => a.longest - b.longest)
@@ -133,8 +143,8 @@ class Assignment {
     for (const { vnode, group = '' } of grouped.toSorted((a, b) => (a.vnode < b.vnode ? 1 : -1))) homes.set(group, staying[vnode])
     const shared = new Map<string, Uint8Array>()
     const allowedFor = (part: readonly Demand[]): Uint8Array => {
-      const [{ group }] = part
-      const home = group === undefined ? undefined : homes.get(group)
+      const [{ group, at }] = part
+      const home = group === undefined ? at : homes.get(group)
       const key = `${Math.min(...part.map(({ minTier = 3 }) => minTier))} ${home ?? ''}`
       const allowed =
         shared.get(key) ??

@@ -1,177 +1,227 @@
 /**
- * Divides pieces of work among machines of different speeds, so that the longest stage is as short as a bounded search finds it:
- * `Q‖Cmax` with memory and other constraints. The same input gives the same division: ties go to the first.
+ * Whether VNodes of a run should move, from what is measured at intervals: loaded PNodes push, idle ones pull. It decides slowly on purpose:
+ * the gain has to be large, to be seen several times, and what has moved stays for its hold time, twice as long after each further move.
+ *
+ * Whether a PNode is slow or its VNode expensive nobody can tell from one time. How fast PNodes are say their ratings; what a VNode needs says
+ * the least that it ever needed; where it takes longer than that, it is the PNode that has become slow, or was rated too high. What it needed where
+ * it was is remembered, so that it does not go back there. Pure but for what it remembers: time is handed in.
  */
-import { ALMOST, Division, type Holder, type Machine, type Piece, REFUSAL } from './division.js'
-import { SAME_OWNER, Search } from './search.js'
+import { SOURCE } from '../components/definition.js'
+import type { Demand, Membership } from './calls.js'
+import { LEAST_GAIN, type Move, overLimit, type Stage, type Work, worthMoving } from './rebalance.js'
+import type { Spent } from './step-times.js'
 
-/** A longest stage that is longer than any can be by no more than this is not made shorter. */
-const ENOUGH = 1.005
-/** Partial divisions that are looked at while a few machines divide anew what they have. */
-const MAX_GROUP_NODES = 1_024
-/** Pieces that they divide anew; of more, so many evenly chosen by cost. */
-const MAX_GROUP_PIECES = 16
-/** Of more machines than this, only pairs divide anew, and not all divisions are searched. */
-const MAX_FEW = 32
-/** Partial divisions in all pairs and groups of three together: some 200 ms. */
-const MAX_RESPLIT_NODES = 500_000
-/** Of so many machines, finding the next pair costs as much as a partial division. */
-const MACHINES_PER_NODE = 8
-/** Up to so many pieces all divisions are searched … */
-const MAX_SEARCH_PIECES = 20
-/** … but no more than so many partial ones: a few ms, since somebody waits for recovery. */
-const MAX_SEARCH_NODES = 20_000
-/** Times that every piece is offered every machine … */
-const MAX_ROUNDS = 4
-/** … unless these are so many offers: some 50 ms. */
-const MAX_OFFERS = 10_000_000
-
-export interface Divided {
-  readonly division: Division
-  /** The piece that had no place; absent if all have one. */
-  readonly missing?: number
+export interface BalanceOptions {
+  /** How often it is looked, in ms. */
+  readonly everyMs: number
+  /** What has moved for balance, or because it had to, does not move for balance again within this time, in ms. */
+  readonly holdMs: number
+  /** Share by which the longest stage must become shorter, 0 to 1. */
+  readonly leastGain: number
 }
 
-/**
- * Gives each piece in turn, the dearest first, to the machine on which the longest stage grows least (longest processing time first,
- * Graham 1969; 4/3 of the optimum at worst on equal machines); where memory does not allow that, the largest first. Then the machine with
- * the longest stage divides anew with others what they have, as long as that helps. If that is not enough and there are few pieces, all
- * divisions are searched, by branch and bound.
- */
-export function divide(
-  machines: readonly Machine[],
-  pieces: readonly Piece[],
-  holders: ReadonlyMap<string, readonly Holder[]> = new Map(),
-): Divided {
-  const empty = () => new Division(machines, pieces, holders)
-  const byCost = orderBy(pieces, ({ cost }) => cost)
-  let division = empty()
-  let missing = fill(division, byCost, (p) => ranks(division, p))
-  if (missing !== undefined) {
-    division = empty()
-    // What is cheap but large found its place taken. Largest first, each where it leaves least room: balance is worth less than a place.
-    const byBytes = orderBy(pieces, ({ bytes }) => bytes)
-    missing = fill(division, byBytes, () => Float64Array.from(machines, (_, m) => division.freeBytes(m)))
+export const DEFAULT_BALANCE: BalanceOptions = { everyMs: 5_000, holdMs: 30_000, leastGain: LEAST_GAIN }
+
+/** So many looks one after the other must find the same need: what lasts less is noise. */
+const CONFIRMATIONS = 3
+/** Of the newest look in the averages. */
+const SMOOTHING = 0.5
+/** A stage that works less than this share of the time waits for something that no move makes faster. */
+const LEAST_LOAD = 0.3
+/** What a move costs the run at least, in ms: a checkpoint and a restore, while others wait. */
+const MOVE_MS = 1_000
+/** How often the hold time of a VNode doubles, and after how many of its hold times without a move it begins anew. */
+const MOST_DOUBLINGS = 5
+const CALM_HOLDS = 10
+/** What was measured on a PNode that a VNode has left holds for so long, in ms; its speed, if it was measured anew, counts at once. */
+const KNOWN_MS = 30 * 60_000
+/** What is older than this, in ms, is no part of an average. */
+const FRESH_MS = 60_000
+
+/** What there is to see. */
+export interface Look {
+  readonly run: string
+  readonly nowMs: number
+  readonly members: readonly Membership[]
+  readonly demands: readonly Demand[]
+  readonly directory: { readonly [vnode: string]: { readonly pnode: string } }
+  readonly spent: ReadonlyMap<string, Spent>
+  readonly computeClass?: string
+  /** SHA-256 of users' modules that run in it. */
+  readonly code: readonly string[]
+  /** Until the run is done. */
+  readonly stepsLeft: number
+}
+
+interface Known {
+  readonly ms: number
+  readonly gflops: number
+  readonly atMs: number
+}
+
+export class Balance {
+  readonly #options: BalanceOptions
+  /** Time of a step, by VNode and PNode. */
+  readonly #known = new Map<string, Map<string, Known>>()
+  /** The least that a step of a VNode ever took, in ms at a rating of 1. */
+  readonly #least = new Map<string, number>()
+  readonly #moved = new Map<string, { readonly atMs: number; readonly doublings: number }>()
+  /** Share of the time that a PNode works, for us and in all; averages. */
+  readonly #busy = new Map<string, { own: number; all: number }>()
+  #lookedAtMs: number | undefined
+  #confirmed = 0
+
+  constructor(options: Partial<BalanceOptions> = {}) {
+    this.#options = { ...DEFAULT_BALANCE, ...options }
   }
-  const enough = fractionalBound(machines, pieces) * ENOUGH
-  if (missing === undefined) resplit(division, enough)
-  const longest = division.longest()
-  const isEnough = missing === undefined && (longest === -1 || division.time(longest) <= enough)
-  if (!isEnough && pieces.length <= MAX_SEARCH_PIECES && machines.length <= MAX_FEW) {
-    const bound = missing === undefined ? division.time(longest) : Infinity
-    const anew = empty()
-    const all = { machines: machines.map((_, m) => m), pieces: byCost, maxNodes: MAX_SEARCH_NODES }
-    if (new Search(anew, missing === undefined ? { ...all, like: division } : all).isShorterThan(bound)) {
-      division = anew
-      missing = undefined
+
+  get everyMs(): number {
+    return this.#options.everyMs
+  }
+
+  /** At intervals. @returns what should move, each VNode to an open PNode that has room for it */
+  look(look: Look): Move[] {
+    this.#measure(look)
+    const moves = this.#isMeasured(look) ? this.#worthMoving(look) : []
+    this.#confirmed = moves.length > 0 ? this.#confirmed + 1 : 0
+    return this.#confirmed >= CONFIRMATIONS ? moves : []
+  }
+
+  /** A PNode has joined: what it should have by costs and ratings, as when a run begins. Of one that has had VNodes more is known. */
+  lookAtOnce(look: Look, newcomer: string): Move[] {
+    if ([...this.#known.values()].some((known) => known.has(newcomer))) return []
+    const stages = look.members
+      .map((member) => stageOf(member, look))
+      .map((stage) => ({ ...stage, isOpen: stage.isOpen && stage.pnode === newcomer }))
+    return worthMoving(stages, this.#works(look, false), { leastGain: this.#options.leastGain })
+  }
+
+  /** VNodes that have to go now, since their PNodes lend less than they need. */
+  overLimit(look: Look): string[] {
+    return overLimit(
+      look.members.filter(({ state }) => state !== 'lost').map((member) => stageOf(member, look)),
+      this.#works(look, false),
+    )
+  }
+
+  /** A VNode has another owner. */
+  moved(vnode: string, nowMs: number): void {
+    const before = this.#moved.get(vnode)
+    const isCalm = !before || nowMs - before.atMs >= this.#holdMs(before.doublings) * CALM_HOLDS
+    this.#moved.set(vnode, { atMs: nowMs, doublings: isCalm ? 0 : Math.min(before.doublings + 1, MOST_DOUBLINGS) })
+    this.#confirmed = 0
+  }
+
+  /** Everything is placed anew. */
+  clear(): void {
+    this.#moved.clear()
+    this.#confirmed = 0
+  }
+
+  /** How long a VNode stays after a move, in ms. */
+  #holdMs(doublings: number): number {
+    return this.#options.holdMs * (1 << doublings)
+  }
+
+  #isFree(vnode: string, nowMs: number): boolean {
+    const moved = this.#moved.get(vnode)
+    return !moved || nowMs - moved.atMs >= this.#holdMs(moved.doublings)
+  }
+
+  #isMeasured(look: Look): boolean {
+    return look.demands.every(({ vnode, cost }) => cost === 0 || this.#knownOn(vnode, look.directory[vnode]?.pnode, look) !== undefined)
+  }
+
+  #worthMoving(look: Look): Move[] {
+    const stages = look.members.map((member) => stageOf(member, look))
+    const least = { leastGain: this.#options.leastGain, leastSavedMs: MOVE_MS / Math.max(1, look.stepsLeft) }
+    const moves = worthMoving(stages, this.#works(look, true), least)
+    if (moves.length === 0) return moves
+    return (this.#busy.get(look.directory[moves[0].vnode].pnode)?.all ?? 0) >= LEAST_LOAD ? moves : []
+  }
+
+  /** Averages over looks, so that one second says little. */
+  #measure({ run, nowMs, members, directory, spent }: Look): void {
+    const elapsedMs = nowMs - (this.#lookedAtMs ?? nowMs - this.#options.everyMs)
+    this.#lookedAtMs = nowMs
+    const own = new Map<string, number>()
+    for (const [vnode, { busyMs, steps }] of spent) {
+      const pnode = directory[vnode]?.pnode
+      const gflops = members.find((member) => member.pnode === pnode)?.gflops
+      if (pnode === undefined || gflops === undefined) continue
+      own.set(pnode, (own.get(pnode) ?? 0) + busyMs / elapsedMs)
+      const known = this.#known.get(vnode) ?? new Map<string, Known>()
+      this.#known.set(vnode, known)
+      const before = known.get(pnode)
+      const isFresh = before && before.gflops === gflops && nowMs - before.atMs <= FRESH_MS
+      const ms = average(isFresh ? before.ms : undefined, busyMs / steps)
+      known.set(pnode, { ms, gflops, atMs: nowMs })
+      this.#least.set(vnode, Math.min(ms * gflops, this.#least.get(vnode) ?? Infinity))
+    }
+    for (const { pnode, busyShare, vnodes } of members) {
+      const before = this.#busy.get(pnode)
+      const isOurs = vnodes.every((vnode) => runOf(vnode) === run)
+      const mine = own.get(pnode) ?? 0
+      this.#busy.set(pnode, { own: average(before?.own, mine), all: average(before?.all, isOurs ? Math.max(mine, busyShare) : busyShare) })
     }
   }
-  if (missing !== undefined) return { division, missing }
-  settle(division, byCost)
-  return { division }
-}
 
-/** No division has a shorter longest stage: all work in equal parts, in pieces as small as one likes. */
-export function fractionalBound(machines: readonly Machine[], pieces: readonly Piece[]): number {
-  const sorted = machines.toSorted((a, b) => a.load / a.speed - b.load / b.speed)
-  let cost = pieces.reduce((sum, piece) => sum + piece.cost, 0)
-  let speed = 0
-  for (const machine of sorted) {
-    // The next one has more already than all work in equal parts gives to those before it.
-    if (speed > 0 && cost / speed <= machine.load / machine.speed) break
-    cost += machine.load
-    speed += machine.speed
+  #knownOn(vnode: string, pnode: string | undefined, { nowMs }: Pick<Look, 'nowMs'>): Known | undefined {
+    const known = pnode === undefined ? undefined : this.#known.get(vnode)?.get(pnode)
+    return known && nowMs - known.atMs <= KNOWN_MS ? known : undefined
   }
-  return speed === 0 ? 0 : cost / speed
-}
 
-/** Pieces by falling size; of equals the first comes first. */
-function orderBy(pieces: readonly Piece[], size: (piece: Piece) => number): number[] {
-  return pieces.map((_, p) => p).toSorted((a, b) => size(pieces[b]) - size(pieces[a]) || a - b)
-}
-
-/** How long a step takes on each machine with a piece more. */
-function ranks(division: Division, p: number): Float64Array {
-  const times = division.times(division.pieces[p].cost)
-  const owners = division.ownersBeside(p)
-  if (owners.size === 0) return times
-  for (const [m, { owner }] of division.machines.entries()) if (owner !== undefined && owners.has(owner)) times[m] *= SAME_OWNER
-  return times
-}
-
-/** Gives each piece in turn to the machine with the lowest rank that it fits on. Returns the first that fits nowhere. */
-function fill(division: Division, inOrder: readonly number[], ranksOf: (p: number) => Float64Array): number | undefined {
-  for (const p of inOrder) {
-    const refusals = division.refusals(p)
-    const rank = ranksOf(p)
-    let best = -1
-    for (let m = 0; m < rank.length; m++) {
-      if (refusals[m] === REFUSAL.none && (best === -1 || rank[m] < rank[best])) best = m
-    }
-    if (best === -1) return p
-    division.put(p, best)
-  }
-  return undefined
-}
-
-/**
- * The machine with the longest stage and another one, the shortest first, divide anew what both have; if no other helps, two others.
- * Then the next longest, until nothing helps.
- */
-function resplit(division: Division, enough: number): void {
-  const stuck = new Set<number>()
-  let nodes = 0
-  const isShorter = (group: readonly number[]): boolean => {
-    if (nodes >= MAX_RESPLIT_NODES) return false
-    const had = group.flatMap((m) => division.on(m)).filter((p) => division.pieces[p].cost > 0)
-    const pieces = evenly(had.toSorted((p, q) => division.pieces[q].cost - division.pieces[p].cost || p - q))
-    const search = new Search(division, { machines: group, pieces, maxNodes: MAX_GROUP_NODES })
-    const isFound = search.isShorterThan(division.time(group[0]))
-    nodes += search.nodes
-    return isFound
-  }
-  const order = division.machines.map((_, m) => m)
-  const byThree = (a: number, others: readonly number[]) =>
-    others.length < MAX_FEW && others.some((b, i) => others.slice(i + 1).some((c) => isShorter([a, b, c])))
-  while (nodes < MAX_RESPLIT_NODES) {
-    nodes += order.length / MACHINES_PER_NODE
-    order.sort((b, c) => division.time(b) - division.time(c) || b - c)
-    const place = order.findLastIndex((m) => !stuck.has(m) && division.on(m).length > 0)
-    const a = order[place]
-    if (place === -1 || division.time(a) <= enough) return
-    let isHelped = false
-    for (let i = 0; i < place && !isHelped; i++) isHelped = isShorter([a, order[i]])
-    if (!isHelped && !byThree(a, order.slice(0, place))) stuck.add(a)
-  }
-}
-
-/** All of a list, or so many of it as a few machines can divide anew. */
-function evenly(list: readonly number[]): readonly number[] {
-  if (list.length <= MAX_GROUP_PIECES) return list
-  return Array.from({ length: MAX_GROUP_PIECES }, (_, i) => list[Math.floor((i * list.length) / MAX_GROUP_PIECES)])
-}
-
-/** Each piece goes where its own stage is shorter, until none is: what is seen of a decision is then what decided it. */
-function settle(division: Division, inOrder: readonly number[]): void {
-  const offers = inOrder.length * division.machines.length
-  for (let round = 0; round < MAX_ROUNDS && round * offers < MAX_OFFERS; round++) {
-    let isChanged = false
-    for (const p of inOrder) {
-      const a = division.at[p]
-      const refusals = division.refusals(p)
-      const times = division.times(division.pieces[p].cost)
-      let best = a
-      let shortest = division.time(a) * (1 - ALMOST)
-      for (let m = 0; m < times.length; m++) {
-        if (times[m] >= shortest || m === a || refusals[m] !== REFUSAL.none || !division.isAsGood(p, m)) continue
-        best = m
-        shortest = times[m]
+  /** Costs and measured times are different units: all of the one, or all of the other. */
+  #works(look: Look, isMeasured: boolean): Work[] {
+    const { run, members, demands, directory, nowMs } = look
+    const speeds = new Map(members.map(({ pnode, gflops }) => [pnode, Math.max(gflops, 1e-3)]))
+    const shares = new Map(members.map((member) => [member.pnode, this.#shareLeft(member, run)]))
+    const slowness = this.#slowness(look)
+    return demands.flatMap(({ vnode, cost, memoryBytes }): Work[] => {
+      const pnode = directory[vnode]?.pnode
+      if (pnode === undefined) return []
+      const msOn = (to: string): number => {
+        if (cost === 0) return 0
+        const speed = speeds.get(to) ?? 1e-3
+        const share = shares.get(to) ?? 1
+        if (!isMeasured) return cost / speed / share
+        const known = this.#knownOn(vnode, to, look)
+        return (known ? known.ms * known.gflops : this.#least.get(vnode)! * (slowness.get(to) ?? 1)) / speed / share
       }
-      if (best === a) continue
-      division.take(p)
-      division.put(p, best)
-      isChanged = true
-    }
-    if (!isChanged) return
+      return [{ vnode, pnode, memoryBytes, isFree: vnode !== SOURCE && this.#isFree(vnode, nowMs), msOn }]
+    })
   }
+
+  /** By how much the VNodes that are on a PNode take longer there than they need: the mean of all. */
+  #slowness(look: Look): Map<string, number> {
+    const seen = new Map<string, number[]>()
+    for (const { vnode } of look.demands) {
+      const pnode = look.directory[vnode]?.pnode
+      const known = this.#knownOn(vnode, pnode, look)
+      if (known) seen.set(pnode, [...(seen.get(pnode) ?? []), (known.ms * known.gflops) / this.#least.get(vnode)!])
+    }
+    return new Map([...seen].map(([pnode, each]) => [pnode, each.reduce((sum, one) => sum + one, 0) / each.length]))
+  }
+
+  /** What other runs leave us of a PNode: each run there has the same right to it. */
+  #shareLeft({ pnode, vnodes }: Membership, run: string): number {
+    const others = new Set(vnodes.filter((vnode) => runOf(vnode) !== run && !vnode.endsWith(`/${SOURCE}`)).map(runOf)).size
+    const { all, own } = this.#busy.get(pnode) ?? { all: 1, own: 0 }
+    return 1 - Math.min(Math.max(0, all - own), others / (others + 1))
+  }
+}
+
+const runOf = (vnode: string): string => vnode.slice(0, vnode.indexOf('/'))
+
+function average(before: number | undefined, now: number): number {
+  return before === undefined ? now : before + SMOOTHING * (now - before)
+}
+
+function stageOf(
+  { pnode, state, memoryBytes, maxVNodes, computeClass, allowsCode }: Membership,
+  look: Pick<Look, 'computeClass' | 'code'>,
+): Stage {
+  const isOfClass = look.computeClass === undefined || computeClass === look.computeClass
+  const isOpen = state === 'ready' && isOfClass && look.code.every((sha256) => !allowsCode || allowsCode.includes(sha256))
+  return { pnode, isOpen, memoryBytes, ...(maxVNodes !== undefined && { maxVNodes }) }
 }

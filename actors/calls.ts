@@ -4,6 +4,7 @@ import type { Clock } from '../runtime/clock.js'
 import { type ErrorCode, isSwarmError } from '../runtime/errors.js'
 import type { Placed, SignedGrant } from '../runtime/grant.js'
 import type { Refusal, Tier } from './admission.js'
+import type { DrainedBy, Drains } from './draining.js'
 import type { Candidate } from './events.js'
 import type { Commit, Evaluated, Failure } from './reports.js'
 
@@ -58,6 +59,8 @@ export interface Demand {
   readonly group?: string
   /** Demands with the same are on different PNodes, and if possible of different owners. */
   readonly spread?: string
+  /** It goes to this PNode, if it may. */
+  readonly at?: string
 }
 
 /** Where a VNode goes, and why. */
@@ -81,6 +84,14 @@ export interface Loss {
   readonly vnodes?: readonly string[]
 }
 
+/** A PNode that is to have nothing. */
+export interface Leaving {
+  readonly pnode: string
+  readonly reason: string
+  /** What it has goes on there until somebody else can take it. Default: it stands still. */
+  readonly isPatient?: boolean
+}
+
 /** Every control message: actor, method, argument, result. */
 export interface Calls {
   Placement: {
@@ -94,8 +105,12 @@ export interface Calls {
     leave: [{ pnode: string; reason: string }, null]
     /** It gave its name back: nobody waits for it any more. */
     forget: [{ pnode: string }, null]
-    /** It gets no new VNodes; those that it has are handed over. */
-    drain: [{ pnode: string; reason: string }, null]
+    /** It gets no new VNodes; those that it has are handed over. Default of `by`: the PNode itself. `host.unknown`, `host.lost` for others. */
+    drain: [{ pnode: string; reason: string; by?: DrainedBy }, null]
+    /** Its owner lends more, or less, than it said when it joined: what there is no room for any more moves. */
+    lend: [{ pnode: string } & Pick<Profile, 'memoryBytes' | 'maxVNodes'>, null]
+    /** It may have VNodes again, unless somebody else still wants it to have none. `host.unknown` */
+    undrain: [{ pnode: string; by: DrainedBy }, null]
     /** Whole, or in parts (`parts.ts`): the last one is answered. `placement.no-pnode` */
     place: [
       {
@@ -119,8 +134,8 @@ export interface Calls {
     watch: [{ run: string }, null]
     forget: [{ run: string }, null]
     relocate: [Loss, null]
-    /** @param isPatient what it has may go on there until somebody else can take it */
-    drain: [{ pnode: string; reason: string; isPatient?: boolean }, null]
+    /** What is left there: `<run>/<vnode>`; `<run>/?` where the run could not be asked. */
+    drain: [Leaving, readonly string[]]
     /** There is another PNode: for what had nowhere to go, and for runs that it would speed up. */
     joined: [{ pnode: string }, null]
   }
@@ -130,8 +145,8 @@ export interface Calls {
     evaluated: [Evaluated, null]
     failed: [Failure, null]
     hostLost: [Loss, null]
-    /** The PNode goes: its VNodes are handed over at the next checkpoint. */
-    drain: [{ pnode: string; reason: string }, null]
+    /** The PNode goes: its VNodes are handed over at the next checkpoint. Which are still there. */
+    drain: [Leaving, readonly string[]]
     /** Another PNode is there: it may get work, at a checkpoint. */
     joined: [{ pnode: string }, null]
     pause: [null, null]
@@ -170,6 +185,8 @@ export interface Membership extends Profile {
   readonly tier?: Tier
   /** What an observer lacks. */
   readonly refusal?: Refusal
+  /** Why it gets no VNodes, if somebody wants that. */
+  readonly drains?: Drains
   readonly busyShare: number
   /** `<run>/<vnode>` of what it said it hosts. */
   readonly vnodes: readonly string[]

@@ -10,6 +10,7 @@
  * | GET /v1/servers | anybody with a token | what the token is good for, and the addresses of a host's other servers: `ServersAnswer` |
  * | GET /metrics, /queue_stats, /checkpoint_state | trainer | node-endpoints.ts |
  * | GET /v1/pnodes | trainer | who is there |
+ * | POST /v1/pnodes/:name/drain, /undrain | trainer | it gets no VNodes, and hands over those that it has: `DrainAnswer`; that is taken back |
  * | POST /v1/runs/:run/start, /pause | trainer | |
  * | GET /v1/runs/:run/events | trainer | one event a line, from a snapshot on; what was before is in the log by then; 404 where the run is not under way |
  * | /v1/store/… | trainer, host | objects (store-routes.ts): all of them, or a host's own by pre-signed URL |
@@ -75,6 +76,11 @@ export interface ServersAnswer {
   readonly scheduler?: string
 }
 
+/** What a drained host still has: `<run>/<vnode>`; `<run>/?` where the run could not be asked. */
+export interface DrainAnswer {
+  readonly left: readonly string[]
+}
+
 export interface ControlApiOptions {
   readonly host: ControlHost
   /** For hosts it has to sign URLs. */
@@ -128,6 +134,17 @@ export function controlApi(options: ControlApiOptions): Express {
         throw new SwarmError('cluster.token', { what: `only ${name} itself gives its name back` })
       await releaseName(store, name)
       await host.forget(name)
+      return {}
+    }),
+  )
+  app.post('/v1/pnodes/:name/:what', (request, response) =>
+    answer(response, async () => {
+      onlyTrainers(request)
+      const { name, what } = request.params
+      if (what === 'drain') return { left: await host.drain(name) } satisfies DrainAnswer
+      if (what !== 'undrain')
+        throw new SwarmError('usage', { what: 'nothing that can be done to a PNode', expected: 'drain or undrain', got: what })
+      await host.undrain(name)
       return {}
     }),
   )

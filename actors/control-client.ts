@@ -2,7 +2,7 @@
 import type { Clock } from '../runtime/clock.js'
 import { SwarmError, isSwarmError } from '../runtime/errors.js'
 import { errorOfAnswer } from '../runtime/object-store/store-protocol.js'
-import { API_VERSION, type JoinAnswer, type JoinRequest, minorOf, type ServersAnswer } from './control-api.js'
+import { API_VERSION, type DrainAnswer, type JoinAnswer, type JoinRequest, minorOf, type ServersAnswer } from './control-api.js'
 import type { Membership } from './calls.js'
 import type { RunEvent } from './events.js'
 
@@ -97,6 +97,16 @@ export class ControlClient {
 
   async pnodes(): Promise<readonly Membership[]> {
     return ((await this.#ask('GET', '/v1/pnodes')) as { readonly pnodes: readonly Membership[] }).pnodes
+  }
+
+  /** A host gets no VNodes any more, and hands over those that it has; harmless when repeated. @returns what it still has @throws `host.unknown`, `host.lost` */
+  async drain(pnode: string): Promise<readonly string[]> {
+    return ((await this.#ask('POST', `/v1/pnodes/${encodeURIComponent(pnode)}/drain`)) as DrainAnswer).left
+  }
+
+  /** Takes `drain` back. @throws `host.unknown` */
+  async undrain(pnode: string): Promise<void> {
+    await this.#ask('POST', `/v1/pnodes/${encodeURIComponent(pnode)}/undrain`)
   }
 
   async stats(): Promise<object> {

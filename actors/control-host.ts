@@ -7,6 +7,7 @@ import { SwarmError, isSwarmError, toSwarmError } from '../runtime/errors.js'
 import type { ControlKey } from '../runtime/grant.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import type { Delivery, TensorBus } from '../runtime/tensor-bus/tensor-bus.js'
+import type { BalanceOptions } from './balance.js'
 import { actor, call, type Membership, untilHeard } from './calls.js'
 import { type Channel, channel, CONTROL, decodeHeartbeat } from './channels.js'
 import { EventLog } from './event-log.js'
@@ -33,6 +34,7 @@ export interface ControlHostOptions {
   readonly clock: Clock
   readonly controlKey: ControlKey
   readonly membership?: Partial<Omit<MembershipOptions, 'onMember'>>
+  readonly balance?: Partial<BalanceOptions>
   readonly onError: (error: SwarmError) => void
 }
 
@@ -82,7 +84,7 @@ export class ControlHost {
 
   /** Registers the control actors, starts the actor system, and takes up the runs that are under way. */
   async start(): Promise<void> {
-    const { system, store, controlKey, membership, clock } = this.#options
+    const { system, store, controlKey, membership, balance, clock } = this.#options
     const times = { ...DEFAULT_MEMBERSHIP, ...membership }
     system.register(placementActor({ ...times, onMember: (member, reason) => this.#onMember(member, reason) }))
     system.register(relocationActor())
@@ -95,6 +97,7 @@ export class ControlHost {
           return this.#openMonitor(new RunMonitor(run, definition, clock, () => this.members))
         },
         rollCallMs: times.lostMs,
+        balance,
         onError: this.#report,
       }),
     )
@@ -162,6 +165,19 @@ export class ControlHost {
   /** At the next step boundary, with a checkpoint. */
   async pauseRun(run: string): Promise<void> {
     await call<'Run', 'pause'>(this.#options.system, actor.run(run), 'pause', null)
+  }
+
+  /** A host gets nothing any more, and hands over what it has; harmless when repeated. @returns what is still there @throws `host.unknown`, `host.lost` */
+  async drain(pnode: string): Promise<readonly string[]> {
+    const { system } = this.#options
+    const reason = 'it is drained'
+    await call<'Placement', 'drain'>(system, actor.placement, 'drain', { pnode, reason, by: 'operator' })
+    return call<'Relocation', 'drain'>(system, actor.relocation, 'drain', { pnode, reason, isPatient: true })
+  }
+
+  /** Takes `drain` back. @throws `host.unknown` */
+  async undrain(pnode: string): Promise<void> {
+    await call<'Placement', 'undrain'>(this.#options.system, actor.placement, 'undrain', { pnode, by: 'operator' })
   }
 
   /** A host has given its name back. */

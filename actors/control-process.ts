@@ -11,6 +11,7 @@ import { s3Store, type S3StoreOptions } from '../runtime/object-store/s3-store.j
 import { controlUser, swarmAccount, systemUser } from '../runtime/tensor-bus/nats-authority.js'
 import { natsBus } from '../runtime/tensor-bus/nats-bus.js'
 import { RIGHTS_EXPIRED, watchPresence } from '../runtime/tensor-bus/nats-presence.js'
+import type { BalanceOptions } from './balance.js'
 import { CONTROL } from './channels.js'
 import { clusterKeys, controlKeyOf } from './cluster-keys.js'
 import { controlApi } from './control-api.js'
@@ -31,6 +32,7 @@ export interface ControlProcessOptions {
   /** Where daprd reaches us. Default: any free port. */
   readonly appPort?: number
   readonly membership?: Partial<Omit<MembershipOptions, 'onMember' | 'isHearing'>>
+  readonly balance?: Partial<BalanceOptions>
   /** Of swarmgrad. */
   readonly version: string
   readonly clock: Clock
@@ -92,6 +94,7 @@ export async function startControl(options: ControlProcessOptions): Promise<Cont
       clock,
       controlKey: controlKeyOf(keys),
       membership: { ...options.membership, isHearing: () => bus.isUp },
+      balance: options.balance,
       onError,
     })
     opened.push(() => host.close())

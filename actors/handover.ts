@@ -1,11 +1,14 @@
 /** Planned moves: VNodes stand still at a checkpoint and go on just behind it elsewhere, so that no step is done twice (PROTOCOL.md rule 11). */
-import { isSwarmError } from '../runtime/errors.js'
 import { SOURCE } from '../components/definition.js'
 import type { ActorContext } from '../runtime/actor-system/actor-system.js'
-import type { Decision } from './calls.js'
+import { isSwarmError } from '../runtime/errors.js'
+import { Balance, type BalanceOptions, type Look } from './balance.js'
+import { type Decision, isTransient, type Leaving } from './calls.js'
 import type { HeadEcho } from './head-echo.js'
 import type { Commit } from './reports.js'
-import { dueToNewcomer, type PlacingRun, placeVNodes } from './run-placing.js'
+import type { Move } from './rebalance.js'
+import type { RunMonitor } from './run-monitor.js'
+import { lookAt, type PlacingRun, placeVNodes } from './run-placing.js'
 
 export interface HandoverOptions {
   readonly context: ActorContext
@@ -13,45 +16,82 @@ export interface HandoverOptions {
   readonly run: () => PlacingRun
   /** One durable write, then the grants. */
   readonly move: (decisions: readonly Decision[], reason: string) => Promise<void>
+  /** Told when VNodes have nowhere to go; knows how long steps take, and how far the run is. */
+  readonly monitor: Pick<RunMonitor, 'waits' | 'times' | 'step'>
+  readonly balance?: Partial<BalanceOptions>
 }
 
-/** VNodes do not move again for balance within this time, in ms. */
-const BALANCE_HOLD_MS = 30_000
+/** Handler of the Run actor, and its timer, for `Handover.look`. */
+export const LOOK = 'balance'
+/** A VNode that was asked to stand still at the next checkpoint is asked again after so long, in ms. */
+const ASK_AGAIN_MS = 2_000
+/** Who wants to go is told of every second; not to hear it for so long, in ms, means that it stays. */
+const FORGET_MS = 10_000
 
 export class Handover {
   readonly #options: HandoverOptions
-  /** PNodes that want to go. */
-  readonly #leaving = new Set<string>()
-  /** VNodes that were told to stand still after the next checkpoint. */
-  readonly #asked = new Set<string>()
-  /** Those of them that do. */
+  /** PNodes that want to go, and when that was last said. */
+  readonly #leaving = new Map<string, { readonly isPatient: boolean; readonly atMs: number }>()
+  /** VNodes that were asked to stand still, and when. */
+  readonly #askedAtMs = new Map<string, number>()
+  /** VNodes that stand still after the newest checkpoint. */
   readonly #held = new Set<string>()
-  #balancedAtMs = -Infinity
+  /** Where VNodes go that move for balance; undefined: anywhere else, since their PNode lends less than they need. */
+  readonly #planned = new Map<string, string | undefined>()
+  readonly #balance: Balance
 
   constructor(options: HandoverOptions) {
     this.#options = options
+    this.#balance = new Balance(options.balance)
   }
 
-  /** A PNode wants to go: what it has moves at the next checkpoint. It asks again until nothing is left. */
-  async drain(pnode: string): Promise<void> {
-    const { directory } = this.#options.run().head
-    const leaving = Object.keys(directory).filter((vnode) => directory[vnode].pnode === pnode)
-    if (leaving.length === 0) return
-    this.#leaving.add(pnode)
+  /** A PNode wants to go: what it has moves at the next checkpoint. This is said again until nothing is left. @returns what is still there */
+  async drain({ pnode, isPatient = false }: Leaving): Promise<string[]> {
+    const here = this.#vnodesOn(pnode)
+    if (here.length === 0) return []
+    this.#leaving.set(pnode, { isPatient, atMs: this.#now })
     // What is held already found no place before. The source has no state: it is held at once.
-    if (leaving.every((vnode) => vnode === SOURCE || this.#held.has(vnode))) return this.give()
-    await this.#holdAtNextCut(leaving)
+    if (here.every((vnode) => vnode === SOURCE || this.#held.has(vnode))) await this.give()
+    else if (!isPatient || (await this.#hasPlaceFor(here))) await this.#holdAtNextCut(here)
+    return this.#vnodesOn(pnode)
   }
 
-  /** Another PNode is there: what would make the longest stage shorter moves there at the next checkpoint. */
+  /** Another PNode is there, may have VNodes again, or lends more or less: what has waited goes on, and the others are looked at. */
   async joined(pnode: string): Promise<void> {
+    this.#leaving.delete(pnode)
+    if (this.#held.size > 0) await this.give()
+    await this.#look((look) => this.#balance.lookAtOnce(look, pnode), new Map())
+  }
+
+  /** At intervals: what its PNode has no room for any more moves, and what makes the longest stage shorter. */
+  async look(): Promise<void> {
     const { context, run } = this.#options
-    const now = context.clock.now()
-    if (this.#held.size > 0 || now - this.#balancedAtMs < BALANCE_HOLD_MS) return
-    const due = await dueToNewcomer(context, run(), pnode)
-    if (due.length === 0) return
-    this.#balancedAtMs = now
-    await this.#holdAtNextCut(due)
+    if (run().head.status !== 'running') return context.clearTimer(LOOK)
+    try {
+      if (this.#held.size > 0) await this.give()
+      await this.#look((look) => this.#balance.look(look), this.#options.monitor.times.take())
+    } catch (error) {
+      // The next look comes soon.
+      if (!isTransient(error)) throw error
+    }
+  }
+
+  /** Looks at intervals from now on. */
+  watch(): void {
+    const { everyMs } = this.#balance
+    this.#options.context.setTimer(LOOK, LOOK, { afterMs: everyMs, everyMs })
+  }
+
+  async #look(balance: (look: Look) => readonly Move[], spent: Look['spent']): Promise<void> {
+    const { context, run, monitor } = this.#options
+    const look = await lookAt(context, run(), { step: monitor.step, spent })
+    const moves = balance(look)
+    const over = this.#balance.overLimit(look)
+    // One move at a time: what is under way changes what is worth moving.
+    const isQuiet = this.#held.size === 0 && this.#planned.size === 0 && this.#askedAtMs.size === 0
+    for (const vnode of over) this.#planned.set(vnode, undefined)
+    if (over.length === 0 && isQuiet) for (const { vnode, to } of moves) this.#planned.set(vnode, to)
+    if (this.#planned.size > 0) await this.#holdAtNextCut([...this.#planned.keys()])
   }
 
   /** A checkpoint is complete: VNodes stand still behind it. */
@@ -61,46 +101,95 @@ export class Handover {
 
   /** A VNode has another owner, for whatever reason. */
   moved(vnode: string): void {
-    this.#asked.delete(vnode)
     this.#held.delete(vnode)
+    this.#askedAtMs.delete(vnode)
+    this.#planned.delete(vnode)
+    this.#balance.moved(vnode, this.#now)
   }
 
-  /** Something was lost: the cut that VNodes were to stand still at may never come about. Whoever wants to go asks again. */
+  /** Something was lost: the cut that VNodes were to stand still at may never come about. They go on; whoever wants to go asks again. */
   interrupted(): void {
-    if (this.#asked.size === 0) return
-    this.#options.echo.release([...this.#asked])
-    this.#asked.clear()
+    if (this.#askedAtMs.size > 0) this.#options.echo.release([...this.#askedAtMs.keys()])
+    this.#askedAtMs.clear()
+    this.#planned.clear()
     this.#held.clear()
   }
 
   /** Everything is placed anew. */
   clear(): void {
     this.#leaving.clear()
-    this.#asked.clear()
+    this.#askedAtMs.clear()
+    this.#planned.clear()
     this.#held.clear()
+    this.#balance.clear()
+    this.watch()
+  }
+
+  get #now(): number {
+    return this.#options.context.clock.now()
+  }
+
+  #vnodesOn(pnode: string): string[] {
+    const { directory } = this.#options.run().head
+    return Object.keys(directory).filter((vnode) => directory[vnode].pnode === pnode)
   }
 
   async #holdAtNextCut(vnodes: readonly string[]): Promise<void> {
     const { echo } = this.#options
-    for (const vnode of vnodes) this.#asked.add(vnode)
+    const now = this.#now
+    if (vnodes.every((vnode) => this.#held.has(vnode) || now - (this.#askedAtMs.get(vnode) ?? -Infinity) < ASK_AGAIN_MS)) return
+    for (const vnode of vnodes) this.#askedAtMs.set(vnode, now)
     await echo.hold(vnodes)
     echo.toSource('cut')
   }
 
-  /** Places what stands still. Where that fails it is tried again by whoever asks next. @throws `placement.no-pnode`, codes of calls */
+  /** Everything that stands still, and a source whose PNode wants to go, gets another owner. Where that fails, whoever asks next tries again. */
   async give(): Promise<void> {
-    const { context, run, echo, move } = this.#options
+    const { run, echo, move } = this.#options
     const { directory } = run().head
-    const isSourceLeaving = this.#leaving.has(directory[SOURCE]?.pnode)
-    const vnodes = isSourceLeaving ? [SOURCE, ...this.#held] : [...this.#held]
+    const isSourceGoing = this.#isLeaving(directory[SOURCE]?.pnode) || this.#planned.has(SOURCE)
+    const vnodes = isSourceGoing ? [SOURCE, ...this.#held] : [...this.#held]
     if (vnodes.length === 0) return
-    const from = [...new Set(vnodes.map((vnode) => directory[vnode].pnode))]
-    const decisions = await placeVNodes(context, run(), vnodes, from, false).catch((error: unknown) => {
-      // Nobody else may have them now: better they work on where they are than nowhere. Whoever wants to go asks again.
-      if (isSwarmError(error, 'placement.no-pnode')) this.interrupted()
-      throw error
-    })
+    const decisions = await this.#place(vnodes)
+    if (decisions.length === 0) return
+    const moving = decisions.map(({ vnode }) => ({ vnode, ...directory[vnode] }))
+    const from = [...new Set(moving.map(({ pnode }) => pnode))]
     await move(decisions, `handed over by ${from.join(', ')}`)
-    echo.stop(vnodes.map((vnode) => ({ vnode, ...directory[vnode] })))
+    echo.stop(moving)
+  }
+
+  /** Where they go; where nobody can take them, what may go on where it is does, from just behind the checkpoint. */
+  async #place(vnodes: readonly string[]): Promise<readonly Decision[]> {
+    const { context, run, monitor } = this.#options
+    const leaving = [...this.#leaving.keys()].filter((pnode) => this.#isLeaving(pnode))
+    const at = new Map([...this.#planned].flatMap(([vnode, pnode]) => (pnode === undefined ? [] : [[vnode, pnode] as const])))
+    try {
+      return await placeVNodes(context, run(), vnodes, leaving, false, at)
+    } catch (error) {
+      if (!isSwarmError(error, 'placement.no-pnode')) throw error
+      monitor.waits(vnodes, error.message)
+      const { directory } = run().head
+      const mustGo = (vnode: string) => this.#isLeaving(directory[vnode].pnode, 'at once') || (this.#planned.has(vnode) && !at.has(vnode))
+      const staying = vnodes.filter((vnode) => vnode !== SOURCE && !mustGo(vnode))
+      return staying.map((vnode) => ({ vnode, ...directory[vnode], candidates: [] }))
+    }
+  }
+
+  async #hasPlaceFor(vnodes: readonly string[]): Promise<boolean> {
+    const { context, run, monitor } = this.#options
+    try {
+      await placeVNodes(context, run(), vnodes, [...new Set(vnodes.map((vnode) => run().head.directory[vnode].pnode))], false)
+      return true
+    } catch (error) {
+      if (!isSwarmError(error, 'placement.no-pnode')) throw error
+      monitor.waits(vnodes, error.message)
+      return false
+    }
+  }
+
+  #isLeaving(pnode: string | undefined, when?: 'at once'): boolean {
+    const leaving = this.#leaving.get(pnode ?? '')
+    if (!leaving || this.#now - leaving.atMs > FORGET_MS) return false
+    return when === undefined || !leaving.isPatient
   }
 }

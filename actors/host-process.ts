@@ -8,6 +8,7 @@ import { answerRelayedCalls } from '../runtime/actor-system/relayed-actors.js'
 import type { Clock } from '../runtime/clock.js'
 import type { ComputePool } from '../runtime/compute/compute.js'
 import { SwarmError } from '../runtime/errors.js'
+import { type MachineUseSource, machineUse } from '../runtime/machine-use.js'
 import { httpStore } from '../runtime/object-store/http-store.js'
 import { FIRST_DELAY_MS, patientStore } from '../runtime/object-store/patient-store.js'
 import { limitedStore } from '../runtime/object-store/limited-store.js'
@@ -20,6 +21,8 @@ import { CONTROL, controlLine } from './channels.js'
 import { ControlClient } from './control-client.js'
 import type { JoinAnswer } from './control-api.js'
 import { PNodeHost } from './pnode.js'
+import type { HostVerdict, OwnersTerms } from './host-limits.js'
+import { keepLimits } from './limit-keeper.js'
 
 export interface HostProcessOptions {
   /** Of the control API. */
@@ -40,6 +43,12 @@ export interface HostProcessOptions {
   /** What VNodes may use. */
   readonly memoryBytes: number
   readonly maxVNodes?: number
+  /** When nothing is computed here. Default: whenever there is something to compute. */
+  readonly pauses?: Partial<Pick<OwnersTerms, 'pauseWhenBusy' | 'onBattery'>>
+  /** How the machine is used. Default: this one. */
+  readonly machineUse?: MachineUseSource
+  /** Told when it pauses, goes on, or lends another amount of memory. */
+  readonly onVerdict?: (verdict: HostVerdict) => void
   /** SHA-256 of users' modules that may run here. */
   readonly allowsCode: readonly string[]
   /** Folder for such code. */
@@ -172,12 +181,16 @@ export async function startHost(options: HostProcessOptions): Promise<HostProces
       },
     })
     await pnode.join()
+    const { memoryBytes, pauses, onVerdict } = options
+    const terms = { memoryBytes, pauseWhenBusy: false, onBattery: 'continue', ...pauses } as const
+    const keeper = keepLimits({ pnode, terms, source: options.machineUse ?? machineUse(), clock, onVerdict, onError })
     return {
       pnode,
       denied: new Promise((resolve) => {
         for (const { closed } of [control, data]) void closed.then((error) => error && resolve(denialOf(name, error)))
       }),
       async leave(reason, signal) {
+        keeper.stop()
         await pnode.leave(reason, signal)
         await close()
         await pool.close()

@@ -11,6 +11,7 @@ import { memoryStore } from '../runtime/object-store/memory-store.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import { memoryBroker } from '../runtime/tensor-bus/memory-bus.js'
 import type { BusConnect } from '../runtime/tensor-bus/tensor-bus.js'
+import type { BalanceOptions } from './balance.js'
 import { actor, call, type Membership, untilHeard } from './calls.js'
 import { listMembers } from './parts.js'
 import { DEFAULT_MEMBERSHIP, type MembershipOptions, placementActor } from './placement.js'
@@ -32,6 +33,7 @@ export interface LocalSwarmOptions {
   /** Names of the PNodes. */
   readonly pnodes: readonly string[]
   readonly membership?: Partial<Omit<MembershipOptions, 'onMember'>>
+  readonly balance?: Partial<BalanceOptions>
   /** Other than the one in memory: for tests that shuffle, double and delay. */
   readonly connect?: BusConnect
   /** What each PNode lends to VNodes, in bytes. Default: no limit worth the name. */
@@ -79,7 +81,7 @@ export class LocalSwarm {
 
   /** Starts the control actors and the PNodes, and begins or continues the run. */
   async start(): Promise<void> {
-    const { run, store, membership, pnodes } = this.#options
+    const { run, store, membership, balance, pnodes } = this.#options
     this.#system.register(
       placementActor({ ...DEFAULT_MEMBERSHIP, ...membership, onMember: (member, reason) => this.#onMember(member, reason) }),
     )
@@ -90,6 +92,7 @@ export class LocalSwarm {
         controlKey: this.#controlKey,
         monitor: () => this.monitor,
         rollCallMs: membership?.lostMs,
+        balance,
         onError: this.#onError,
         // Two processes, one run: the later one has it.
         onReplaced: (_run, error) => this.monitor.emit({ type: 'failed', error: error.toJSON() }),

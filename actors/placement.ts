@@ -3,6 +3,7 @@ import type { ActorContext, ActorDefinition } from '../runtime/actor-system/acto
 import { type Admission, believedGflops, passesAdmission, type Rating, ratedAnew, ratedBySteps, type Tiers } from './admission.js'
 import { place } from './assignment.js'
 import { actor, call, type Calls, type Decision, type Membership, type Profile, untilHeard } from './calls.js'
+import { asked, assertDrainable, isPatient, keptAtRestart, unknownHost } from './draining.js'
 import { OtherRuns } from './other-runs.js'
 import { OpenRequests, pageOf } from './parts.js'
 
@@ -35,6 +36,7 @@ const PUSH_AGAIN_MS = 2_000
 interface Member extends Profile {
   state: Membership['state']
   busyShare: number
+  drains?: Membership['drains']
   vnodes: readonly string[]
   heardAtMs: number
   isDraining: boolean
@@ -45,7 +47,7 @@ interface Member extends Profile {
 }
 
 /** What is kept of a member. */
-type Known = Profile & { readonly rating?: Rating }
+type Known = Profile & { readonly rating?: Rating; readonly drains?: Membership['drains'] }
 
 interface Memory {
   readonly members: Map<string, Member>
@@ -72,9 +74,19 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
     )
   }
   const remember = (context: ActorContext, members: ReadonlyMap<string, Member>) => {
-    const there = [...members.values()].filter(({ state }) => state !== 'lost')
-    const known = there.map((member): Known => ({ ...profileOf(member), ...(member.rating && { rating: member.rating }) }))
+    const there = [...members.values()].filter(({ state, drains }) => state !== 'lost' || drains?.operator !== undefined)
+    const known = there.map(({ drains, rating, ...member }): Known => ({ ...profileOf(member), ...(rating && { rating }), ...(drains && { drains }) }))
     return context.state.set('members', known as never)
+  }
+  const setDrains = (member: Member, drains: Member['drains'], reason: string) => {
+    member.drains = drains
+    member.isDraining = drains !== undefined
+    if (member.state !== 'lost') change(member, standing(member), reason)
+  }
+  const handOver = (context: ActorContext, { pnode, drains = {} }: Member) => {
+    const leaving = { pnode, reason: drains.host ?? drains.operator ?? '', isPatient: isPatient(drains) }
+    // Not awaited: Relocation asks this very actor where to go. It is told again until nothing is left.
+    call<'Relocation', 'drain'>(context, actor.relocation, 'drain', leaving).catch(() => undefined)
   }
   const admit = (member: Member): Member => {
     const gflops = believedGflops(member.gflops, member.rating)
@@ -122,9 +134,11 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
     },
     handlers: {
       join: async (context, { members }, profile: Argument<'join'>) => {
-        const member = newMember(profile, context.clock.now())
         const before = members.get(profile.pnode)
-        if (before?.incarnation === profile.incarnation) Object.assign(member, { vnodes: before.vnodes, isDraining: before.isDraining })
+        const isSame = before?.incarnation === profile.incarnation
+        const drains = isSame ? before.drains : keptAtRestart(before?.drains)
+        const member = newMember({ ...profile, drains }, context.clock.now())
+        if (isSame) member.vnodes = before.vnodes
         else if (before) lose(context, before, 'it was started again')
         // Who was found out does not get rid of it by starting anew.
         admit(Object.assign(member, { rating: ratedAnew(before?.rating, member.heardAtMs) }))
@@ -158,13 +172,28 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
         change(member, standing(member), 'heard again')
         return true
       },
-      drain: (context, { members }, { pnode, reason }: Argument<'drain'>) => {
+      drain: async (context, { members }, { pnode, reason, by = 'host' }: Argument<'drain'>) => {
         const member = members.get(pnode)
+        if (by === 'operator') assertDrainable(pnode, member)
         if (!member || member.state === 'lost') return
-        member.isDraining = true
-        change(member, 'draining', reason)
-        // Not awaited: Relocation asks this very actor where to go. Who drains asks again until nothing is left.
-        call<'Relocation', 'drain'>(context, actor.relocation, 'drain', { pnode, reason }).catch(() => undefined)
+        setDrains(member, asked(member.drains, by, reason), reason)
+        await remember(context, members)
+        handOver(context, member)
+      },
+      undrain: async (context, { members }, { pnode, by }: Argument<'undrain'>) => {
+        const member = members.get(pnode)
+        if (!member) throw unknownHost(pnode)
+        setDrains(member, asked(member.drains, by, undefined), 'it may have VNodes again')
+        await remember(context, members)
+        if (!member.isDraining) welcome(context, pnode)
+      },
+      lend: async (context, { members }, { pnode, memoryBytes, maxVNodes }: Argument<'lend'>) => {
+        const member = members.get(pnode)
+        if (!member) return
+        Object.assign(member, { memoryBytes, maxVNodes })
+        await remember(context, members)
+        options.onMember?.(view(member), 'its owner lends more, or less')
+        welcome(context, pnode)
       },
       leave: (context, { members }, { pnode, reason }: Argument<'leave'>) => {
         const member = members.get(pnode)
@@ -204,6 +233,7 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
           if (silentMs >= options.lostMs * (isSelfSuspect ? DOUBT : 1))
             lose(context, member, `silent for ${(silentMs / 1000).toFixed(1)} s`)
           else if (silentMs >= options.suspectMs) change(member, 'suspect', 'silent')
+          else if (member.isDraining && member.vnodes.length > 0) handOver(context, member)
           else if (member.state === 'observer') push(context, members, member)
         }
       },
@@ -242,13 +272,13 @@ const newMember = (profile: Known, heardAtMs: number): Member => ({
   busyShare: 0,
   vnodes: [],
   heardAtMs,
-  isDraining: false,
+  isDraining: profile.drains !== undefined,
 })
 
 const view = (member: Member): Membership => {
-  const { state, busyShare, vnodes, gflops: said, rating, admission } = member
+  const { state, drains, busyShare, vnodes, gflops: said, rating, admission } = member
   const gflops = believedGflops(said, rating)
   const rated = gflops < said ? { saidGflops: said, ratedBecause: rating!.reason } : {}
   const standing = admission && (admission.passes ? { tier: admission.tier } : { refusal: admission.refusal })
-  return { ...profileOf(member), gflops, ...rated, state, busyShare, vnodes, ...standing }
+  return { ...profileOf(member), gflops, ...rated, state, ...(drains && { drains }), busyShare, vnodes, ...standing }
 }

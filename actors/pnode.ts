@@ -5,12 +5,14 @@ import { SOURCE } from '../components/definition.js'
 import type { ActorContext, ActorDefinition, ActorSystem } from '../runtime/actor-system/actor-system.js'
 import type { Clock } from '../runtime/clock.js'
 import type { Compute, ComputeLoss } from '../runtime/compute/compute.js'
-import { SwarmError, toSwarmError } from '../runtime/errors.js'
+import { SwarmError, isSwarmError, toSwarmError } from '../runtime/errors.js'
 import { type Grant, type SignedGrant, verifyGrant } from '../runtime/grant.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import type { TensorBus } from '../runtime/tensor-bus/tensor-bus.js'
 import type { KeyObject } from 'node:crypto'
 import { actor, call, type Calls, type Heartbeat, isTransient, type Profile, untilHeard } from './calls.js'
+import type { HostUse } from './host-limits.js'
+import { demandOf, demandOfSource } from './assignment.js'
 import { type Link, MEASURE_MS, measureLink, measureQuietly } from './profile.js'
 import { leftBehind, NO_QUEUES, type Queues, sumOf } from './queues.js'
 import type { Observation, RunReport } from './reports.js'
@@ -65,12 +67,18 @@ export class PNodeHost {
   readonly #drivers = new Map<string, VNodeDriver | SourceDriver>()
   /** The newest term that each VNode has had here, by `<run>/<vnode>`: terms only grow, over all generations. */
   readonly #newestTerms = new Map<string, number>()
+  /** What each was thought to need when it was placed, in bytes. */
+  readonly #needs = new Map<string, number>()
   readonly #abort = new AbortController()
   readonly #heartbeat: (heartbeat: Heartbeat) => Promise<boolean>
   #profile: Profile | undefined
   #busyMs = 0
   /** Of VNodes that are not here any more. */
   #past: Queues = NO_QUEUES
+  #tensorBytes = 0
+  #isAskingMemory = false
+  /** Why its owner wants it to have nothing. */
+  #paused: string | undefined
 
   constructor(options: PNodeOptions) {
     // Whatever is told until it is heard waits for its end.
@@ -127,6 +135,59 @@ export class PNodeHost {
     const { system, clock } = this.#options
     const { signal } = this.#abort
     await untilHeard(clock, signal, () => call<'Placement', 'join'>(system, actor.placement, 'join', this.#profile!))
+    if (this.#paused !== undefined) await this.#drain(this.#paused, signal)
+  }
+
+  /** Hands over what it has, and gets nothing until `resume`; where nobody can take it, it stands still. Resolves when that is known. */
+  async pause(reason: string): Promise<void> {
+    this.#paused = reason
+    await this.#drain(reason, this.#abort.signal)
+  }
+
+  /** May have VNodes again. */
+  async resume(): Promise<void> {
+    this.#paused = undefined
+    const { system, clock } = this.#options
+    const argument = { pnode: this.pnode, by: 'host' } as const
+    await untilHeard(clock, this.#abort.signal, () => call<'Placement', 'undrain'>(system, actor.placement, 'undrain', argument))
+  }
+
+  /** Its owner allows more, or less. Resolves when that is known; what there is no room for any more is handed over. */
+  async lend(lent: Partial<Pick<Profile, 'memoryBytes' | 'maxVNodes'>>): Promise<void> {
+    const { system, clock } = this.#options
+    this.#profile = { ...this.#profile!, ...lent }
+    const { pnode, memoryBytes, maxVNodes } = this.#profile
+    const argument = { pnode, memoryBytes, ...(maxVNodes !== undefined && { maxVNodes }) }
+    await untilHeard(clock, this.#abort.signal, () => call<'Placement', 'lend'>(system, actor.placement, 'lend', argument))
+  }
+
+  /** What its VNodes use, as of the last time that this was asked and the compute could answer, and what they were thought to need. */
+  use(): Pick<HostUse, 'tensorBytes' | 'placedBytes'> {
+    const placedBytes = new Map<string, number>()
+    for (const id of this.#drivers.keys()) {
+      const run = id.slice(0, id.indexOf('/'))
+      placedBytes.set(run, (placedBytes.get(run) ?? 0) + (this.#needs.get(id) ?? 0))
+    }
+    if (placedBytes.size > 0) void this.#askMemory()
+    return { tensorBytes: placedBytes.size > 0 ? this.#tensorBytes : 0, placedBytes }
+  }
+
+  /** A worker that is lost, or busy for long, answers later or never: nobody waits for it. */
+  async #askMemory(): Promise<void> {
+    if (this.#isAskingMemory) return
+    this.#isAskingMemory = true
+    try {
+      this.#tensorBytes = (await this.#options.compute.memory()).bytes
+    } catch (error) {
+      if (!isSwarmError(error, 'compute.lost', 'compute.hung', 'compute.closed')) this.#report(error)
+    } finally {
+      this.#isAskingMemory = false
+    }
+  }
+
+  async #drain(reason: string, signal: AbortSignal): Promise<void> {
+    const { system, clock } = this.#options
+    await untilHeard(clock, signal, () => call<'Placement', 'drain'>(system, actor.placement, 'drain', { pnode: this.pnode, reason }))
   }
 
   /**
@@ -135,10 +196,11 @@ export class PNodeHost {
    */
   async leave(reason: string, signal?: AbortSignal): Promise<void> {
     const { system, bus, compute, clock } = this.#options
+    this.#paused = reason
     const stop = AbortSignal.any([this.#abort.signal, ...(signal ? [signal] : [])])
     try {
       do {
-        await untilHeard(clock, stop, () => call<'Placement', 'drain'>(system, actor.placement, 'drain', { pnode: this.pnode, reason }))
+        await this.#drain(reason, stop)
         for (let i = 0; i < DRAIN_POLLS && this.vnodes.length > 0; i++) await clock.sleep(DRAIN_POLL_MS, stop)
       } while (this.vnodes.length > 0)
     } catch (error) {
@@ -272,6 +334,8 @@ export class PNodeHost {
     const driver = grant.vnode === SOURCE ? await this.#source(grant, definition, settings) : await this.#vnode(grant, definition, settings)
     this.#abort.signal.throwIfAborted()
     this.#drivers.set(ref.id, driver)
+    const vnode = definition.network.vnodes.find(({ id }) => id === grant.vnode)
+    this.#needs.set(ref.id, (vnode ? demandOf(vnode, definition.training.batchSize) : demandOfSource(definition)).memoryBytes)
     void driver.start()
   }
 
@@ -312,6 +376,7 @@ export class PNodeHost {
     const driver = this.#drivers.get(id)
     if (driver) this.#past = sumOf([this.#past, leftBehind(driver.queues)])
     this.#drivers.delete(id)
+    this.#needs.delete(id)
     return driver
   }
 

@@ -1,47 +1,99 @@
-/** What a PNode that joins a run under way should take over. */
-import type { Demand, Membership } from './calls.js'
+/** Which VNodes should move so that the longest stage of the pipeline becomes shorter; pure. */
 
 /** The longest stage must become shorter by this share, or nobody moves: a move costs a checkpoint and a restore. */
-const LEAST_GAIN = 0.25
+export const LEAST_GAIN = 0.25
+
+/** A PNode that VNodes may be on. */
+export interface Stage {
+  readonly pnode: string
+  /** Whether it may take VNodes. */
+  readonly isOpen: boolean
+  /** What VNodes may use, in bytes. */
+  readonly memoryBytes: number
+  readonly maxVNodes?: number
+}
+
+/** A VNode, where it is, and what it needs there and elsewhere. */
+export interface Work {
+  readonly vnode: string
+  readonly pnode: string
+  readonly memoryBytes: number
+  /** Whether it may move now. */
+  readonly isFree: boolean
+  /** How long a step takes it on a PNode, in ms. */
+  readonly msOn: (pnode: string) => number
+}
+
+export interface Move {
+  readonly vnode: string
+  readonly to: string
+}
 
 /**
- * VNodes that make the longest stage of the pipeline shortest if the newcomer has them; none if that is not worth it.
- * @param directory vnode → pnode, of this run
+ * The fewest moves found that make the longest stage as short as can be, one after the other from the stage that is longest just then, each VNode
+ * once; none if the gain is too small. Ties go to the name, whatever the order of the arguments.
+ * @param leastGain share of the longest stage, 0 to 1
+ * @param leastSavedMs of each step, for each move
  */
-export function worthMoving(
-  newcomer: string,
-  members: readonly Membership[],
-  demands: readonly Demand[],
-  directory: { readonly [vnode: string]: { readonly pnode: string } },
-): string[] {
-  const speed = new Map(members.map(({ pnode, gflops }) => [pnode, Math.max(gflops, 1e-3)]))
-  const place = new Map<string, string | undefined>(demands.map(({ vnode }) => [vnode, directory[vnode]?.pnode]))
-  const loads = () => {
-    const cost = new Map<string | undefined, number>()
-    for (const demand of demands) {
-      const pnode = place.get(demand.vnode)
-      cost.set(pnode, (cost.get(pnode) ?? 0) + demand.cost)
-    }
-    return [...cost].map(([pnode, total]) => ({ pnode, ms: total / (speed.get(pnode ?? '') ?? 1e-3) }))
+export function worthMoving(stages: readonly Stage[], all: readonly Work[], { leastGain = LEAST_GAIN, leastSavedMs = 0 } = {}): Move[] {
+  const byName = stages.toSorted((a, b) => (a.pnode < b.pnode ? -1 : 1))
+  const works = all.toSorted((a, b) => (a.vnode < b.vnode ? -1 : 1))
+  const place = new Map(works.map(({ vnode, pnode }) => [vnode, pnode]))
+  const on = (pnode: string) => works.filter(({ vnode }) => place.get(vnode) === pnode)
+  const msOf = new Map<string, number>()
+  for (const { pnode } of [...byName, ...works]) msOf.set(pnode, sum(on(pnode).map((work) => work.msOn(pnode))))
+  const longest = () => [...msOf].reduce((most, [pnode, ms]) => (ms > most.ms ? { pnode, ms } : most), { pnode: '', ms: 0 })
+  const hasRoom = ({ pnode, isOpen, memoryBytes, maxVNodes = Infinity }: Stage, added: Work): boolean => {
+    const here = on(pnode)
+    return isOpen && here.length < maxVNodes && sum(here.map((work) => work.memoryBytes)) + added.memoryBytes <= memoryBytes
   }
-  const longest = () => loads().reduce((most, load) => (load.ms > most.ms ? load : most), { pnode: undefined as string | undefined, ms: 0 })
   const before = longest()
-  const moved: string[] = []
-  for (let best = before; ;) {
-    const stage = best.pnode
-    if (stage === newcomer) break
-    const candidates = demands.filter(({ vnode, cost }) => cost > 0 && place.get(vnode) === stage)
-    const tried = candidates.map(({ vnode }) => {
-      place.set(vnode, newcomer)
-      const { ms } = longest()
-      place.set(vnode, stage)
-      return { vnode, ms }
-    })
-    const [winner] = tried.toSorted((a, b) => a.ms - b.ms || (a.vnode < b.vnode ? -1 : 1))
-    if (!winner || winner.ms >= best.ms) break
-    place.set(winner.vnode, newcomer)
-    moved.push(winner.vnode)
-    best = longest()
+  const moves: Move[] = []
+  /** Of the moves so far, those that the shortest longest stage needs. */
+  let needed = 0
+  for (let now = before, shortestMs = before.ms; ; now = longest()) {
+    if (now.ms < shortestMs) [shortestMs, needed] = [now.ms, moves.length]
+    let best: { readonly work: Work; readonly to: string; readonly ms: number } | undefined
+    for (const work of on(now.pnode)) {
+      if (!work.isFree || moves.some(({ vnode }) => vnode === work.vnode)) continue
+      for (const stage of byName) {
+        if (stage.pnode === now.pnode || !hasRoom(stage, work)) continue
+        // The longer of the two stages that change.
+        const ms = Math.max(now.ms - work.msOn(now.pnode), msOf.get(stage.pnode)! + work.msOn(stage.pnode))
+        if (ms < (best?.ms ?? now.ms)) best = { work, to: stage.pnode, ms }
+      }
+    }
+    if (!best) {
+      const isWorthIt = shortestMs <= before.ms * (1 - leastGain) && before.ms - shortestMs >= leastSavedMs * needed
+      return isWorthIt ? moves.slice(0, needed) : []
+    }
+    place.set(best.work.vnode, best.to)
+    moves.push({ vnode: best.work.vnode, to: best.to })
+    for (const pnode of [now.pnode, best.to]) msOf.set(pnode, sum(on(pnode).map((work) => work.msOn(pnode))))
   }
-  return longest().ms <= before.ms * (1 - LEAST_GAIN) ? moved : []
 }
+
+/**
+ * VNodes that have to go because their PNode lends less than they need: of each such PNode the fewest, then the smallest.
+ * @param works with `isFree` or without: limits are kept at once
+ */
+export function overLimit(stages: readonly Stage[], works: readonly Work[]): string[] {
+  return stages.flatMap(({ pnode, memoryBytes, maxVNodes = Infinity }) => {
+    const smallestFirst = works
+      .filter((work) => work.pnode === pnode)
+      .toSorted((a, b) => a.memoryBytes - b.memoryBytes || (a.vnode < b.vnode ? -1 : 1))
+    let excessBytes = sum(smallestFirst.map((work) => work.memoryBytes)) - memoryBytes
+    let excess = smallestFirst.length - maxVNodes
+    const going: string[] = []
+    while (smallestFirst.length > 0 && (excessBytes > 0 || excess > 0)) {
+      const found = smallestFirst.findIndex((work) => work.memoryBytes >= excessBytes)
+      const [gone] = smallestFirst.splice(found < 0 ? -1 : found, 1)
+      going.push(gone.vnode)
+      excessBytes -= gone.memoryBytes
+      excess--
+    }
+    return going
+  })
+}
+
+const sum = (numbers: readonly number[]): number => numbers.reduce((total, each) => total + each, 0)

@@ -1,7 +1,7 @@
 /** The Relocation actor: sees to it that what was lost is placed again, and tries until it is. */
 import type { ActorContext, ActorDefinition } from '../runtime/actor-system/actor-system.js'
 import { isSwarmError } from '../runtime/errors.js'
-import { actor, call, type Loss } from './calls.js'
+import { actor, call, isTransient, type Leaving, type Loss } from './calls.js'
 
 interface Memory {
   readonly runs: Set<string>
@@ -56,8 +56,15 @@ export function relocationActor(): ActorDefinition<Memory> {
       },
       relocate: (context, memory, loss: Loss) =>
         attempt(context, memory, [...memory.pending, ...[...memory.runs].map((run) => ({ run, loss }))]),
-      drain: async (context, { runs }, leaving: { pnode: string; reason: string }) => {
-        await Promise.allSettled([...runs].map((run) => call<'Run', 'drain'>(context, actor.run(run), 'drain', leaving)))
+      drain: async (context, { runs }, leaving: Leaving) => {
+        const left = [...runs].map(async (run) => {
+          try {
+            return (await call<'Run', 'drain'>(context, actor.run(run), 'drain', leaving)).map((vnode) => `${run}/${vnode}`)
+          } catch (error) {
+            return isTransient(error) ? [`${run}/?`] : []
+          }
+        })
+        return (await Promise.all(left)).flat()
       },
       joined: async (context, memory, newcomer: { pnode: string }) => {
         await attempt(context, memory, memory.pending)

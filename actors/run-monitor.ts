@@ -10,6 +10,7 @@ import type { AppliedSpan } from './observations.js'
 import { RATED } from './placement.js'
 import type { RunDefinition } from './run-definition.js'
 import type { Observation } from './reports.js'
+import { StepTimes } from './step-times.js'
 
 /** Weight of the newest step in the running averages of loss and accuracy. */
 const SMOOTHING = 0.05
@@ -45,6 +46,8 @@ export interface RunCounters {
 export class RunMonitor {
   readonly run: string
   readonly feed: Feed<RunEvent>
+  /** For whoever balances the run. */
+  readonly times = new StepTimes()
   readonly #definition: RunDefinition
   readonly #timetable: Timetable
   readonly #clock: Clock
@@ -126,6 +129,7 @@ export class RunMonitor {
     this.#waitsFor = undefined
     if (move) this.#counters.moves++
     if (vnode === SOURCE) return
+    this.times.forget(vnode)
     const before = this.#vnodes.get(vnode)
     const frontier = Math.max(before?.frontier ?? 0, step)
     this.#vnodes.set(vnode, {
@@ -147,7 +151,10 @@ export class RunMonitor {
     const tracked = this.#vnodes.get(observation.vnode)
     if (!tracked || tracked.term !== observation.term) return
     if (observation.type === 'restored') tracked.state = 'running'
-    else if (observation.entry.evaluation === 0) this.#applied(observation.vnode, tracked, observation.entry.step, observation.metrics)
+    else if (observation.entry.evaluation === 0) {
+      this.times.add(observation.vnode, observation.busyMs)
+      this.#applied(observation.vnode, tracked, observation.entry.step, observation.metrics)
+    }
     this.#maybeTellProgress()
   }
 

@@ -64,7 +64,8 @@ export class RunOwner {
   #isAwake = false
   /** The last term that an owner before this one drew. */
   #termsBefore = 0
-  readonly #handover: Handover
+  /** Planned moves, while the run is under way. */
+  readonly handover: Handover
   /** Why a rollback is under way, and to what. */
   #rollback: { readonly reason: string; readonly change: (head: Head) => Head } | undefined
   readonly #echo: HeadEcho
@@ -109,11 +110,13 @@ export class RunOwner {
     this.#poison = new Poison(definition.training.nonFinite ?? 'stop', limits)
     const { store } = options
     this.#deadLetters = new DeadLetters({ store, clock: context.clock, writer, echo: this.#echo, monitor: this.#monitor, limits })
-    this.#handover = new Handover({
+    this.handover = new Handover({
       context,
       echo: this.#echo,
       run: () => this.#placing,
       move: (decisions, reason) => this.#move(decisions, reason, context.clock.now()),
+      monitor: this.#monitor,
+      balance: options.balance,
     })
   }
 
@@ -173,6 +176,7 @@ export class RunOwner {
     for (const [vnode, { pnode, term }] of Object.entries(this.head.directory)) this.#monitor.placed(vnode, pnode, term, step)
     if (step === this.#timetable.totalSteps && !this.#evaluations.isMissing(step)) return this.#finish()
     if (position > 0) this.#echo.manifest(position)
+    this.handover.watch()
     void this.#echo.grant(this.#ids).then(() => this.#pauseAgain())
     this.#watch(this.#options.rollCallMs ?? DEFAULT_MEMBERSHIP.lostMs)
   }
@@ -226,7 +230,7 @@ export class RunOwner {
       this.#monitor.emit({ type: 'paused', step })
       await this.#end()
     } else {
-      this.#handover.completed(commits)
+      this.handover.completed(commits)
       await this.#goOn()
     }
   }
@@ -235,7 +239,7 @@ export class RunOwner {
   async #goOn(): Promise<void> {
     const { totalSteps } = this.#timetable
     if (this.#manifest?.step === totalSteps && !this.#evaluations.isMissing(totalSteps)) await this.#finish()
-    else await this.#handover.give()
+    else await this.handover.give()
   }
 
   /** A VNode has answered all evaluation batches after a step. */
@@ -295,7 +299,7 @@ export class RunOwner {
       if (!isSwarmError(error, 'placement.no-pnode')) throw error
       return this.#orSayWhyNot(ids, place([]))
     })
-    this.#handover.interrupted()
+    this.handover.interrupted()
     await this.#move(decisions, what === 'pnode' ? `${pnode} was lost` : `the worker of ${pnode} was lost`, lostAtMs)
     this.#echo.toSource('cut')
   }
@@ -306,20 +310,10 @@ export class RunOwner {
     await this.#writer.update((head) => placed(head, decisions))
     for (const decision of decisions) {
       this.#cuts.forget(decision.vnode)
-      this.#handover.moved(decision.vnode)
+      this.handover.moved(decision.vnode)
       this.#placed(decision, reason, { from: before[decision.vnode].pnode, lostAtMs: sinceMs })
     }
     void this.#echo.grant(decisions.map(({ vnode }) => vnode)).then(() => this.#pauseAgain())
-  }
-
-  /** A PNode wants to go. */
-  async drain({ pnode }: { readonly pnode: string }): Promise<void> {
-    if (this.head.status === 'running' && !this.#rollback) await this.#handover.drain(pnode)
-  }
-
-  /** Another PNode is there. */
-  async joined({ pnode }: { readonly pnode: string }): Promise<void> {
-    if (this.head.status === 'running' && !this.#rollback) await this.#handover.joined(pnode)
   }
 
   /** At the next step boundary, with a checkpoint. */
@@ -336,6 +330,11 @@ export class RunOwner {
 
   get head(): Head {
     return this.#writer.head
+  }
+
+  /** It runs, and is not going back: everything has a place. */
+  get isUnderWay(): boolean {
+    return this.head.status === 'running' && !this.#rollback
   }
 
   /** Goes on with a rollback that found no PNode. */
@@ -364,7 +363,7 @@ export class RunOwner {
   /** Places every VNode from one manifest: one durable write, then the grants. */
   async #begin(change: (head: Head) => Head): Promise<void> {
     this.#cuts.clear()
-    this.#handover.clear()
+    this.handover.clear()
     this.#manifest = undefined
     const { manifest, head: next, unusable } = await newestUsable(this.#options.store, change(this.head), this.#ids.slice(1))
     this.#manifest = manifest

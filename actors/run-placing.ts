@@ -2,11 +2,12 @@
 import type { ActorContext } from '../runtime/actor-system/actor-system.js'
 import { SwarmError, isSwarmError } from '../runtime/errors.js'
 import type { Head } from '../runtime/head.js'
+import { Timetable } from '../runtime/timetable.js'
 import { SOURCE } from '../components/definition.js'
 import { demandOf, demandOfSource } from './assignment.js'
+import type { Look } from './balance.js'
 import type { Decision, Demand } from './calls.js'
 import { askPlaces, listMembers } from './parts.js'
-import { worthMoving } from './rebalance.js'
 import type { RunDefinition } from './run-definition.js'
 
 export interface PlacingRun {
@@ -18,6 +19,7 @@ export interface PlacingRun {
 
 /**
  * Places `ids`, anywhere but on `avoid`; everything else stays where it is, unless `isAll`.
+ * @param at vnode → pnode: there, if it may
  * @throws `placement.no-pnode` (retryable)
  */
 export async function placeVNodes(
@@ -26,6 +28,7 @@ export async function placeVNodes(
   ids: readonly string[],
   avoid: readonly string[],
   isAll: boolean,
+  at: ReadonlyMap<string, string> = new Map(),
 ): Promise<readonly Decision[]> {
   const { network } = definition
   const staying = isAll
@@ -33,7 +36,7 @@ export async function placeVNodes(
     : Object.fromEntries(
         [SOURCE, ...network.vnodes.map(({ id }) => id)].filter((id) => !ids.includes(id)).map((id) => [id, head.directory[id].pnode]),
       )
-  const demands = demandsOf(definition)
+  const demands = demandsOf(definition).map((demand) => (at.has(demand.vnode) ? { ...demand, at: at.get(demand.vnode) } : demand))
   const request = { run: head.run, demands, staying, avoid, code: definition.bundles, ...(computeClass && { computeClass }) }
   return askPlaces(context, request, head.writer)
 }
@@ -58,7 +61,7 @@ export async function plainly(context: ActorContext, { computeClass }: PlacingRu
   return new SwarmError('checkpoint.class', { what: 'checkpoint of another compute class', expected: computeClass, got: ready[0], fix })
 }
 
-function demandsOf(definition: RunDefinition): Demand[] {
+export function demandsOf(definition: RunDefinition): Demand[] {
   const { network, training } = definition
   return [demandOfSource(definition), ...network.vnodes.map((vnode) => demandOf(vnode, training.batchSize))]
 }
@@ -71,12 +74,15 @@ export function hasOther(context: ActorContext, run: PlacingRun, vnode: string, 
   )
 }
 
-/** VNodes that a newcomer should take over at the next checkpoint, and would be given. */
-export async function dueToNewcomer(context: ActorContext, run: PlacingRun, newcomer: string): Promise<string[]> {
+/** What there is to see of the PNodes of a run that is as far as `step`. @param spent since the last look */
+export async function lookAt(
+  context: ActorContext,
+  { definition, head, computeClass }: PlacingRun,
+  { step, spent }: { readonly step: number } & Pick<Look, 'spent'>,
+): Promise<Look> {
   const members = await listMembers(context)
-  const ids = worthMoving(newcomer, members, demandsOf(run.definition), run.head.directory)
-  if (ids.length === 0) return []
-  const from = [...new Set(ids.map((id) => run.head.directory[id].pnode))]
-  const decisions = await placeVNodes(context, run, ids, from, false)
-  return decisions.filter(({ pnode }) => pnode === newcomer).map(({ vnode }) => vnode)
+  const { run, directory } = head
+  const [demands, code, nowMs] = [demandsOf(definition), definition.bundles, context.clock.now()]
+  const stepsLeft = new Timetable(definition.timetable).totalSteps - step
+  return { run, nowMs, members, demands, directory, spent, code, stepsLeft, ...(computeClass && { computeClass }) }
 }

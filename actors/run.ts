@@ -1,12 +1,14 @@
 /** The Run actor: the door to the owner of a run. */
 import type { ActorContext, ActorDefinition, Json } from '../runtime/actor-system/actor-system.js'
+import type { BalanceOptions } from './balance.js'
 import { type SwarmError, isSwarmError } from '../runtime/errors.js'
 import type { ControlKey } from '../runtime/grant.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
-import type { Loss } from './calls.js'
+import type { Leaving, Loss } from './calls.js'
 import type { Commit, Evaluated, Failure } from './reports.js'
 import type { RunDefinition } from './run-definition.js'
 import type { RunMonitor } from './run-monitor.js'
+import { LOOK } from './handover.js'
 import { RunOwner } from './run-owner.js'
 
 export interface RunActorOptions {
@@ -17,6 +19,8 @@ export interface RunActorOptions {
   readonly onReplaced?: (run: string, error: SwarmError) => void
   /** How long an owner that goes on with a run waits for PNodes to say that they are there, in ms. Default: as long as for silence. */
   readonly rollCallMs?: number
+  /** When VNodes move because others would be faster. */
+  readonly balance?: Partial<BalanceOptions>
   /** Told of errors that no caller can be told of. */
   readonly onError: (error: SwarmError) => void
 }
@@ -36,6 +40,9 @@ export function runActor(options: RunActorOptions): ActorDefinition<RunOwner> {
         throw error
       }
     }
+  /** Planned moves concern nobody else. */
+  const underWay = <Argument>(handle: (owner: RunOwner, argument: Argument) => Promise<Json | void>, otherwise: Json) =>
+    awake(async (owner: RunOwner, argument: Argument) => (owner.isUnderWay ? handle(owner, argument) : otherwise))
   return {
     type: 'Run',
     activate: (context) => RunOwner.activate(options, context),
@@ -46,8 +53,9 @@ export function runActor(options: RunActorOptions): ActorDefinition<RunOwner> {
       evaluated: awake((owner, result: Evaluated) => owner.evaluated(result)),
       failed: awake((owner, failure: Failure) => owner.failed(failure)),
       hostLost: awake((owner, loss: Loss) => owner.hostLost(loss)),
-      drain: awake((owner, leaving: { readonly pnode: string }) => owner.drain(leaving)),
-      joined: awake((owner, newcomer: { readonly pnode: string }) => owner.joined(newcomer)),
+      drain: underWay(({ handover }, leaving: Leaving) => handover.drain(leaving), []),
+      joined: underWay(({ handover }, { pnode }: { readonly pnode: string }) => handover.joined(pnode), null),
+      [LOOK]: underWay(({ handover }) => handover.look(), null),
       pause: awake((owner) => owner.pause()),
       rollBackAgain: awake((owner) => owner.rollBackAgain()),
       rollCall: awake((owner) => owner.rollCall()),

@@ -35,6 +35,8 @@ export interface Local {
   readonly stepDeadlineMs?: number
   /** Times of the membership; LocalSwarm has the defaults. */
   readonly membership?: LocalSwarmOptions['membership']
+  /** When VNodes move because other PNodes would be faster. */
+  readonly balance?: LocalSwarmOptions['balance']
   /** A killed PNode comes back after this long, in ms. */
   readonly returnMs?: number
 }
@@ -258,6 +260,7 @@ class LocalRun implements Run {
       pool,
       pnodes: Array.from({ length: on.pnodes }, (_, i) => `pnode-${i + 1}`),
       membership: on.membership,
+      balance: on.balance,
       returnMs: on.returnMs,
       connect,
       onObservation,

@@ -138,6 +138,14 @@ export const MACHINE_FLAGS = {
     key: 'scheduler',
     parse: addressText,
   }),
+  balanceHold: flag({
+    syntax: '--balance-hold <SECONDS>',
+    description: 'so long at least a VNode stays where it has moved to',
+    default: '30',
+    environment: environment('BALANCE_HOLD'),
+    key: 'balanceHold',
+    parse: number('seconds from 1 to 86400', (x) => x >= 1 && x <= 86_400),
+  }),
   printNatsConfig: flag({
     syntax: '--print-nats-config',
     description: 'only print the nats.conf that admits this cluster’s hosts, for a NATS server of your own',
@@ -199,6 +207,22 @@ export const MACHINE_FLAGS = {
     key: 'maxVNodes',
     parse: integer(1, 10_000),
   }),
+  pauseWhenBusy: flag({
+    syntax: '--pause-when-busy',
+    description: 'compute nothing while others use this machine: a quarter of its processors for 10 s, until it was quiet for a minute',
+    default: 'compute',
+    environment: environment('PAUSE_WHEN_BUSY'),
+    key: 'pauseWhenBusy',
+    parse: isTrue,
+  }),
+  onBattery: flag({
+    syntax: '--on-battery <WHAT>',
+    description: 'pause or continue while this machine runs on its battery (pause: Linux only)',
+    default: 'continue',
+    environment: environment('ON_BATTERY'),
+    key: 'onBattery',
+    parse: oneOf('pause', 'continue'),
+  }),
   relay: flag({
     syntax: '--relay <WHEN>',
     description: 'calls come over the connection to the broker: auto (if there is no other way), always or never',
@@ -230,5 +254,7 @@ export const MACHINE_FLAGS = {
     key: 'localPort',
     parse: integer(1, 65_535),
   }),
+  undo: flag({ syntax: '--undo', description: 'it may have VNodes again', parse: isTrue }),
+  wait: flag({ syntax: '--no-wait', description: 'do not wait until nothing is left there', default: 'wait', parse: isTrue }),
   purge: flag({ syntax: '--purge', description: 'erase identity, caches and logs, and give the name back', parse: isTrue }),
 } as const

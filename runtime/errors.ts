@@ -67,6 +67,8 @@ export type ErrorCode =
   | 'cluster.version' // another version of swarmgrad
   | 'cluster.clock' // clocks differ by more than signatures allow
   | 'host.name-taken' // another machine has joined under this name
+  | 'host.unknown' // no machine of this name has joined
+  | 'host.lost' // the machine is not there
   | 'host.code' // code that the owner of the machine did not allow
   | 'host.restarted' // the process that a VNode was given to has ended; the one that is there now knows nothing of it
   | 'host.disk' // the owner of the machine does not lend that much disk

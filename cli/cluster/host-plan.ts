@@ -1,6 +1,8 @@
 /** What lending a machine means, before it is lent: who, to whom, how much of it. */
 import { createHash } from 'node:crypto'
 import { availableParallelism, hostname, totalmem, userInfo } from 'node:os'
+import { SwarmError } from '../../runtime/errors.js'
+import type { Power } from '../../runtime/machine-use.js'
 import { count, size } from '../view/format.js'
 import type { Settings } from '../flags.js'
 
@@ -27,6 +29,8 @@ export interface HostLimits {
   /** Undefined: no limit. */
   readonly uploadBytesPerSecond: number | undefined
   readonly vnodes: number | undefined
+  readonly pauseWhenBusy: boolean
+  readonly onBattery: 'pause' | 'continue'
 }
 
 /** Code and logs: a bundle is some 100 kB, a day of logs some MB. */
@@ -56,6 +60,8 @@ export function hostPlan(where: Pick<HostPlan, 'url' | 'folder' | 'name' | 'serv
       diskBytes: settings.maxDisk ?? DEFAULT_DISK_BYTES,
       uploadBytesPerSecond: settings.maxUpload,
       vnodes: settings.maxVNodes,
+      pauseWhenBusy: settings.pauseWhenBusy ?? false,
+      onBattery: settings.onBattery ?? 'continue',
     },
     relay: settings.relay ?? 'auto',
     allowsCode: settings.allowCode ?? [],
@@ -85,10 +91,25 @@ export function describePlan(plan: HostPlan, key: { readonly fingerprint: string
     ['folder', plan.folder],
     ['memory', `${size(limits.memoryBytes)} for VNodes${limits.vnodes === undefined ? '' : `, at most ${count(limits.vnodes)} of them`}`],
     ['processor', limits.cpuShare === 1 ? `one core of ${cores}` : `${Math.round(limits.cpuShare * 100)} % of one core of ${cores}`],
+    ['pauses', pausesOf(limits)],
     ['disk', `${size(limits.diskBytes)} for code and logs`],
     ['upload', upload === undefined ? 'no limit' : `${size(upload)} a second`],
     ['code', allowsCode.length === 0 ? 'swarmgrad’s own, nobody else’s' : `swarmgrad’s own, and ${allowsCode.join(', ')}`],
   ]
+}
+
+function pausesOf({ pauseWhenBusy, onBattery }: HostLimits): string {
+  const when = [pauseWhenBusy && 'while you use this machine', onBattery === 'pause' && 'while it runs on its battery'].filter(
+    (each) => each !== false,
+  )
+  return when.length > 0 ? when.join(', and ') : 'never: see --pause-when-busy and --on-battery'
+}
+
+/** @throws `usage`: what the owner asked for cannot be kept here */
+export function assertCanTell(onBattery: Settings['onBattery'], power: Power, platform: string = process.platform): void {
+  if (onBattery !== 'pause' || power !== 'unknown') return
+  const what = `--on-battery pause: on ${platform} it cannot be told here whether this machine runs on its battery`
+  throw new SwarmError('usage', { what, fix: 'Leave it out, and end this command when you unplug the machine' })
 }
 
 function userName(): string {

@@ -47,6 +47,7 @@ export async function control({ settings, output }: CommandContext): Promise<Exi
       scheduler,
       appPort: given?.appPort,
       sidecar: given ?? ((appPort) => own.start(appPort, { folder, appId: 'control', placement, scheduler, role: 'control', hostIp })),
+      ...(settings.balanceHold !== undefined && { balance: { holdMs: settings.balanceHold * 1000 } }),
       version: VERSION,
       clock: systemClock,
       onError: (error) => report.warn(error),

@@ -3,6 +3,7 @@ import { createInterface } from 'node:readline/promises'
 import { join } from 'node:path'
 import { ControlClient } from '../../actors/control-client.js'
 import type { ServersAnswer } from '../../actors/control-api.js'
+import type { HostVerdict } from '../../actors/host-limits.js'
 import { type HostProcess, startHost } from '../../actors/host-process.js'
 import { pnodeApp } from '../../actors/node-endpoints.js'
 import { systemClock } from '../../runtime/clock.js'
@@ -11,9 +12,10 @@ import { computePool } from '../../runtime/compute/thread-compute.js'
 import { keepLogsSmall } from '../../runtime/disk-room.js'
 import { SwarmError, isSwarmError } from '../../runtime/errors.js'
 import { listen } from '../../runtime/http-server.js'
+import { machineUse } from '../../runtime/machine-use.js'
 import { VERSION } from '../../runtime/version.js'
 import { folderOf, takeFolder } from '../cluster/folder.js'
-import { describePlan, fingerprint, type HostPlan, hostPlan, nameOfMachine } from '../cluster/host-plan.js'
+import { assertCanTell, describePlan, fingerprint, type HostPlan, hostPlan, nameOfMachine } from '../cluster/host-plan.js'
 import { CODE_FOLDER, hostTokenFor, identityOf, saveHostToken } from '../cluster/identity.js'
 import { ownAddress } from '../cluster/own-address.js'
 import { type Reporter, reporter } from '../cluster/reporter.js'
@@ -22,6 +24,7 @@ import { untilSignal } from '../cluster/until-signal.js'
 import type { CommandContext } from '../command.js'
 import { EXIT, type ExitStatus } from '../exit.js'
 import { tokenFor, TOKEN_VARIABLE } from '../tokens.js'
+import { size } from '../view/format.js'
 import { table } from '../view/table.js'
 
 const MACHINES = new URL('../../components/vnode-machine.js', import.meta.url)
@@ -35,6 +38,8 @@ const LOG_SHARE = 0.1
 export async function host(context: CommandContext, url: string): Promise<ExitStatus> {
   const { settings, output } = context
   const report = reporter(output)
+  const source = machineUse()
+  assertCanTell(settings.onBattery, (await source.look()).power)
   const name = settings.name ?? nameOfMachine()
   const folder = await folderOf(settings.folder, 'hosts', name)
   const client = new ControlClient({ url, token: undefined, clock: systemClock })
@@ -78,6 +83,9 @@ export async function host(context: CommandContext, url: string): Promise<ExitSt
         pool,
         memoryBytes: plan.limits.memoryBytes,
         maxVNodes: plan.limits.vnodes,
+        pauses: { pauseWhenBusy: plan.limits.pauseWhenBusy, onBattery: plan.limits.onBattery },
+        machineUse: source,
+        onVerdict: (verdict) => tellVerdict(report, name, plan.limits.memoryBytes, verdict),
         allowsCode: plan.allowsCode,
         cacheFolder: join(folder, CODE_FOLDER),
         maxCacheBytes: plan.limits.diskBytes - logBytes,
@@ -118,6 +126,13 @@ function show({ output }: CommandContext, plan: HostPlan, key: { readonly public
   const own = { fingerprint: fingerprint(key.publicKey), isNew: key.isNew }
   output.record({ type: 'plan', ...plan, limits: { ...plan.limits }, key: own.fingerprint })
   output.note(table([{ title: '' }, { title: '' }], describePlan(plan, own), output.errorStyle))
+}
+
+function tellVerdict(report: Reporter, pnode: string, allowedBytes: number, { pause, memoryBytes }: HostVerdict): void {
+  const less =
+    memoryBytes < allowedBytes ? `; its VNodes need more memory than they were thought to: it lends ${size(memoryBytes)} for now` : ''
+  const what = pause === undefined ? `${pnode} takes VNodes` : `${pnode} pauses: ${pause}`
+  report.event('limits', `${what}${less}`, { pnode, pause: pause ?? null, memoryBytes })
 }
 
 /** Asks where somebody can answer; elsewhere whoever wrote the command has agreed. */

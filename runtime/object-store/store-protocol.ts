@@ -37,6 +37,8 @@ const STATUS: Partial<Record<ErrorCode, number>> = {
   'store.denied': 403,
   'store.read-only': 403,
   'store.not-found': 404,
+  'host.unknown': 404,
+  'host.lost': 409,
   'store.conflict': 412,
   'store.too-large': 413,
   'store.full': 507,

@@ -1,5 +1,4 @@
 import test from 'ava'
-import { worthMoving } from '../../actors/rebalance.js'
 import { place } from '../../actors/assignment.js'
 import { isSwarmError } from '../../runtime/errors.js'
 
@@ -229,25 +228,7 @@ test('what PNodes have of other runs counts as load, as memory and against their
   t.is(candidates[0].reason, '9.00 ms a step with 10 GFLOP/s and 0.0 MB, 6.00 ms of it for other runs')
 })
 
-const staged = (places: { readonly [vnode: string]: string }) =>
-  Object.fromEntries(Object.entries(places).map(([vnode, pnode]) => [vnode, { pnode }]))
 const costs = (all: { readonly [vnode: string]: number }) => Object.entries(all).map(([vnode, cost]) => ({ vnode, cost, memoryBytes: 1 }))
-
-test('a newcomer gets what makes the longest stage shorter by a quarter, and nothing else', (t) => {
-  const members = ['a', 'b', 'new'].map((pnode) => member(pnode))
-  const demands = costs({ source: 0, v1: 4, v2: 4, v3: 4 })
-  t.deepEqual(worthMoving('new', members, demands, staged({ source: 'a', v1: 'a', v2: 'a', v3: 'b' })), ['v1'])
-  t.deepEqual(worthMoving('new', members, demands, staged({ source: 'a', v1: 'a', v2: 'b', v3: 'b' })), ['v2'])
-  t.deepEqual(worthMoving('new', members, costs({ v1: 9, v2: 1 }), staged({ v1: 'a', v2: 'a' })), [], 'a tenth is not worth it')
-  t.deepEqual(worthMoving('new', members, demands, staged({ source: 'new', v1: 'a', v2: 'b', v3: 'new' })), [], 'it has enough')
-})
-
-test('a slow newcomer gets less than a fast one', (t) => {
-  const demands = costs({ v1: 4, v2: 4, v3: 4, v4: 4 })
-  const all = staged({ v1: 'a', v2: 'a', v3: 'a', v4: 'a' })
-  const moved = (gflops: number) => worthMoving('new', [member('a'), member('new', { gflops })], demands, all).length
-  t.deepEqual([moved(0.1), moved(4), moved(10), moved(40)], [0, 1, 2, 3])
-})
 
 test('the source goes to its reader, if there is room, and comes last', (t) => {
   const demands = [{ vnode: 'source', cost: 0, memoryBytes: 10, near: 'v1' }, ...costs({ v1: 8, v2: 4 })]
@@ -268,4 +249,10 @@ test('the source goes to its reader, if there is room, and comes last', (t) => {
     )[0].pnode,
     'b',
   )
+})
+
+test('what is to go to a PNode goes there if it may, however slow it is', (t) => {
+  const members = [member('fast', { gflops: 99 }), member('slow', { gflops: 1 }), member('full', { memoryBytes: 0 })]
+  const at = (pnode: string) => where(members, request([{ ...demand('v', 10), at: pnode }])).v
+  t.deepEqual([at('slow'), at('full'), at('gone')], ['slow', 'fast', 'fast'])
 })

@@ -203,6 +203,33 @@ test.serial('following goes on when the API was away, without a gap and without 
   t.is(new Set(story).size, story.length)
 })
 
+test.serial('a PNode is drained until nothing is left there, and taken back', async (t) => {
+  const folder = await folderOf(t)
+  const cluster = await memoryCluster(t, { pnodes: ['ann', 'bob'] })
+  const there = on(cluster)
+  t.is((await there.run(t, folder, [...LONG, '--id', 'long', '--detach'])).status, 0)
+  const drained = await there.run(t, folder, ['drain', 'ann', '--json'])
+  t.is(drained.status, 0, drained.stdout)
+  t.deepEqual(drained.lines.at(-1), { v: 1, type: 'drained', pnode: 'ann', left: [] })
+  const rows = (await there.run(t, folder, ['pnodes', '--json'])).lines
+  t.deepEqual(
+    rows.map(({ pnode, state, drains }) => [pnode, state, drains ?? null]),
+    [
+      ['ann', 'draining', { operator: 'it is drained' }],
+      ['bob', 'ready', null],
+    ],
+  )
+  const only = await there.run(t, folder, ['drain', 'bob', '--no-wait', '--json'])
+  t.deepEqual((only.lines.at(-1)!.left as string[]).toSorted(), ['long/dense-1', 'long/dense-2', 'long/source'])
+  const back = await there.run(t, folder, ['drain', 'ann', '--undo'])
+  t.is(back.status, 0)
+  t.is(back.stdout, 'ann may have VNodes again\n')
+  const moved = await there.run(t, folder, ['drain', 'bob'])
+  t.is(moved.stdout, `bob has nothing left, and gets nothing · take it back with: swarmgrad drain bob --undo --cluster ${cluster.url}\n`)
+  t.is((await there.run(t, folder, ['pause', 'long'])).status, 0)
+  t.like(cluster.host.monitorOf('long')!.counters, { stepsReplayed: 0, stepsLost: 0, stepsDoubled: 0 })
+})
+
 /** One line on standard error, with a code and what to do; the status. */
 async function isRefused(
   t: ExecutionContext,
@@ -262,6 +289,10 @@ test('what a cluster refuses is one line with what to do', async (t) => {
   const env = { SWARMGRAD_TOKEN: keys.trainerToken, SWARMGRAD_CLUSTER: url }
   await isRefused(t, ['status', 'nope'], env, 1, /no run 'nope' \(http:.*swarmgrad train --cluster http:.*\[run\.not-found\]/)
   await isRefused(t, ['resume', 'latest'], env, 1, /no runs.*swarmgrad train --cluster http:.*\[run\.not-found\]/)
+  await isRefused(t, ['drain', 'nobody'], env, 1, /no PNode is called nobody\. See who is there with: swarmgrad pnodes \[host\.unknown\]/)
+  await isRefused(t, ['drain', 'nobody', '--undo'], env, 1, /\[host\.unknown\]/)
+  await isRefused(t, ['drain', 'x'], { SWARMGRAD_TOKEN: keys.trainerToken }, 2, /Give --cluster its address \[usage\]/)
+  await isRefused(t, ['drain', 'x'], { ...env, SWARMGRAD_TOKEN: keys.joinToken }, 1, /this is for trainers.*\[cluster\.token\]/)
   for (const words of [['--pnodes', '3'], ['--backend', 'wasm'], ['--chaos', 'kill:pnode:every=2s'], ['--no-threads']])
     await isRefused(
       t,

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import test from 'ava'
 import { prometheusText } from '../../actors/node-endpoints.js'
 import { endHolder, readSecret, takeFolder, writeSecret } from '../../cli/cluster/folder.js'
-import { describePlan, fingerprint, hostPlan, nameOfMachine } from '../../cli/cluster/host-plan.js'
+import { assertCanTell, describePlan, fingerprint, hostPlan, nameOfMachine } from '../../cli/cluster/host-plan.js'
 import { hostTokenFor, identityOf, saveHostToken } from '../../cli/cluster/identity.js'
 import { keepRunning } from '../../cli/cluster/keep-running.js'
 import { givenSidecar } from '../../cli/cluster/sidecar.js'
@@ -65,9 +65,26 @@ test('before a machine joins, its owner reads who it is, whom it talks to and wh
     '50 % of one core',
     '100.0 MB for code and logs',
     '10.0 MB a second',
+    'never: see --pause-when-busy and --on-battery',
     code,
   ])
     t.true(text.includes(words), `${words} in\n${text}`)
+})
+
+test('when nothing is computed is part of the plan, and what cannot be kept is refused', (t) => {
+  const where = { url: 'http://control:7070', name: 'laptop', folder: '/home/ada/laptop', servers: [] }
+  const plan = hostPlan(where, { pauseWhenBusy: true, onBattery: 'pause' })
+  const rows = Object.fromEntries(describePlan(plan, { fingerprint: fingerprint('U1'), isNew: true }))
+  t.is(rows.pauses, 'while you use this machine, and while it runs on its battery')
+  t.throws(() => assertCanTell('pause', 'unknown', 'darwin'), { code: 'usage', message: /on darwin it cannot be told here/ } as never)
+  for (const [onBattery, power] of [
+    ['pause', 'mains'],
+    ['pause', 'battery'],
+    ['continue', 'unknown'],
+    [undefined, 'unknown'],
+  ] as const)
+    t.notThrows(() => assertCanTell(onBattery, power))
+  t.throws(() => FLAGS.onBattery.parse('sleep', '--on-battery'), { code: 'usage', message: /expected pause or continue/ } as never)
 })
 
 test('a key is made once, for its owner alone, and a folder is that of one name', async (t) => {

@@ -1,6 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
+import { DEFAULT_BALANCE } from '../../actors/balance.js'
 import { DEFAULT_TRAINING } from '../../actors/prepare.js'
 import { local } from '../../actors/train.js'
 import { parseChaos } from '../../cli/chaos.js'
@@ -49,6 +50,7 @@ test('help tells the defaults of the library', (t) => {
   t.is(FLAGS.seed.default, String(DEFAULT_TRAINING.seed))
   t.is(FLAGS.pnodes.default, String(local().pnodes))
   t.is(FLAGS.window.default, String(local().window))
+  t.is(FLAGS.balanceHold.default, String(DEFAULT_BALANCE.holdMs / 1000))
 })
 
 const MISTAKES: readonly [words: readonly string[], says: RegExp][] = [

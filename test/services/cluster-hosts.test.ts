@@ -3,7 +3,7 @@ import test, { registerCompletionHandler } from 'ava'
 import { readHead } from '../../runtime/head-store.js'
 import { systemClock } from '../../runtime/clock.js'
 import { networks } from '../support/chaos-run.js'
-import { embedded, type Outcome, outcomeOf } from '../support/cluster-runs.js'
+import { embedded, type Outcome, outcomeOf, until } from '../support/cluster-runs.js'
 import { TestCluster, untilStep } from '../support/cluster.js'
 import { forFile } from '../support/servers.js'
 import { TRAINING } from '../support/small-runs.js'
@@ -64,6 +64,27 @@ test.serial('one that is told to go hands over: no step is done again', async (t
   // It comes back under its name, with what it was given before.
   await cluster.host(leaver).daprd.restart()
   await cluster.host(leaver).startApp()
+})
+
+test.serial('one that is drained hands over without a step redone, and stays until that is taken back', async (t) => {
+  await cluster.untilWhole()
+  const run = cluster.train(networks.chain, LONGER, { id: 'drained', everySteps: 100 })
+  await untilStep(run, 60)
+  const { head } = await readHead(cluster.store, run.id)
+  const { pnode } = head.directory['dense-2']
+  const { client } = cluster
+  await until(
+    () => `${pnode} has nothing`,
+    async () => (await client.drain(pnode)).length === 0,
+  )
+  const { result, ...outcome } = await outcomeOf(cluster, run)
+  t.deepEqual(outcome, expected)
+  t.like(result, { stepsReplayed: 0, stepsLost: 0, stepsDoubled: 0 })
+  t.true(result.moves > 0)
+  const stateOf = async () => (await client.pnodes()).find((member) => member.pnode === pnode)?.state
+  t.is(await stateOf(), 'draining')
+  await client.undrain(pnode)
+  t.is(await stateOf(), 'ready')
 })
 
 test.serial('several runs share a cluster', async (t) => {

@@ -7,6 +7,7 @@ import { type ControlApiOptions, controlApi } from '../../actors/control-api.js'
 import { ControlHost } from '../../actors/control-host.js'
 import type { MembershipOptions } from '../../actors/placement.js'
 import { PNodeHost } from '../../actors/pnode.js'
+import type { ActorSystem } from '../../runtime/actor-system/actor-system.js'
 import { localActors } from '../../runtime/actor-system/local-actors.js'
 import { asker } from '../../runtime/ask.js'
 import { systemClock } from '../../runtime/clock.js'
@@ -40,13 +41,15 @@ export interface MemoryCluster {
   readonly store: ObjectStore
   readonly keys: ClusterKeys
   readonly host: ControlHost
+  /** Control's and everybody's. */
+  readonly system: ActorSystem
   /** What was reported to nobody in particular. */
   readonly errors: readonly SwarmError[]
   /** Those that have joined, in this order. */
   readonly pnodes: readonly PNodeHost[]
   connect(name: string): Promise<TensorBus>
   /** Resolves when it has joined. */
-  addPNode(name: string): Promise<void>
+  addPNode(name: string): Promise<PNodeHost>
   /** Ends the API with all its connections; the actors live on. */
   stopApi(): Promise<void>
   /** At the same address. */
@@ -97,6 +100,7 @@ export async function memoryCluster(t: Teardown, options: MemoryClusterOptions =
     t.teardown(() => pnode.crash())
     await pnode.join()
     joined.push(pnode)
+    return pnode
   }
   await Promise.all(pnodes.map(addPNode))
   const app = () => {
@@ -116,6 +120,7 @@ export async function memoryCluster(t: Teardown, options: MemoryClusterOptions =
     store,
     keys,
     host,
+    system,
     errors,
     pnodes: joined,
     connect,
