@@ -113,13 +113,18 @@ export async function readTrace(store: ObjectStore, run: string, upTo = Infinity
 }
 
 /**
- * Deletes every checkpoint and blob that the head does not name: what a crash or a rollback left behind. Only for the writer,
- * and only while no VNode runs: the steps that are replayed next store the same blobs under the same names.
+ * Deletes every checkpoint and blob of older generations that the head does not name: what a crash or a rollback left behind. Nothing of the
+ * head's own generation is touched, nor can a later head name anything older that this one does not: so it does no harm however late it comes, even by an
+ * owner that has been replaced meanwhile. Only for a head that has been written.
  */
 export async function sweepAll(store: ObjectStore, head: Head): Promise<void> {
   const kept = new Set([...head.manifests.map(({ key }) => key), ...(await blobsOf(store, head.run, head.manifests))])
   for (const folder of ['checkpoints', 'blobs']) {
-    for await (const { key } of store.list(`runs/${head.run}/${folder}/`)) if (!kept.has(key)) await store.delete(key)
+    const prefix = `runs/${head.run}/${folder}/`
+    for await (const { key } of store.list(prefix)) {
+      // `<generation>-<step>`, `<generation>/<hash>`
+      if (Number.parseInt(key.slice(prefix.length), 10) < head.generation && !kept.has(key)) await store.delete(key)
+    }
   }
 }
 
@@ -134,7 +139,7 @@ export async function evict(store: ObjectStore, head: Head, before: Head): Promi
 
 async function blobsOf(store: ObjectStore, run: string, refs: readonly ManifestRef[]): Promise<Set<string>> {
   const manifests = await Promise.all(refs.map((ref) => readManifest(store, ref).catch(ignoreDamage)))
-  return new Set(manifests.flatMap((manifest) => manifest?.vnodes.map(({ hash }) => keys.blob(run, hash)) ?? []))
+  return new Set(manifests.flatMap((manifest) => manifest?.vnodes.map(({ hash }) => keys.blob(run, manifest.generation, hash)) ?? []))
 }
 
 /** What cannot be read cannot name anything to keep or to delete. */

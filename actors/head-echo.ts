@@ -105,7 +105,7 @@ export class HeadEcho {
       generation: head.generation,
       ...this.#whereIs(vnode),
       ...(incarnation && { incarnation }),
-      ...(manifest && { checkpoint: { step: manifest.step, position: manifest.position, blob } }),
+      ...(manifest && { checkpoint: { generation: manifest.generation, step: manifest.step, position: manifest.position, blob } }),
       ...(skips.length > 0 && { skips }),
       inputs: producersOf(network, vnode).map((id) => this.#whereIs(id)),
       outputs: consumersOf(network, vnode).map((id) => this.#whereIs(id)),
@@ -131,7 +131,9 @@ export class HeadEcho {
     const place = directory[vnode]
     if (isSwarmError(error, 'host.restarted') && place) {
       const loss = { ...place, what: 'worker', reason: error.message, vnodes: [`${run}/${vnode}`] } as const
-      return untilHeard(context.clock, context.signal, () => call<'Run', 'hostLost'>(context, actor.run(run), 'hostLost', loss)).then(() => undefined)
+      return untilHeard(context.clock, context.signal, () => call<'Run', 'hostLost'>(context, actor.run(run), 'hostLost', loss)).then(
+        () => undefined,
+      )
     }
     const { code, message } = toSwarmError(error, 'internal', `grant of ${vnode}`)
     const failure = { vnode, term: place?.term ?? 0, generation, error: { code, message, retryable: false } }

@@ -107,7 +107,7 @@ async function isOwnState(store: ObjectStore, run: string, mine: readonly string
   const { head } = await readHead(store, run)
   for (const ref of head.manifests) {
     const manifest = await readManifest(store, ref)
-    if (manifest.vnodes.some(({ vnode, hash }) => mine.includes(vnode) && keys.blob(run, hash) === objectKey)) return true
+    if (manifest.vnodes.some(({ vnode, hash }) => mine.includes(vnode) && keys.blob(run, ref.generation, hash) === objectKey)) return true
   }
   return false
 }

@@ -53,7 +53,7 @@ export async function openModel(store: ObjectStore, run: string): Promise<Model>
   const { VNodeMachine: machines } = await import('../components/vnode-machine.js')
   const loaded = new Map<string, VNodeMachine>()
   for (const { vnode, hash } of manifest.vnodes) {
-    const { bytes } = await store.get(keys.blob(run, hash))
+    const { bytes } = await store.get(keys.blob(run, manifest.generation, hash))
     decodeState(bytes, hash)
     loaded.set(vnode, await machines.load(await machineDefinition({ store, cacheFolder: bundleFolder() }, definition, vnode), bytes))
   }

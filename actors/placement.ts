@@ -75,7 +75,11 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
   }
   const remember = (context: ActorContext, members: ReadonlyMap<string, Member>) => {
     const there = [...members.values()].filter(({ state, drains }) => state !== 'lost' || drains?.operator !== undefined)
-    const known = there.map(({ drains, rating, ...member }): Known => ({ ...profileOf(member), ...(rating && { rating }), ...(drains && { drains }) }))
+    const known = there.map(({ drains, rating, ...member }): Known => ({
+      ...profileOf(member),
+      ...(rating && { rating }),
+      ...(drains && { drains }),
+    }))
     return context.state.set('members', known as never)
   }
   const setDrains = (member: Member, drains: Member['drains'], reason: string) => {

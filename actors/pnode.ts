@@ -5,20 +5,21 @@ import { SOURCE } from '../components/definition.js'
 import type { ActorContext, ActorDefinition, ActorSystem } from '../runtime/actor-system/actor-system.js'
 import type { Clock } from '../runtime/clock.js'
 import type { Compute, ComputeLoss } from '../runtime/compute/compute.js'
-import { SwarmError, isSwarmError, toSwarmError } from '../runtime/errors.js'
+import { SwarmError, toSwarmError } from '../runtime/errors.js'
 import { type Grant, type SignedGrant, verifyGrant } from '../runtime/grant.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import type { TensorBus } from '../runtime/tensor-bus/tensor-bus.js'
 import type { KeyObject } from 'node:crypto'
 import { actor, call, type Calls, type Heartbeat, isTransient, type Profile, untilHeard } from './calls.js'
 import type { HostUse } from './host-limits.js'
-import { demandOf, demandOfSource } from './assignment.js'
+import { MemoryUse } from './memory-use.js'
 import { type Link, MEASURE_MS, measureLink, measureQuietly } from './profile.js'
 import { leftBehind, NO_QUEUES, type Queues, sumOf } from './queues.js'
 import type { Observation, RunReport } from './reports.js'
 import { machineDefinition, readDefinition, type RunDefinition } from './run-definition.js'
 import { readSettings, type RunSettings } from './run-settings.js'
 import { SourceDriver } from './source.js'
+import { Terms } from './terms.js'
 import { VNodeDriver, type VNodeHost } from './vnode-driver.js'
 
 export interface PNodeOptions {
@@ -65,18 +66,14 @@ export class PNodeHost {
   readonly #options: PNodeOptions
   /** By `<run>/<vnode>`. */
   readonly #drivers = new Map<string, VNodeDriver | SourceDriver>()
-  /** The newest term that each VNode has had here, by `<run>/<vnode>`: terms only grow, over all generations. */
-  readonly #newestTerms = new Map<string, number>()
-  /** What each was thought to need when it was placed, in bytes. */
-  readonly #needs = new Map<string, number>()
+  readonly #terms = new Terms()
+  readonly #memory: MemoryUse
   readonly #abort = new AbortController()
   readonly #heartbeat: (heartbeat: Heartbeat) => Promise<boolean>
   #profile: Profile | undefined
   #busyMs = 0
   /** Of VNodes that are not here any more. */
   #past: Queues = NO_QUEUES
-  #tensorBytes = 0
-  #isAskingMemory = false
   /** Why its owner wants it to have nothing. */
   #paused: string | undefined
 
@@ -85,7 +82,8 @@ export class PNodeHost {
     setMaxListeners(0, this.#abort.signal)
     this.pnode = options.pnode
     this.#options = options
-    const { system } = options
+    const { system, compute } = options
+    this.#memory = new MemoryUse(compute, this.#report)
     this.#heartbeat = options.heartbeat ?? ((beat) => call<'Placement', 'heartbeat'>(system, actor.placement, 'heartbeat', beat))
   }
 
@@ -99,7 +97,8 @@ export class PNodeHost {
     const measured = await untilHeard(clock, signal, () => compute.start(signal, memory))
     this.#abort.signal.throwIfAborted()
     system.register(this.#vnodeActor())
-    system.register(this.#pnodeActor())
+    const describe = () => ({ pnode: this.pnode, vnodes: this.vnodes })
+    system.register({ type: `PNode.${this.pnode}`, activate: () => null, handlers: { describe } })
     compute.onLoss((loss) => this.#onWorkerLoss(loss))
     const started = await this.#options.start?.()
     const { terms } = this.#options
@@ -163,26 +162,7 @@ export class PNodeHost {
 
   /** What its VNodes use, as of the last time that this was asked and the compute could answer, and what they were thought to need. */
   use(): Pick<HostUse, 'tensorBytes' | 'placedBytes'> {
-    const placedBytes = new Map<string, number>()
-    for (const id of this.#drivers.keys()) {
-      const run = id.slice(0, id.indexOf('/'))
-      placedBytes.set(run, (placedBytes.get(run) ?? 0) + (this.#needs.get(id) ?? 0))
-    }
-    if (placedBytes.size > 0) void this.#askMemory()
-    return { tensorBytes: placedBytes.size > 0 ? this.#tensorBytes : 0, placedBytes }
-  }
-
-  /** A worker that is lost, or busy for long, answers later or never: nobody waits for it. */
-  async #askMemory(): Promise<void> {
-    if (this.#isAskingMemory) return
-    this.#isAskingMemory = true
-    try {
-      this.#tensorBytes = (await this.#options.compute.memory()).bytes
-    } catch (error) {
-      if (!isSwarmError(error, 'compute.lost', 'compute.hung', 'compute.closed')) this.#report(error)
-    } finally {
-      this.#isAskingMemory = false
-    }
+    return this.#memory.use(this.vnodes)
   }
 
   async #drain(reason: string, signal: AbortSignal): Promise<void> {
@@ -277,7 +257,7 @@ export class PNodeHost {
       stop: async (context, _memory, { term }) => {
         const driver = this.#drivers.get(context.ref.id)
         if (driver && driver.grant.term > term) return
-        this.#newestTerms.set(context.ref.id, Math.max(term, this.#newestTerms.get(context.ref.id) ?? 0))
+        this.#terms.over(context.ref.id, term)
         await this.#stop(context.ref.id)
         context.deactivate()
       },
@@ -289,14 +269,6 @@ export class PNodeHost {
     return { type: `VNode.${this.pnode}`, activate: () => null, handlers }
   }
 
-  #pnodeActor(): ActorDefinition<null> {
-    return {
-      type: `PNode.${this.pnode}`,
-      activate: () => null,
-      handlers: { describe: () => ({ pnode: this.pnode, vnodes: this.vnodes }) },
-    }
-  }
-
   #sourceOf(id: string): SourceDriver | undefined {
     const driver = this.#drivers.get(id)
     return driver instanceof SourceDriver ? driver : undefined
@@ -305,26 +277,13 @@ export class PNodeHost {
   /** Makes this PNode the owner. The restore goes on after the turn: calls are short. */
   async #onGrant({ ref }: ActorContext, signed: SignedGrant): Promise<void> {
     const grant = verifyGrant(signed, this.#options.controlKey)
-    if (grant.pnode !== this.pnode || `${grant.run}/${grant.vnode}` !== ref.id) {
-      throw new SwarmError('grant.refused', {
-        what: 'grant for somebody else',
-        expected: `${ref.id} on ${this.pnode}`,
-        got: `${grant.run}/${grant.vnode} on ${grant.pnode}`,
-      })
-    }
-    if (grant.incarnation !== undefined && grant.incarnation !== this.#profile?.incarnation)
-      throw new SwarmError('host.restarted', { what: `${this.pnode} was started again since ${grant.vnode} was placed there` })
     const current = this.#drivers.get(ref.id)
-    const newest = this.#newestTerms.get(ref.id) ?? 0
-    // What had this term here is gone, with its worker or by order: nothing can go on under it.
-    if (grant.term < newest || (grant.term === newest && !current))
-      throw new SwarmError('host.restarted', { what: `term ${grant.term} of ${grant.vnode} is over on ${this.pnode}` })
+    this.#terms.admit(ref.id, grant, { pnode: this.pnode, incarnation: this.#profile?.incarnation }, current !== undefined)
     // The very same grant again: from an owner that has just begun. Neighbours may have moved meanwhile.
     if (current?.grant.term === grant.term) {
       for (const peer of [...grant.inputs, ...grant.outputs]) current.neighbour(peer)
       return current.tellAgain()
     }
-    this.#newestTerms.set(ref.id, grant.term)
     await this.#stop(ref.id)
     const { store, terms } = this.#options
     const [definition, settings] = await Promise.all([readDefinition(store, grant.run), readSettings(store, grant.run)])
@@ -334,8 +293,7 @@ export class PNodeHost {
     const driver = grant.vnode === SOURCE ? await this.#source(grant, definition, settings) : await this.#vnode(grant, definition, settings)
     this.#abort.signal.throwIfAborted()
     this.#drivers.set(ref.id, driver)
-    const vnode = definition.network.vnodes.find(({ id }) => id === grant.vnode)
-    this.#needs.set(ref.id, (vnode ? demandOf(vnode, definition.training.batchSize) : demandOfSource(definition)).memoryBytes)
+    this.#memory.placed(ref.id, definition)
     void driver.start()
   }
 
@@ -376,7 +334,7 @@ export class PNodeHost {
     const driver = this.#drivers.get(id)
     if (driver) this.#past = sumOf([this.#past, leftBehind(driver.queues)])
     this.#drivers.delete(id)
-    this.#needs.delete(id)
+    this.#memory.left(id)
     return driver
   }
 
@@ -414,22 +372,15 @@ export class PNodeHost {
       const { run } = guilty.grant
       this.#tellRun(run, 'failed', guilty.culprit(culprit!.error), this.#abort.signal).catch(this.#report)
     }
-    const others = lost.filter(([, driver]) => driver !== guilty)
-    if (others.length > 0 || !guilty) {
-      this.#tellLoss(
-        `${worker}: ${reason}`,
-        others.map(([id]) => id),
-      )
-    }
+    const others = lost.flatMap(([id, driver]) => (driver === guilty ? [] : [id]))
+    if (others.length > 0 || !guilty) this.#tellLoss(`${worker}: ${reason}`, others)
   }
 
   #tellLoss(reason: string, vnodes: readonly string[]): void {
-    if (this.#abort.signal.aborted) return
     const { system, clock } = this.#options
+    const { signal } = this.#abort
     const argument = { pnode: this.pnode, what: 'worker', reason, vnodes } as const
-    untilHeard(clock, this.#abort.signal, () => call<'Relocation', 'relocate'>(system, actor.relocation, 'relocate', argument)).catch(
-      this.#report,
-    )
+    untilHeard(clock, signal, () => call<'Relocation', 'relocate'>(system, actor.relocation, 'relocate', argument)).catch(this.#report)
   }
 
   #beat(everyMs: number): void {

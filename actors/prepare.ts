@@ -185,7 +185,7 @@ async function weightsFrom(
   const { vnodes } = await readManifest(store, newest)
   const weights: { [vnode: string]: string } = {}
   for (const { vnode, hash } of vnodes) {
-    const { bytes } = await store.get(keys.blob(from, hash))
+    const { bytes } = await store.get(keys.blob(from, newest.generation, hash))
     decodeState(bytes, hash)
     const blob = weightsOf(bytes)
     weights[vnode] = hashState(blob)

@@ -10,34 +10,34 @@ import { type ErrorRecord, SwarmError, isSwarmError, toSwarmError } from '../run
 import { MARK } from '../runtime/frame.js'
 import {
   advanced,
-  firstHead,
+  failed,
+  finished,
   type Head,
   type Manifest,
   pausing,
-  type Place,
   placed,
   rolledBack,
   rolledBackBehind,
   unpaused,
 } from '../runtime/head.js'
-import { HeadWriter } from '../runtime/head-store.js'
+import type { HeadWriter } from '../runtime/head-store.js'
 import { hashRun } from '../runtime/state.js'
-import { Timetable } from '../runtime/timetable.js'
-import { actor, call, type Decision, isTransient, type Loss, untilHeard } from './calls.js'
+import type { Timetable } from '../runtime/timetable.js'
+import { actor, call, type Decision, type Loss } from './calls.js'
 import { Handover } from './handover.js'
 import { HeadEcho } from './head-echo.js'
 import { evict, newestUsable, readManifest, sweepAll, writeManifest } from './checkpoints.js'
-import { Evaluations } from './evaluations.js'
-import { readDefinition, type RunDefinition } from './run-definition.js'
+import type { Evaluations } from './evaluations.js'
+import type { RunDefinition } from './run-definition.js'
 import { OpenCuts } from './open-cuts.js'
 import { DeadLetters } from './dead-letters.js'
-import { listMembers } from './parts.js'
 import { Poison } from './poison.js'
 import { RETRY_MS } from './relocation.js'
 import { poisonLimits } from './run-settings.js'
-import { missingAt } from './roll-call.js'
+import { lostOf, RollCall } from './roll-call.js'
 import { DEFAULT_MEMBERSHIP } from './placement.js'
-import { hasOther, placeAll, placeVNodes, type PlacingRun, plainly } from './run-placing.js'
+import type { OpenedRun } from './run-opening.js'
+import { hasOther, placeAll, placeElsewhere, type PlacingRun, plainly } from './run-placing.js'
 import type { RunMonitor } from './run-monitor.js'
 import type { Commit, Evaluated, Failure } from './reports.js'
 import type { RunActorOptions } from './run.js'
@@ -62,8 +62,8 @@ export class RunOwner {
   readonly #countersBefore: Head['counters']
   /** The run is under way by our own doing: we know what is where. */
   #isAwake = false
-  /** The last term that an owner before this one drew. */
-  #termsBefore = 0
+  /** Sees to it that losses are heard of. */
+  readonly rollCall: RollCall
   /** Planned moves, while the run is under way. */
   readonly handover: Handover
   /** Why a rollback is under way, and to what. */
@@ -76,14 +76,7 @@ export class RunOwner {
     if (!this.#context.signal.aborted) this.#options.onError(toSwarmError(error, 'internal', `run ${this.#run}`))
   }
 
-  private constructor(
-    options: RunActorOptions,
-    context: ActorContext,
-    writer: HeadWriter,
-    definition: RunDefinition,
-    timetable: Timetable,
-    evaluations: Evaluations,
-  ) {
+  constructor(options: RunActorOptions, context: ActorContext, { writer, definition, timetable, evaluations }: OpenedRun) {
     this.#options = options
     this.#context = context
     // Every VNode may be told something at the same time.
@@ -110,6 +103,7 @@ export class RunOwner {
     this.#poison = new Poison(definition.training.nonFinite ?? 'stop', limits)
     const { store } = options
     this.#deadLetters = new DeadLetters({ store, clock: context.clock, writer, echo: this.#echo, monitor: this.#monitor, limits })
+    this.rollCall = new RollCall({ context, head: () => writer.head, lost: (loss) => this.hostLost(loss), onError: this.#report })
     this.handover = new Handover({
       context,
       echo: this.#echo,
@@ -118,19 +112,6 @@ export class RunOwner {
       monitor: this.#monitor,
       balance: options.balance,
     })
-  }
-
-  /** Takes the run over: raises `writer`, so that an older owner is refused. */
-  static async activate(options: RunActorOptions, context: ActorContext): Promise<RunOwner> {
-    const run = context.ref.id
-    const definition = await readDefinition(options.store, run)
-    const writer = await HeadWriter.claim(options.store, run).catch((error: unknown) => {
-      if (!isSwarmError(error, 'run.not-found')) throw error
-      return HeadWriter.create(options.store, firstHead(run))
-    })
-    const timetable = new Timetable(definition.timetable)
-    const evaluations = await Evaluations.read(options.store, run, definition, timetable)
-    return new RunOwner(options, context, writer, definition, timetable, evaluations)
   }
 
   /** Begins, or goes on from the newest manifest under a new generation. */
@@ -149,7 +130,7 @@ export class RunOwner {
       throw await plainly(this.#context, this.#placing, error)
     })
     this.#isAwake = true
-    this.#watch(0)
+    this.rollCall.watch(0, 0)
     const { training, data } = this.#definition
     const { epochs, batchSize } = training
     const samples = data.splits.train?.reduce((sum, shard) => sum + shard.samples, 0) ?? 0
@@ -171,34 +152,13 @@ export class RunOwner {
       return this.#rollBack(error.message)
     }
     this.#isAwake = true
-    this.#termsBefore = this.head.termCounter
     const { step, position } = this.#manifest ?? { step: 0, position: 0 }
     for (const [vnode, { pnode, term }] of Object.entries(this.head.directory)) this.#monitor.placed(vnode, pnode, term, step)
     if (step === this.#timetable.totalSteps && !this.#evaluations.isMissing(step)) return this.#finish()
     if (position > 0) this.#echo.manifest(position)
     this.handover.watch()
     void this.#echo.grant(this.#ids).then(() => this.#pauseAgain())
-    this.#watch(this.#options.rollCallMs ?? DEFAULT_MEMBERSHIP.lostMs)
-  }
-
-  /** Whoever is lost from now on is told to us; who was lost before is missed a little later. Not awaited: Relocation itself may wait for us. */
-  #watch(rollCallMs: number): void {
-    const { clock, signal } = this.#context
-    const watch = () => call<'Relocation', 'watch'>(this.#context, actor.relocation, 'watch', { run: this.#run })
-    untilHeard(clock, signal, watch)
-      .then(() => this.#context.setTimer('roll call', 'rollCall', { afterMs: rollCallMs }))
-      .catch(this.#report)
-  }
-
-  /** Whoever was lost while nobody watched is missed now. */
-  async rollCall(): Promise<void> {
-    try {
-      const members = await listMembers(this.#context)
-      for (const loss of missingAt(members, this.head, this.#termsBefore)) await this.hostLost(loss)
-    } catch (error) {
-      if (!isTransient(error) || isSwarmError(error, 'run.writer')) throw error
-      this.#context.setTimer('roll call', 'rollCall', { afterMs: RETRY_MS })
-    }
+    this.rollCall.watch(this.#options.rollCallMs ?? DEFAULT_MEMBERSHIP.lostMs, this.head.termCounter)
   }
 
   /** A VNode's state after a cut is in the store. */
@@ -218,7 +178,7 @@ export class RunOwner {
     const isPaused = (marks & MARK.pause) !== 0
     await this.#writer.update((head) => ({
       ...(isPaused ? unpaused(advanced(head, ref)) : advanced(head, ref)),
-      counters: this.#monitor.totals(this.#countersBefore),
+      counters: this.#counters,
       ...(isPaused && { status: 'paused' as const }),
     }))
     this.#manifest = manifest
@@ -281,24 +241,16 @@ export class RunOwner {
     }
   }
 
-  async #relocate({ pnode, what, reason, vnodes, incarnation }: Loss): Promise<void> {
-    const isLost = (id: string, place: Place | undefined) =>
-      place?.pnode === pnode &&
-      (incarnation === undefined || (place.incarnation ?? incarnation) === incarnation) &&
-      (!vnodes || vnodes.includes(`${this.#run}/${id}`))
-    const ids = this.#ids.filter((id) => isLost(id, this.head.directory[id]))
+  async #relocate(loss: Loss): Promise<void> {
+    const { pnode, what, reason } = loss
+    const ids = lostOf(this.#ids, this.head, loss)
     if (ids.length === 0) return
     // Until somebody takes the VNodes it is told again and again.
     const key = ids.map((vnode) => this.head.directory[vnode].term).join()
     const isNew = this.#loss?.key !== key
     if (isNew) this.#monitor.emit({ type: 'lost', pnode, what, reason, vnodes: ids })
     const { atMs: lostAtMs } = (this.#loss = isNew ? { key, atMs: this.#context.clock.now() } : this.#loss!)
-    // A PNode that lost its worker has to warm another, one that was killed may be back already: better somebody else, if there is somebody.
-    const place = (avoid: readonly string[]) => placeVNodes(this.#context, this.#placing, ids, avoid, false)
-    const decisions = await place([pnode]).catch((error: unknown) => {
-      if (!isSwarmError(error, 'placement.no-pnode')) throw error
-      return this.#orSayWhyNot(ids, place([]))
-    })
+    const decisions = await this.#orSayWhyNot(ids, placeElsewhere(this.#context, this.#placing, ids, pnode))
     this.handover.interrupted()
     await this.#move(decisions, what === 'pnode' ? `${pnode} was lost` : `the worker of ${pnode} was lost`, lostAtMs)
     this.#echo.toSource('cut')
@@ -330,6 +282,10 @@ export class RunOwner {
 
   get head(): Head {
     return this.#writer.head
+  }
+
+  get #counters(): Head['counters'] {
+    return this.#monitor.totals(this.#countersBefore)
   }
 
   /** It runs, and is not going back: everything has a place. */
@@ -369,11 +325,11 @@ export class RunOwner {
     this.#manifest = manifest
     if (unusable) this.#monitor.emit({ type: 'rolledBack', generation: next.generation, step: this.#manifest?.step ?? 0, reason: unusable })
     this.#evaluations.goBackTo(this.#manifest?.step ?? 0)
-    await sweepAll(this.#options.store, next)
     const run = { definition: this.#definition, head: next, computeClass: manifest?.computeClass }
     const { decisions, computeClass } = await this.#orSayWhyNot(this.#ids, placeAll(this.#context, run))
     const begun = { ...next, status: 'running', error: undefined, computeClass } as const
     await this.#writer.update((head) => placed({ ...begun, writer: head.writer }, decisions))
+    sweepAll(this.#options.store, this.head).catch(this.#report)
     for (const decision of decisions) this.#placed(decision, 'start of a generation')
     void this.#echo.grant(this.#ids).then(() => this.#pauseAgain())
   }
@@ -407,12 +363,7 @@ export class RunOwner {
   async #finish(): Promise<void> {
     const hash = hashRun(this.#manifest!.vnodes.map((vnode) => vnode.hash))
     const { final: metrics } = this.#evaluations
-    await this.#writer.update((head) => ({
-      ...head,
-      status: 'done' as const,
-      result: { hash, metrics },
-      counters: this.#monitor.totals(this.#countersBefore),
-    }))
+    await this.#writer.update((head) => finished(head, { hash, metrics }, this.#counters))
     await this.#end()
     this.#monitor.emit({ type: 'done', steps: this.#timetable.totalSteps, hash, metrics })
   }
@@ -426,12 +377,7 @@ export class RunOwner {
 
   async #fail(error: ErrorRecord): Promise<void> {
     try {
-      await this.#writer.update((head) => ({
-        ...head,
-        status: 'failed' as const,
-        error,
-        counters: this.#monitor.totals(this.#countersBefore),
-      }))
+      await this.#writer.update((head) => failed(head, error, this.#counters))
     } catch (cause) {
       // A store that is full or gone may be the very reason: the run stops all the same, and its last checkpoint stays.
       this.#report(cause)

@@ -51,6 +51,24 @@ export async function placeAll(
   return { decisions, computeClass: decisions.find(({ vnode }) => vnode === ids[0])?.computeClass }
 }
 
+/**
+ * Places what a PNode has lost. One that lost its worker has to warm another, one that was killed may be back already: better somebody else, if
+ * there is somebody. @throws `placement.no-pnode` (retryable)
+ */
+export async function placeElsewhere(
+  context: ActorContext,
+  run: PlacingRun,
+  ids: readonly string[],
+  pnode: string,
+): Promise<readonly Decision[]> {
+  try {
+    return await placeVNodes(context, run, ids, [pnode], false)
+  } catch (error) {
+    if (!isSwarmError(error, 'placement.no-pnode')) throw error
+    return placeVNodes(context, run, ids, [], false)
+  }
+}
+
 /** Why a run cannot begin, if that is plainer than `error`: only PNodes of another compute class are there. */
 export async function plainly(context: ActorContext, { computeClass }: PlacingRun, error: unknown): Promise<unknown> {
   if (!computeClass || !isSwarmError(error, 'placement.no-pnode')) return error

@@ -9,6 +9,8 @@ import type { Commit, Evaluated, Failure } from './reports.js'
 import type { RunDefinition } from './run-definition.js'
 import type { RunMonitor } from './run-monitor.js'
 import { LOOK } from './handover.js'
+import { ROLL_CALL } from './roll-call.js'
+import { openRun } from './run-opening.js'
 import { RunOwner } from './run-owner.js'
 
 export interface RunActorOptions {
@@ -45,7 +47,7 @@ export function runActor(options: RunActorOptions): ActorDefinition<RunOwner> {
     awake(async (owner: RunOwner, argument: Argument) => (owner.isUnderWay ? handle(owner, argument) : otherwise))
   return {
     type: 'Run',
-    activate: (context) => RunOwner.activate(options, context),
+    activate: async (context) => new RunOwner(options, context, await openRun(options.store, context.ref.id)),
     handlers: {
       start: (_context, owner) => owner.start(),
       wake: awake(async ({ head }) => ({ isRunning: head.status === 'running' })),
@@ -58,7 +60,7 @@ export function runActor(options: RunActorOptions): ActorDefinition<RunOwner> {
       [LOOK]: underWay(({ handover }) => handover.look(), null),
       pause: awake((owner) => owner.pause()),
       rollBackAgain: awake((owner) => owner.rollBackAgain()),
-      rollCall: awake((owner) => owner.rollCall()),
+      [ROLL_CALL]: awake(({ rollCall }) => rollCall.call()),
     },
   }
 }

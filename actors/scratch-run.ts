@@ -21,7 +21,7 @@ export async function scratchRun(
   const copied = [...definition.bundles.map(bundleKey), ...Object.values(definition.initial ?? {}).map(weightsKey)]
   for (const ref of manifests) {
     const { vnodes } = await readManifest(store, ref)
-    copied.push(ref.key, ...vnodes.map(({ hash }) => keys.blob(run, hash)))
+    copied.push(ref.key, ...vnodes.map(({ hash }) => keys.blob(run, ref.generation, hash)))
   }
   for (const key of new Set(copied)) await scratch.put(key, (await store.get(key)).bytes)
   const head = { ...firstHead(run), generation, manifests, ...(skips.length > 0 && { skips }) }

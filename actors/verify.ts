@@ -103,7 +103,8 @@ export async function diffRuns(store: ObjectStore, first: string, second: string
 /** A manifest and its states, read before the replay lets them go. */
 async function readKept(store: ObjectStore, key: string): Promise<Manifest> {
   const manifest = decodeManifest((await store.get(key)).bytes, key)
-  for (const { hash } of manifest.vnodes) await store.put(`kept/${hash}`, (await store.get(keys.blob(manifest.run, hash))).bytes)
+  for (const { hash } of manifest.vnodes)
+    await store.put(`kept/${hash}`, (await store.get(keys.blob(manifest.run, manifest.generation, hash))).bytes)
   return manifest
 }
 
@@ -173,7 +174,7 @@ async function readBlob(vnode: string, manifest: Manifest, { store, run }: Recor
   const { hash } = manifest.vnodes.find((entry) => entry.vnode === vnode)!
   const kept = await store.get(`kept/${hash}`).catch((error: unknown) => {
     if (!isSwarmError(error, 'store.not-found')) throw error
-    return store.get(keys.blob(run, hash))
+    return store.get(keys.blob(run, manifest.generation, hash))
   })
   return kept.bytes
 }

@@ -11,7 +11,7 @@ import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import { EvaluationSums } from './evaluation-sums.js'
 import { type Queues, queuesOf } from './queues.js'
 import type { Failure, Observation, RunReport } from './reports.js'
-import { restoredState } from './restored-state.js'
+import { restoredState, storeState } from './stored-state.js'
 import { decodeSignal, encodeSignal, subjectOf } from '../runtime/signal.js'
 import { hashStateInBackground } from '../runtime/state.js'
 import { type Entry, StepLog, type StepCommand, type StepEvent } from '../runtime/step-log.js'
@@ -248,7 +248,8 @@ export class VNodeDriver {
 
   #handle(event: StepEvent<Uint8Array>): void {
     if (this.#hasFailed) return
-    if (!this.#isStarted && event.type !== 'granted' && event.type !== 'manifest' && event.type !== 'hold' && event.type !== 'release') return
+    if (!this.#isStarted && event.type !== 'granted' && event.type !== 'manifest' && event.type !== 'hold' && event.type !== 'release')
+      return
     try {
       const commands = this.#log.handle(event)
       if (this.#isStarted) this.#execute(commands)
@@ -329,26 +330,13 @@ export class VNodeDriver {
       const digests = Uint32Array.from(this.#digests.splice(0, step - firstStep + 1))
       this.#digestsFrom = step + 1
       const hash = await hashStateInBackground(blob as Uint8Array<ArrayBuffer>)
-      await this.#store(keys.blob(run, hash), blob)
+      await storeState(this.#host.store, keys.blob(run, generation, hash), blob, this.#abort.signal)
       const commit = { vnode, term, generation, step, position, marks, hash, sizeBytes: blob.byteLength, computeClass: this.#computeClass }
       const isHeld = this.#log.heldAt === position
       const argument = { ...commit, firstStep, digests: Buffer.from(digests.buffer).toString('base64'), ...(isHeld && { isHeld }) }
       this.#tell({ method: 'committed', argument }, position)
     } catch (error) {
       await this.#fail(error)
-    }
-  }
-
-  async #store(key: string, blob: Uint8Array): Promise<void> {
-    try {
-      await this.#host.store.put(key, blob, { ifNoneMatch: '*', signal: this.#abort.signal })
-    } catch (error) {
-      // The same state has been stored before; its name is its hash. It is written again, since the old bytes may be damaged.
-      if (!isSwarmError(error, 'store.conflict')) throw error
-      await this.#host.store.put(key, blob, { signal: this.#abort.signal }).catch((refusal: unknown) => {
-        // Control has looked: they are as they should be.
-        if (!isSwarmError(refusal, 'store.denied')) throw refusal
-      })
     }
   }
 

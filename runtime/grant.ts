@@ -22,7 +22,7 @@ export interface Grant {
   /** The start of the PNode's process that it is for. Absent: any. */
   readonly incarnation?: string
   /** The checkpoint to start from; absent: from the definition's seed. */
-  readonly checkpoint?: { readonly step: number; readonly position: number; readonly blob: string }
+  readonly checkpoint?: { readonly generation: number; readonly step: number; readonly position: number; readonly blob: string }
   /** Positions after the checkpoint that it skips, ascending (PROTOCOL.md rule 15). Absent: none. */
   readonly skips?: readonly number[]
   /** Producers in the definition's order, then consumers. */

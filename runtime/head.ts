@@ -7,7 +7,7 @@ import { canonicalJson } from './canonical-json.js'
 import { type ErrorRecord, SwarmError, invariant } from './errors.js'
 
 export const HEAD_VERSION = 1
-export const MANIFEST_VERSION = 1
+export const MANIFEST_VERSION = 2
 /** The newest manifest and the two before it: one damaged blob costs one interval, not the run. */
 export const KEPT_MANIFESTS = 3
 
@@ -82,7 +82,8 @@ export interface Manifest {
 export const keys = {
   head: (run: string) => `runs/${run}/head`,
   definition: (run: string) => `runs/${run}/definition`,
-  blob: (run: string, hash: string) => `runs/${run}/blobs/${hash}`,
+  /** @param generation of the manifest that names it: what an older generation left behind has other names */
+  blob: (run: string, generation: number, hash: string) => `runs/${run}/blobs/${generation}/${hash}`,
   manifest: (run: string, generation: number, step: number) => `runs/${run}/checkpoints/${generation}-${step}`,
 }
 
@@ -132,6 +133,16 @@ export function pausing(head: Head): Head {
 /** The pause has come about, or the run goes on. */
 export function unpaused(head: Head): Head {
   return { ...head, isPausing: undefined }
+}
+
+/** The run has come to its end. */
+export function finished(head: Head, result: NonNullable<Head['result']>, counters: Head['counters']): Head {
+  return { ...head, status: 'done', result, counters }
+}
+
+/** The run cannot go on. */
+export function failed(head: Head, error: ErrorRecord, counters: Head['counters']): Head {
+  return { ...head, status: 'failed', error, counters }
 }
 
 /** Recovery two: the whole run goes back to its newest manifest that `isUsable`, or to its seed, under a new generation. */

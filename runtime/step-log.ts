@@ -219,11 +219,9 @@ export class StepLog<Ref> {
         this.#hasAsked = true
         break
       case 'hold':
-        this.#isHolding = true
-        break
       case 'release':
-        this.#isHolding = false
-        this.#heldAt = undefined
+        this.#isHolding = event.type === 'hold'
+        if (!this.#isHolding) this.#heldAt = undefined
         break
       case 'tick':
         // No progress since the last tick: whatever we wait for may have been lost, in either direction.

@@ -121,23 +121,24 @@ test('a host reads what its own VNodes need, writes states, and nothing else', a
     hostAccess(store, host, { isCreate }).allows(operation, key)
   const [{ vnode, hash }] = manifest.vnodes
   const owner = hostOf(vnode)
-  const blob = keys.blob('r', hash)
+  const [{ generation }] = head.manifests
+  const blob = keys.blob('r', generation, hash)
   t.true(await may(owner, 'get', blob))
   for (const key of [keys.definition('r'), settingsKey('r')]) {
     t.true(await may(owner, 'get', key), key)
     t.false(await may(owner, 'put', key), key)
     t.false(await may('stranger', 'get', key), key)
   }
-  t.true(await may(owner, 'put', keys.blob('r', 'f'.repeat(64))))
+  t.true(await may(owner, 'put', keys.blob('r', 1, 'f'.repeat(64))))
   t.false(await may(owner, 'put', blob, false), 'a state that is as it is called is not written again')
   for (const key of [keys.head('r'), head.manifests[0].key, 'control/keys', 'control/hosts/ann', 'runs/other/definition', 'runs', '']) {
     for (const operation of ['get', 'put', 'delete', 'list'] as const) t.false(await may(owner, operation, key), `${operation} ${key}`)
   }
   for (const { vnode: other, hash: state } of manifest.vnodes) {
     for (const host of ['ann', 'bob', 'cyd'])
-      t.is(await may(host, 'get', keys.blob('r', state)), hostOf(other) === host, `${host} ${other}`)
+      t.is(await may(host, 'get', keys.blob('r', generation, state)), hostOf(other) === host, `${host} ${other}`)
   }
-  t.false(await may('stranger', 'put', keys.blob('r', 'f'.repeat(64))))
+  t.false(await may('stranger', 'put', keys.blob('r', 1, 'f'.repeat(64))))
   // What hosts measure their lines with is nobody else's, and nobody's to list or delete.
   for (const operation of ['get', 'put'] as const) {
     t.true(await may('stranger', operation, 'probes/stranger', false), operation)

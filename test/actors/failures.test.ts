@@ -63,8 +63,8 @@ async function failure(t: ExecutionContext, result: Promise<unknown>, code: Erro
 /** Reads every state of the newest checkpoint; its step. */
 async function readable(store: ObjectStore, run: string): Promise<number> {
   const { head } = await readHead(store, run)
-  const { vnodes, step } = await readManifest(store, head.manifests[0])
-  for (const { hash } of vnodes) decodeState((await store.get(keys.blob(run, hash))).bytes, hash)
+  const { vnodes, step, generation } = await readManifest(store, head.manifests[0])
+  for (const { hash } of vnodes) decodeState((await store.get(keys.blob(run, generation, hash))).bytes, hash)
   return step
 }
 

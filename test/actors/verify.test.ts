@@ -34,7 +34,7 @@ async function newest(store: ObjectStore, run: string, index = 0) {
   const ref = head.manifests[index]
   const manifest = await readManifest(store, ref)
   const { hash } = manifest.vnodes.find(({ vnode }) => vnode === VNODE)!
-  return { ref, manifest, hash, blob: (await store.get(keys.blob(run, hash))).bytes }
+  return { ref, manifest, hash, blob: (await store.get(keys.blob(run, ref.generation, hash))).bytes }
 }
 
 /** The blob with one bit of the weights of `VNODE` changed. */
@@ -64,7 +64,7 @@ for (const index of [0, 1, 2]) {
   test.serial(`one bit in a stored state, ${index} checkpoints before the last`, async (t) => {
     const { store } = openObjects(copyObjects(objects))
     const { ref, hash, blob } = await newest(store, 'a', index)
-    await store.put(keys.blob('a', hash), planted(blob))
+    await store.put(keys.blob('a', ref.generation, hash), planted(blob))
     const { difference } = await verifyRun(store, 'a', { threads: false })
     t.like(difference, { run: 'a', step: ref.step, vnode: VNODE, tensor: nameIn(blob) })
     t.not(difference!.expected, difference!.got)
@@ -80,7 +80,7 @@ async function tampered(everySteps: number) {
   const { store } = openObjects(copyObjects(objects))
   const { ref, manifest, hash, blob } = await newest(store, 'b')
   const changed = planted(blob)
-  await store.put(keys.blob('b', hashState(changed)), changed)
+  await store.put(keys.blob('b', ref.generation, hashState(changed)), changed)
   const vnodes = manifest.vnodes.map((entry) => (entry.hash === hash ? { ...entry, hash: hashState(changed) } : entry))
   await store.put(ref.key, encodeRecord({ ...manifest, vnodes }))
   const { hash: got } = await resume('b', { on, store, checkpoint: { ...checkpoint, everySteps } }, { pool: pool() }).result

@@ -83,7 +83,8 @@ async function driven(t: Teardown, apply: (request: ApplyRequest) => Promise<Uin
       outputs: [{ vnode: 'z', pnode: 'there', term: 3 }],
       ...(skips && { skips }),
     },
-    window: 4, maxAhead: Infinity,
+    window: 4,
+    maxAhead: Infinity,
   })
   t.teardown(() => driver.stop())
   const frames = other.subscribe(subjectOf('r', 'there', 'z', 'frame'), { capacity: 100 })[Symbol.asyncIterator]()

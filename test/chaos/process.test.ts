@@ -116,8 +116,11 @@ interface Parts {
 async function partsOf(root: string): Promise<Parts> {
   const head = JSON.parse(await readFile(join(root, `runs/${RUN}/head`), 'utf8')) as Parts['head']
   const blobs = async (index: number) => {
-    const manifest = JSON.parse(await readFile(join(root, head.manifests[index].key), 'utf8')) as { vnodes: { hash: string }[] }
-    return manifest.vnodes.map(({ hash }) => `runs/${RUN}/blobs/${hash}`)
+    const manifest = JSON.parse(await readFile(join(root, head.manifests[index].key), 'utf8')) as {
+      generation: number
+      vnodes: { hash: string }[]
+    }
+    return manifest.vnodes.map(({ hash }) => `runs/${RUN}/blobs/${manifest.generation}/${hash}`)
   }
   return { head, blobs }
 }

@@ -11,7 +11,7 @@ const EXAMPLE: Grant = {
   vnode: 'dense',
   term: 7,
   pnode: 'p1',
-  checkpoint: { step: 10, position: 12, blob: 'ab' },
+  checkpoint: { generation: 1, step: 10, position: 12, blob: 'ab' },
   inputs: [{ vnode: 'source', pnode: 'control', term: 1 }],
   outputs: [],
 }
@@ -24,7 +24,7 @@ const KEY = { privateKey, publicKey: createPublicKey(privateKey) }
 test('the signed bytes and the signature have not changed', (t) => {
   t.is(
     Buffer.from(grantBytes(EXAMPLE)).toString(),
-    '{"checkpoint":{"blob":"ab","position":12,"step":10},"generation":2,"inputs":[{"pnode":"control","term":1,"vnode":"source"}],' +
+    '{"checkpoint":{"blob":"ab","generation":1,"position":12,"step":10},"generation":2,"inputs":[{"pnode":"control","term":1,"vnode":"source"}],' +
       '"outputs":[],"pnode":"p1","run":"r1","term":7,"v":1,"vnode":"dense"}',
   )
   t.is(signGrant(EXAMPLE, KEY).signature, 'd0yI7h8zinpfbG1c6r1+3/s9Jv5l9LrVCDpJEAp363VOUA8iz41Ok7RrChgCDGcWLMUc2jIbUevq6+3TKr2aDg==')

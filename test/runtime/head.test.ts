@@ -24,7 +24,7 @@ const ref = (step: number, generation = 1): ManifestRef => ({
   position: step + 2,
 })
 const MANIFEST: Manifest = {
-  v: 1,
+  v: 2,
   run: 'r1',
   generation: 2,
   step: 10,
@@ -46,7 +46,10 @@ test('the formats have not changed', (t) => {
     new TextDecoder().decode(encodeRecord(MANIFEST)),
     '{"computeClass":"wasm","crc32":"ba4604e9","generation":2,"position":12,"run":"r1","step":10,"v":1,"vnodes":[{"hash":"ab","sizeBytes":64,"vnode":"dense"}]}\n',
   )
-  t.deepEqual([keys.head('r1'), keys.definition('r1'), keys.blob('r1', 'ab')], ['runs/r1/head', 'runs/r1/definition', 'runs/r1/blobs/ab'])
+  t.deepEqual(
+    [keys.head('r1'), keys.definition('r1'), keys.blob('r1', 3, 'ab')],
+    ['runs/r1/head', 'runs/r1/definition', 'runs/r1/blobs/3/ab'],
+  )
 })
 
 const SKIP = { vnode: 'dense', position: 14, step: 12, evaluation: 0 }

@@ -175,8 +175,8 @@ test.serial('under its own name it cannot say what is others’ to say: it is dr
 /** What a host may have no part of, in a run in which it takes part or not. */
 async function forbiddenIn(run: string, host: string): Promise<readonly string[]> {
   const { head } = await readHead(cluster.store, run)
-  const { vnodes } = await readManifest(cluster.store, head.manifests[0])
-  const blobs = vnodes.filter(({ vnode }) => head.directory[vnode].pnode !== host).map(({ hash }) => keys.blob(run, hash))
+  const { vnodes, generation } = await readManifest(cluster.store, head.manifests[0])
+  const blobs = vnodes.filter(({ vnode }) => head.directory[vnode].pnode !== host).map(({ hash }) => keys.blob(run, generation, hash))
   const found: string[] = []
   for await (const { key } of cluster.store.list(`runs/${run}/`)) found.push(key)
   const isShared = (key: string) => key === keys.definition(run) || key === settingsKey(run) || key.startsWith(`runs/${run}/blobs/`)
@@ -202,7 +202,7 @@ test.serial('in the store it reads its own states and writes new ones, and nothi
     const control = ['control/keys', `control/hosts/a`, `control/running/${run}`]
     const live = [keys.head(run), keys.manifest(run, 1, 20), `runs/${run}/requests/pause`]
     const shared = [keys.definition(run), settingsKey(run), keys.definition(OURS), settingsKey(OURS), 'data/x', 'bundles/x.mjs']
-    const theirs = [keys.definition(THEIRS), settingsKey(THEIRS), keys.blob(THEIRS, 'f'.repeat(64))]
+    const theirs = [keys.definition(THEIRS), settingsKey(THEIRS), keys.blob(THEIRS, 1, 'f'.repeat(64))]
     const shards = (await everything(httpStore({ url: cluster.url, token: cluster.token }), 'data/')).slice(0, 2)
     for (const key of [...before.keys(), ...control, ...live, ...theirs, ...shards]) {
       await denied(t, `get ${key}`, 'store.denied', () => store.get(key))
@@ -233,7 +233,7 @@ test.serial('a signed URL is good for one object, one method and one condition',
   const { head } = await readHead(cluster.store, OURS)
   const { vnodes } = await readManifest(cluster.store, head.manifests[0])
   const other = vnodes.find(({ vnode }) => head.directory[vnode].pnode !== insider.name)!
-  const key = keys.blob(OURS, other.hash)
+  const key = keys.blob(OURS, head.manifests[0].generation, other.hash)
   const before = await cluster.store.get(key)
   const headers = { authorization: `Bearer ${insider.joined.token}`, 'if-none-match': '*' }
   const asked = await fetch(`${cluster.url}/v1/store/${key}`, { method: 'PUT', headers, redirect: 'manual' })

@@ -93,7 +93,9 @@ export class SimulatedCluster {
     this.#plans = new Map(plan.hosts.map((host) => [host.name, host]))
     this.network = new Network(world, plan.latency)
     this.#broker = new SimulatedBroker(world, this.network, (message) => watch.onMessage(message))
-    this.#actors = new ActorDirectory(world, this.network, (to, target, method, argument) => watch.onCall(to.name, target, method, argument))
+    this.#actors = new ActorDirectory(world, this.network, (to, target, method, argument) =>
+      watch.onCall(to.name, target, method, argument),
+    )
     this.#trainer = world.spawn('trainer')
     this.store = new StoreServer(world, this.network, (key, bytes, writer) => watch.onPut(key, bytes, writer))
   }
@@ -255,7 +257,11 @@ export class SimulatedCluster {
         if (host) host.process.skewMs = fault.byMs
         break
       case 'cut': {
-        const heals = cutsOf(fault.host, fault.way, this.hosts.find((name) => name !== fault.host)).map((cut) => this.network.cut(cut))
+        const heals = cutsOf(
+          fault.host,
+          fault.way,
+          this.hosts.find((name) => name !== fault.host),
+        ).map((cut) => this.network.cut(cut))
         if (fault.forMs > PING_MS && fault.way !== 'store' && fault.way !== 'other') this.#notice(fault.host, PING_MS)
         later(fault.forMs, () => heals.forEach((heal) => heal()))
         break
@@ -309,7 +315,7 @@ export class SimulatedCluster {
       }
       case 'pause': {
         const { control } = this
-        if (control) this.#controlled(() => control.pauseRun(this.#plan.run.id))
+        if (control) void this.#controlled(() => control.pauseRun(this.#plan.run.id))
         this.#pausedUntil = world.now + fault.forMs
         break
       }

@@ -33,7 +33,21 @@ export type Way = 'both' | 'in' | 'out' | 'bus' | 'store' | 'control' | 'other'
 export type FaultKind = Fault['kind']
 
 const COMMON = ['crash', 'crash', 'crash', 'worker', 'worker', 'stop', 'cut', 'cut', 'storm', 'flap', 'leave', 'join'] as const
-const RARE = ['crash-all', 'stuck', 'slow', 'skew', 'broker', 'store-refuses', 'store-slow', 'store-crash', 'control-crash', 'control-stop', 'control-split', 'rot', 'pause'] as const
+const RARE = [
+  'crash-all',
+  'stuck',
+  'slow',
+  'skew',
+  'broker',
+  'store-refuses',
+  'store-slow',
+  'store-crash',
+  'control-crash',
+  'control-stop',
+  'control-split',
+  'rot',
+  'pause',
+] as const
 
 /** How long the last fault of a list works, in ms since the beginning. */
 export function calmAfter(faults: readonly Fault[]): number {

@@ -107,7 +107,8 @@ export class Invariants {
     this.#classes.set(header.generation, first)
     if (computeClass !== first) this.fail(`${vnode} on ${host} computes in class ${computeClass}, others in ${first}`)
     for (const input of inputs) {
-      if (this.#isPast.get(input)?.get(`${host}/${vnode}`)) this.fail(`${vnode} on ${host} applies a frame of the past at step ${header.step}`)
+      if (this.#isPast.get(input)?.get(`${host}/${vnode}`))
+        this.fail(`${vnode} on ${host} applies a frame of the past at step ${header.step}`)
     }
     const key = `${vnode}/${header.term}`
     const before = this.#applied.get(key)
@@ -152,7 +153,7 @@ export class Invariants {
 
   /** Keys of the states that the newest checkpoint names. */
   newestBlobs(): string[] {
-    return this.#newest?.vnodes.map(({ hash }) => keys.blob(this.#run.id, hash)) ?? []
+    return this.#newest?.vnodes.map(({ hash }) => keys.blob(this.#run.id, this.#newest!.generation, hash)) ?? []
   }
 
   onRot(key: string): void {
@@ -160,12 +161,13 @@ export class Invariants {
   }
 
   #onManifest(manifest: Manifest): void {
-    const { step, vnodes } = manifest
+    const { step, vnodes, generation } = manifest
     this.#newest = manifest
     const ids = this.#run.definition.network.vnodes.map(({ id }) => id)
     if (vnodes.map(({ vnode }) => vnode).join() !== ids.join()) this.fail(`manifest of step ${step} has ${JSON.stringify(vnodes)}`)
     for (const { vnode, hash } of vnodes) {
-      if (!this.#stored.has(keys.blob(this.#run.id, hash))) this.fail(`the manifest of step ${step} names a state of ${vnode} that is not stored`)
+      if (!this.#stored.has(keys.blob(this.#run.id, generation, hash)))
+        this.fail(`the manifest of step ${step} names a state of ${vnode} that is not stored`)
       if (hash !== this.#reference.stateHash(vnode, step)) this.fail(`${vnode} after step ${step} is not what the undisturbed run has`)
     }
   }
@@ -177,7 +179,8 @@ export class Invariants {
       for (const { vnode, waiting, retained, applied, manifest } of pnode.stats) {
         const inputs = this.#run.definition.network.vnodes.find(({ id }) => id === vnode)?.inputs.length ?? 0
         if (waiting > inputs * window) this.fail(`${waiting} inputs wait at ${vnode} on ${pnode.pnode}`)
-        if (retained > Math.min(cuts.maxAhead, Math.max(0, applied - manifest))) this.fail(`${vnode} on ${pnode.pnode} keeps ${retained} outputs`)
+        if (retained > Math.min(cuts.maxAhead, Math.max(0, applied - manifest)))
+          this.fail(`${vnode} on ${pnode.pnode} keeps ${retained} outputs`)
       }
     }
   }
@@ -190,17 +193,21 @@ export class Invariants {
     if (head.status !== 'done') this.fail(`the run is ${head.status}`)
     const { hash, metrics: expected } = this.#reference
     if (head.result?.hash !== hash) this.fail(`the final hash is ${head.result?.hash}, undisturbed ${hash}`)
-    if (timetable.evaluationsAfter(timetable.totalSteps) > 0 && canonicalJson(head.result?.metrics ?? {}) !== canonicalJson(means(expected)))
+    if (
+      timetable.evaluationsAfter(timetable.totalSteps) > 0 &&
+      canonicalJson(head.result?.metrics ?? {}) !== canonicalJson(means(expected))
+    )
       this.fail(`the last evaluation says ${JSON.stringify(head.result?.metrics)}, undisturbed ${JSON.stringify(means(expected))}`)
     const ids = definition.network.vnodes.map((vnode) => vnode.id)
     for (const ref of head.manifests) {
       const manifest = await readManifest(store, ref, ids)
       for (const { vnode, hash: blob } of manifest.vnodes) {
-        if (this.#rotten.has(keys.blob(id, blob))) continue
-        const { bytes } = await store.get(keys.blob(id, blob))
+        if (this.#rotten.has(keys.blob(id, manifest.generation, blob))) continue
+        const { bytes } = await store.get(keys.blob(id, manifest.generation, blob))
         decodeState(bytes, blob)
         const { chain } = numbersOf(bytes)
-        if (chain !== this.#reference.numbers(vnode, manifest.step).chain) this.fail(`${vnode} has consumed something else by step ${manifest.step}`)
+        if (chain !== this.#reference.numbers(vnode, manifest.step).chain)
+          this.fail(`${vnode} has consumed something else by step ${manifest.step}`)
       }
       if (manifest.step === timetable.totalSteps && hashRun(manifest.vnodes.map((vnode) => vnode.hash)) !== hash)
         this.fail('the last manifest is another one')

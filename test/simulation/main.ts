@@ -76,7 +76,11 @@ async function simulateAll(): Promise<boolean> {
     process.stdout.write(
       `${total.seeds} seeds, ${failed} failed: ${total.faults} faults, ${stepsApplied} steps in ${simulatedHours} simulated hours; ${seconds} s\n`,
     )
-    process.stdout.write(`${Object.entries(faults).map(([kind, n]) => `${kind} ${n}`).join(', ')}\n`)
+    process.stdout.write(
+      `${Object.entries(faults)
+        .map(([kind, n]) => `${kind} ${n}`)
+        .join(', ')}\n`,
+    )
   }
   return summary.failed === 0 && total.seeds === seeds && ended.every((status) => status === 0)
 }

@@ -125,7 +125,19 @@ function begin(): State {
     { vnode: 'b', pnode: 'q', incarnation: '1' },
   ])
   const messages = unique(grantsOf(head, VNODES))
-  return { head, manifests: {}, commits: [], isControlUp: true, owners: {}, starts: { p: 1, q: 1 }, terms: {}, messages, crashes: 0, controlCrashes: 0, lost: [] }
+  return {
+    head,
+    manifests: {},
+    commits: [],
+    isControlUp: true,
+    owners: {},
+    starts: { p: 1, q: 1 },
+    terms: {},
+    messages,
+    crashes: 0,
+    controlCrashes: 0,
+    lost: [],
+  }
 }
 
 /** A message that is there twice is there once: it may arrive any number of times. */
@@ -163,7 +175,11 @@ function arrivals(state: State, defects: ModelDefects): State[] {
   })
 }
 
-function onGrant(state: State, { to, incarnation, vnode, term, step, peerTerm, peer }: Grant, { takesForeignGrants }: ModelDefects): State[] {
+function onGrant(
+  state: State,
+  { to, incarnation, vnode, term, step, peerTerm, peer }: Grant,
+  { takesForeignGrants }: ModelDefects,
+): State[] {
   const place = at(to, vnode)
   if (incarnation !== String(state.starts[to]) && !takesForeignGrants) return []
   if ((state.terms[place] ?? 0) >= term) return []
@@ -202,7 +218,8 @@ function losses(state: State): State[] {
   const all: State[] = []
   if (state.crashes < MAX_CRASHES) {
     for (const pnode of ['p', 'q'] as const) {
-      const kept = <T>(places: { readonly [place: string]: T }) => Object.fromEntries(Object.entries(places).filter(([place]) => !place.startsWith(pnode)))
+      const kept = <T>(places: { readonly [place: string]: T }) =>
+        Object.fromEntries(Object.entries(places).filter(([place]) => !place.startsWith(pnode)))
       // A process of that name is back at once, and knows nothing; what is under way to the one before does not reach it.
       const messages = state.messages.filter((message) => message.kind === 'commit' || message.to !== pnode)
       const lost = [...new Set([...state.lost, pnode])].toSorted()
@@ -226,9 +243,20 @@ function control(state: State, defects: ModelDefects): State[] {
     const moving = VNODES.filter((vnode) => isGone(state, pnode, vnode))
     const moves = moving.map((vnode) => ({ vnode, pnode: other(pnode), incarnation: String(state.starts[other(pnode)]) }))
     const moved = placed(state.head, moves)
-    const head = defects.keepsTerms ? { ...moved, directory: Object.fromEntries(Object.entries(moved.directory).map(([vnode, place]) => [vnode, { ...place, term: placeOf(state.head, vnode as VNode).term }])) } : moved
+    const head = defects.keepsTerms
+      ? {
+          ...moved,
+          directory: Object.fromEntries(
+            Object.entries(moved.directory).map(([vnode, place]) => [vnode, { ...place, term: placeOf(state.head, vnode as VNode).term }]),
+          ),
+        }
+      : moved
     const commits = state.commits.filter(({ vnode }) => !moving.includes(vnode))
-    return send({ ...state, head, commits, lost: state.lost.filter((one) => one !== pnode) }, ...grantsOf(head, moving), ...heardAgain(state, head, moving))
+    return send(
+      { ...state, head, commits, lost: state.lost.filter((one) => one !== pnode) },
+      ...grantsOf(head, moving),
+      ...heardAgain(state, head, moving),
+    )
   })
 }
 
@@ -240,20 +268,25 @@ function isGone({ head, starts }: State, pnode: PNode, vnode: VNode): boolean {
 
 /** Those who were not lost tell again what they have told: reports are repeated until they are heard. */
 function heardAgain(state: State, head: Head, moving: readonly VNode[]): Message[] {
-  return state.messages.filter((message) => message.kind === 'commit' && !moving.includes(message.vnode) && message.step > (head.manifests[0]?.step ?? 0))
+  return state.messages.filter(
+    (message) => message.kind === 'commit' && !moving.includes(message.vnode) && message.step > (head.manifests[0]?.step ?? 0),
+  )
 }
 
 function onCommit(state: State, message: Told, { takesOldCommits }: ModelDefects): State[] {
   const { vnode, term, step } = message
   if (!state.isControlUp || step <= (state.head.manifests[0]?.step ?? 0)) return []
   if (placeOf(state.head, vnode).term !== term && !takesOldCommits) return []
-  const commits = [...state.commits.filter((one) => one.vnode !== vnode || one.step !== step), message].toSorted((x, y) => (JSON.stringify(x) < JSON.stringify(y) ? -1 : 1))
+  const commits = [...state.commits.filter((one) => one.vnode !== vnode || one.step !== step), message].toSorted((x, y) =>
+    JSON.stringify(x) < JSON.stringify(y) ? -1 : 1,
+  )
   const cuts = new OpenCuts(VNODES)
   let complete: readonly Commit[] | undefined
   for (const one of commits) complete = cuts.add({ ...one, generation: 1, position: one.step } as unknown as Commit) ?? complete
   if (!complete) return JSON.stringify(commits) === JSON.stringify(state.commits) ? [] : [{ ...state, commits }]
   const states = Object.fromEntries(complete.map((one) => [one.vnode, (one as unknown as Told).state]))
-  for (const one of VNODES) if (states[one] !== stateAfter(one, step)) throw new Error(`the manifest of step ${step} has ${one} as ${states[one]}`)
+  for (const one of VNODES)
+    if (states[one] !== stateAfter(one, step)) throw new Error(`the manifest of step ${step} has ${one} as ${states[one]}`)
   const head = advanced(state.head, { key: `1-${step}`, generation: 1, step, position: step })
   const owners = Object.fromEntries(
     Object.entries(state.owners).map(([place, owner]) => {

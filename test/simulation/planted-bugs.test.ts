@@ -19,11 +19,15 @@ for (const bug of PLANTED_BUGS) {
 /** Simulates seed after seed, in a process that has the bug. */
 function firstFailure(bug: string): Promise<{ readonly seed: number | undefined; readonly message: string }> {
   const loader = new URL('planted-loader.js', import.meta.url).href
-  const child: ChildProcess = fork(new URL('main.js', import.meta.url), ['--seeds', String(MAX_SEEDS), '--stride', '1', '--until-failure'], {
-    execArgv: ['--import', loader],
-    env: { ...process.env, SWARMGRAD_PLANTED_BUG: bug },
-    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
-  })
+  const child: ChildProcess = fork(
+    new URL('main.js', import.meta.url),
+    ['--seeds', String(MAX_SEEDS), '--stride', '1', '--until-failure'],
+    {
+      execArgv: ['--import', loader],
+      env: { ...process.env, SWARMGRAD_PLANTED_BUG: bug },
+      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+    },
+  )
   return new Promise((resolve) => {
     let errors = ''
     child.stderr!.on('data', (chunk) => (errors += String(chunk)))

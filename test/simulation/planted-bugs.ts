@@ -45,8 +45,8 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'a commit is told before its state is stored',
     file: 'actors/vnode-driver.ts',
-    find: 'await this.#store(keys.blob(run, hash), blob)',
-    replace: 'void this.#store(keys.blob(run, hash), blob)',
+    find: 'await storeState(this.#host',
+    replace: 'void storeState(this.#host',
   },
   {
     name: 'kept outputs are evicted by age',
@@ -88,20 +88,20 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'the loss of a worker is not told',
     file: 'actors/pnode.ts',
-    find: 'if (this.#abort.signal.aborted) return\n    const { system, clock } = this.#options\n    const argument',
-    replace: 'if (vnodes.length >= 0) return\n    const { system, clock } = this.#options\n    const argument',
+    find: 'if (others.length > 0 || !guilty) this.#tellLoss(',
+    replace: 'if (others.length < 0) this.#tellLoss(',
   },
   {
     name: 'a grant is taken again by a PNode that has lost what it granted',
-    file: 'actors/pnode.ts',
-    find: 'if (grant.term < newest || (grant.term === newest && !current))',
-    replace: 'if (grant.term < newest)',
+    file: 'actors/terms.ts',
+    find: 'if (term < newest || (term === newest && !isHere))',
+    replace: 'if (term < newest)',
   },
   {
     name: 'a grant of a process that has ended is taken by the one after it',
-    file: 'actors/pnode.ts',
-    find: 'if (grant.incarnation !== undefined && grant.incarnation !== this.#profile?.incarnation)',
-    replace: 'if (grant.incarnation === "")',
+    file: 'actors/terms.ts',
+    find: 'if (meant !== undefined && meant !== here.incarnation)',
+    replace: 'if (meant === "")',
   },
   {
     name: 'a grant that is repeated does not tell where the neighbours are',
@@ -112,7 +112,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'a VNode that stands still for a move is forgotten when the move fails',
     file: 'actors/handover.ts',
-    find: 'this.#options.echo.release([...this.#asked])',
+    find: 'if (this.#askedAtMs.size > 0) this.#options.echo.release([...this.#askedAtMs.keys()])',
     replace: '',
   },
   {

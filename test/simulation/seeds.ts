@@ -20,7 +20,10 @@ export const TWICE_EVERY = 10
 const MAX_TRIES = 150
 
 /** One seed, alone in a turn of the event loop. @param only places in its list of faults; default: all */
-export async function trySeed(seed: number, { only, shrink = true }: { readonly only?: readonly number[]; readonly shrink?: boolean } = {}): Promise<SeedResult> {
+export async function trySeed(
+  seed: number,
+  { only, shrink = true }: { readonly only?: readonly number[]; readonly shrink?: boolean } = {},
+): Promise<SeedResult> {
   const drawn = drawPlan(seed)
   const places = only ?? drawn.faults.map((_, i) => i)
   const plan = choose(drawn, places)
@@ -39,10 +42,18 @@ export async function trySeed(seed: number, { only, shrink = true }: { readonly 
 
 function failureOf({ seed, faults }: Plan, needed: readonly number[], message: string): SeedFailure {
   const some = needed.length < faults.length ? ` --faults ${needed.join(',') || 'none'}` : ''
-  return { seed, message, needed, faults: needed.map((i) => faults[i]), replay: `npm run simulate -- --first-seed ${seed} --seeds 1${some}` }
+  return {
+    seed,
+    message,
+    needed,
+    faults: needed.map((i) => faults[i]),
+    replay: `npm run simulate -- --first-seed ${seed} --seeds 1${some}`,
+  }
 }
 
 const choose = (plan: Plan, places: readonly number[]): Plan => ({ ...plan, faults: places.map((i) => plan.faults[i]) })
+
+const describe = (error: unknown): string => (error instanceof Error ? (error.stack ?? error.message) : JSON.stringify(error))
 
 const unhandled: unknown[] = []
 process.on('unhandledRejection', (error) => unhandled.push(error))
@@ -61,7 +72,9 @@ async function attempt(plan: Plan): Promise<Outcome | string> {
       // Promises that nobody heeds are told of when this turn is over.
       setImmediate(() => {
         const [error] = unhandled.splice(0)
-        resolve(error === undefined || typeof outcome === 'string' ? outcome : `a promise was rejected and nobody heard: ${String(error)}`)
+        resolve(
+          error === undefined || typeof outcome === 'string' ? outcome : `a promise was rejected and nobody heard: ${describe(error)}`,
+        )
       })
     })
   })

@@ -54,7 +54,12 @@ export function drawPlan(seed: number): Plan {
   })
   const spanMs = expectedMs(run.timetable.totalPositions, pace, latency.mostMs)
   const faultCount = seed % 20 === 0 ? 0 : 1 + random.below(random.below(4) === 0 ? 25 : 8)
-  const faults = drawFaults(new RandomStream(seed, 'faults'), hosts.map(({ name }) => name), faultCount, spanMs)
+  const faults = drawFaults(
+    new RandomStream(seed, 'faults'),
+    hosts.map(({ name }) => name),
+    faultCount,
+    spanMs,
+  )
   return { seed, cluster: { run, hosts, latency }, faults }
 }
 
@@ -101,16 +106,16 @@ export function carryOut({ seed, cluster: plan, faults }: Plan): Outcome {
   }
   world.run(isDone, Infinity)
   let isChecked = false
-  let failure: unknown
+  let failure: Error | undefined
   invariants.checkEnd(cluster.store.objects).then(
     () => (isChecked = true),
-    (error: unknown) => {
+    (error: Error) => {
       failure = error
       isChecked = true
     },
   )
   world.run(() => isChecked, world.now + 60_000)
-  if (failure !== undefined) throw new Violation(`something cannot be read at the end: ${String(failure)}`)
+  if (failure !== undefined) throw new Violation(`something cannot be read at the end: ${failure.message}`)
   if (!isChecked) throw new Violation('the store does not answer at the end')
   invariants.check()
   const { events, now, trace } = world

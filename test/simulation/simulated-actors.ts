@@ -102,7 +102,10 @@ export class SimulatedActors implements ActorSystem {
       if (!system?.process.isAlive) {
         // Its sidecar is gone: the connection is refused, if there is a way at all.
         if (system && network.isCut(this.process.name, system.process.name, 'calls')) return
-        const refused = new SwarmError(system ? 'actor.unreachable' : 'actor.not-found', { what: `nobody is there: ${what}`, retryable: true })
+        const refused = new SwarmError(system ? 'actor.unreachable' : 'actor.not-found', {
+          what: `nobody is there: ${what}`,
+          retryable: true,
+        })
         world.after(1, this.process, () => fail(refused))
         return
       }

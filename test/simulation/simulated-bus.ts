@@ -95,7 +95,7 @@ class SimulatedBus implements TensorBus {
       this.#resolveClosed = () => resolve(undefined)
     })
     process.onDeath(() => {
-      for (const subscription of [...this.#mine]) subscription.unsubscribe()
+      for (const subscription of this.#mine) subscription.unsubscribe()
     })
   }
 
@@ -130,7 +130,7 @@ class SimulatedBus implements TensorBus {
   close(): void {
     if (this.#isClosed) return
     this.#isClosed = true
-    for (const subscription of [...this.#mine]) subscription.discard()
+    for (const subscription of this.#mine) subscription.discard()
     this.#resolveClosed()
   }
 

@@ -86,8 +86,8 @@ interface Request {
   /** How long it takes, in simulated ms. */
   readonly ms: number
   readonly deadlineMs: number
-  work(): void
-  fail(error: SwarmError): void
+  readonly work: () => void
+  readonly fail: (error: unknown) => void
 }
 
 interface RequestOptions {
@@ -138,7 +138,12 @@ export class SimulatedCompute implements Compute {
     return this.#request('benchmark', START_MS, () => ({ computeClass, gflops }))
   }
 
-  load(id: string, definition: unknown, blob: Uint8Array | undefined, options?: { signal?: AbortSignal; deadlineMs?: number }): Promise<void> {
+  load(
+    id: string,
+    definition: unknown,
+    blob: Uint8Array | undefined,
+    options?: { signal?: AbortSignal; deadlineMs?: number },
+  ): Promise<void> {
     const machine = definition as VNodeMachineDefinition
     return this.#request(
       `load of ${id}`,
@@ -227,7 +232,7 @@ export class SimulatedCompute implements Compute {
           try {
             resolve(work())
           } catch (error) {
-            reject(error as Error)
+            reject(error)
           }
         },
         fail: reject,
@@ -260,15 +265,27 @@ export class SimulatedCompute implements Compute {
 
   #lose(reason: string, code: 'compute.lost' | 'compute.hung' = 'compute.lost'): void {
     const [{ stepOf }] = this.#queue.length > 0 ? this.#queue : [{ stepOf: undefined }]
-    const culprit = code === 'compute.hung' && stepOf !== undefined && { machine: stepOf, error: new SwarmError(code, { what: reason, retryable: true }) }
-    const loss: ComputeLoss = { worker: `worker-${this.#worker}`, reason, machines: [...this.#machines.keys()], ...(culprit && { culprit }) }
+    const culprit = code === 'compute.hung' &&
+      stepOf !== undefined && { machine: stepOf, error: new SwarmError(code, { what: reason, retryable: true }) }
+    const loss: ComputeLoss = {
+      worker: `worker-${this.#worker}`,
+      reason,
+      machines: [...this.#machines.keys()],
+      ...(culprit && { culprit }),
+    }
     this.#worker++
     this.#isBusy = false
     this.isStuck = false
     this.#machines.clear()
     this.#readyAt = this.#options.now() + RESTART_MS
     this.#queue.splice(0).forEach(({ what, fail }, i) => {
-      fail(new SwarmError(i === 0 ? code : 'compute.lost', { what: `worker '${loss.worker}' was lost: ${reason}`, where: what, retryable: true }))
+      fail(
+        new SwarmError(i === 0 ? code : 'compute.lost', {
+          what: `worker '${loss.worker}' was lost: ${reason}`,
+          where: what,
+          retryable: true,
+        }),
+      )
     })
     this.#options.process.clock.after(0, () => this.#listeners.forEach((listener) => listener(loss)))
   }

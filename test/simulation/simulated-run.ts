@@ -162,7 +162,10 @@ function sourceAt({ training, timetable: counts }: RunDefinition, dataset: Datas
   if (entry.evaluation > 0) {
     const split = evaluationSplit(dataset, entry.step === timetable.totalSteps)
     const first = (entry.evaluation - 1) * batchSize
-    return take(split, Uint32Array.from({ length: Math.min(batchSize, split.size - first) }, (_, i) => first + i))
+    return take(
+      split,
+      Uint32Array.from({ length: Math.min(batchSize, split.size - first) }, (_, i) => first + i),
+    )
   }
   const epoch = Math.floor((entry.step - 1) / counts.stepsPerEpoch)
   const order = epochOrder(seed, epoch, dataset.splits.train.size)

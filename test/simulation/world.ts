@@ -3,6 +3,7 @@
  * promises that can go on do so; nothing else is asynchronous, so equal seeds give equal histories.
  */
 import { setFlagsFromString } from 'node:v8'
+import { runInThisContext } from 'node:vm'
 import type { Clock } from '../../runtime/clock.js'
 import { RandomStream } from '../../runtime/random.js'
 
@@ -16,7 +17,7 @@ interface Event {
 /** Runs every microtask that is ready, and those that they make ready. Not to be called from within one. */
 const runMicrotasks: () => void = (() => {
   setFlagsFromString('--allow-natives-syntax')
-  const checkpoint = new Function('%PerformMicrotaskCheckpoint()') as () => void
+  const checkpoint = runInThisContext('() => %PerformMicrotaskCheckpoint()') as () => void
   setFlagsFromString('--no-allow-natives-syntax')
   return checkpoint
 })()

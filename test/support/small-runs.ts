@@ -56,7 +56,7 @@ export async function chainsOf(store: ObjectStore, run: string): Promise<{ reado
   const { vnodes } = await readManifest(store, head.manifests[0])
   const chains: { [vnode: string]: string } = {}
   for (const { vnode, hash } of vnodes) {
-    const { bytes } = await store.get(keys.blob(run, hash))
+    const { bytes } = await store.get(keys.blob(run, head.manifests[0].generation, hash))
     const found = decodeState(bytes, hash).find(({ name }) => name.endsWith('/chain'))
     chains[vnode] = Buffer.from(found?.values.buffer ?? new ArrayBuffer(0)).toString('hex')
   }

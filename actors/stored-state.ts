@@ -18,7 +18,9 @@ export async function restoredState(
   signal: AbortSignal,
 ): Promise<Uint8Array | undefined> {
   if (!checkpoint && initial === undefined) return undefined
-  const [key, hash] = checkpoint ? [keys.blob(run, checkpoint.blob), checkpoint.blob] : [weightsKey(initial!), initial!]
+  const [key, hash] = checkpoint
+    ? [keys.blob(run, checkpoint.generation, checkpoint.blob), checkpoint.blob]
+    : [weightsKey(initial!), initial!]
   try {
     const { bytes } = await store.get(key, { signal })
     decodeState(bytes, hash)
@@ -31,6 +33,20 @@ export async function restoredState(
       what: `state of ${vnode} after step ${checkpoint?.step ?? 0} cannot be used: ${error.message}`,
       where: key,
       cause: error,
+    })
+  }
+}
+
+/** Stores the state of a VNode under the name that its hash gives it. @throws codes of the store */
+export async function storeState(store: ObjectStore, key: string, blob: Uint8Array, signal: AbortSignal): Promise<void> {
+  try {
+    await store.put(key, blob, { ifNoneMatch: '*', signal })
+  } catch (error) {
+    // The same state has been stored before; its name is its hash. It is written again, since the old bytes may be damaged.
+    if (!isSwarmError(error, 'store.conflict')) throw error
+    await store.put(key, blob, { signal }).catch((refusal: unknown) => {
+      // Control has looked: they are as they should be.
+      if (!isSwarmError(refusal, 'store.denied')) throw refusal
     })
   }
 }
