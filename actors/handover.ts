@@ -107,9 +107,13 @@ export class Handover {
     this.#balance.moved(vnode, this.#now)
   }
 
-  /** Something was lost: the cut that VNodes were to stand still at may never come about. They go on; whoever wants to go asks again. */
+  /**
+   * Something was lost, or the source has moved: the cut that VNodes stand still at, or were to, may never come about. They all go on, those too
+   * that an owner before this one has asked; whoever wants to go asks again.
+   */
   interrupted(): void {
-    if (this.#askedAtMs.size > 0) this.#options.echo.release([...this.#askedAtMs.keys()])
+    const { run, echo } = this.#options
+    echo.release(Object.keys(run().head.directory).filter((vnode) => vnode !== SOURCE))
     this.#askedAtMs.clear()
     this.#planned.clear()
     this.#held.clear()
@@ -156,6 +160,7 @@ export class Handover {
     const from = [...new Set(moving.map(({ pnode }) => pnode))]
     await move(decisions, `handed over by ${from.join(', ')}`)
     echo.stop(moving)
+    if (isSourceGoing) this.interrupted()
   }
 
   /** Where they go; where nobody can take them, what may go on where it is does, from just behind the checkpoint. */

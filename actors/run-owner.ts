@@ -165,10 +165,13 @@ export class RunOwner {
   async committed(commit: Commit): Promise<void> {
     if (!this.#isCurrent(commit, 'commit')) return
     const newest = this.#manifest?.step ?? 0
-    // What was to follow from its cut may have failed the last time.
-    if (commit.step === newest) return this.#goOn()
+    if (commit.step < newest) return
     const complete = commit.step > newest ? this.#cuts.add(commit) : undefined
-    if (complete) await this.#complete(complete)
+    if (complete) return this.#complete(complete)
+    if (commit.step > newest) return
+    // Told again: to an owner that has just begun, or because what was to follow failed the last time.
+    this.handover.completed([commit])
+    await this.#goOn()
   }
 
   async #complete(commits: readonly Commit[]): Promise<void> {

@@ -55,6 +55,8 @@ const TOLD_BY_THE_HOST: ReadonlySet<ErrorCode> = new Set([
   'compute.closed',
   'bus.closed',
 ])
+/** How long the checkpoint may take that a VNode stands still at before it moves, in ms: what it does afterwards is done again elsewhere. */
+const HOLD_PATIENCE_MS = 20_000
 /** How often what may have been lost is asked for again, in ms. */
 const TICK_MS = 250
 
@@ -161,12 +163,7 @@ export class VNodeDriver {
 
   /** The run has a new owner, which does not know what the one before was told. */
   tellAgain(): void {
-    this.release()
-    for (const { report } of this.#told) {
-      if (report.method !== 'committed') this.#send(report)
-      // Of a planned move the new owner knows nothing.
-      else this.#send({ ...report, argument: { ...report.argument, isHeld: undefined } })
-    }
+    for (const { report } of this.#told) this.#send(report)
   }
 
   /** This VNode is about to move: it applies nothing after the next cut. */
@@ -335,6 +332,9 @@ export class VNodeDriver {
       const isHeld = this.#log.heldAt === position
       const argument = { ...commit, firstStep, digests: Buffer.from(digests.buffer).toString('base64'), ...(isHeld && { isHeld }) }
       this.#tell({ method: 'committed', argument }, position)
+      // A cut that somebody missed under a source before this one never completes: nobody stands still behind that for ever.
+      const isInVain = () => this.#log.heldAt === position && this.#manifest < position
+      if (isHeld) this.#host.clock.after(HOLD_PATIENCE_MS, () => isInVain() && this.release())
     } catch (error) {
       await this.#fail(error)
     }

@@ -69,7 +69,8 @@ test('a request and an answer that no call takes go in parts, and the decisions 
   const staying = Object.fromEntries(LARGE.demands.slice(0, 700).map(({ vnode }) => [vnode, PNODES[3].pnode]))
   const members = PNODES.map(({ pnode }) => memberOf(pnode))
   for (const wanted of [LARGE, { ...LARGE, staying, avoid: [PNODES[0].pnode] }]) {
-    t.deepEqual(await askPlaces(caller, wanted, 1), place(members, wanted))
+    const asked = (await askPlaces(caller, wanted, 1)).map(({ vnode, pnode, candidates }) => ({ vnode, pnode, candidates }))
+    t.deepEqual(asked, place(members, wanted))
   }
   t.true(calls.filter((method) => method === 'place').length > 4)
   t.true(calls.filter((method) => method === 'placed').length > 4)

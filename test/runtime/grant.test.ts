@@ -27,7 +27,7 @@ test('the signed bytes and the signature have not changed', (t) => {
     '{"checkpoint":{"blob":"ab","generation":1,"position":12,"step":10},"generation":2,"inputs":[{"pnode":"control","term":1,"vnode":"source"}],' +
       '"outputs":[],"pnode":"p1","run":"r1","term":7,"v":1,"vnode":"dense"}',
   )
-  t.is(signGrant(EXAMPLE, KEY).signature, 'd0yI7h8zinpfbG1c6r1+3/s9Jv5l9LrVCDpJEAp363VOUA8iz41Ok7RrChgCDGcWLMUc2jIbUevq6+3TKr2aDg==')
+  t.is(signGrant(EXAMPLE, KEY).signature, '/PnclRh8mpQaWFoASU+3U+9aeP9xr/3iPOLSEIP5yJlwE8EGaBdzktZ4aofQh8hqdYmpu+pTJgmBmqep8fMMDg==')
 })
 
 test('the skips of a grant are signed with it', (t) => {

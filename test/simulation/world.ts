@@ -18,6 +18,8 @@ interface Event {
 const runMicrotasks: () => void = (() => {
   setFlagsFromString('--allow-natives-syntax')
   const checkpoint = runInThisContext('() => %PerformMicrotaskCheckpoint()') as () => void
+  // Compiled when it is first called: while the flag is there.
+  checkpoint()
   setFlagsFromString('--no-allow-natives-syntax')
   return checkpoint
 })()
