@@ -154,7 +154,7 @@ export class RunOwner {
     this.#isAwake = true
     const { step, position } = this.#manifest ?? { step: 0, position: 0 }
     for (const [vnode, { pnode, term }] of Object.entries(this.head.directory)) this.#monitor.placed(vnode, pnode, term, step)
-    if (step === this.#timetable.totalSteps && !this.#evaluations.isMissing(step)) return this.#finish()
+    if (this.#isComplete) return this.#finish()
     if (position > 0) this.#echo.manifest(position)
     this.handover.watch()
     void this.#echo.grant(this.#ids).then(() => this.#pauseAgain())
@@ -200,9 +200,13 @@ export class RunOwner {
 
   /** What follows from the newest checkpoint. */
   async #goOn(): Promise<void> {
-    const { totalSteps } = this.#timetable
-    if (this.#manifest?.step === totalSteps && !this.#evaluations.isMissing(totalSteps)) await this.#finish()
+    if (this.#isComplete) await this.#finish()
     else await this.handover.give()
+  }
+
+  get #isComplete(): boolean {
+    const { totalSteps } = this.#timetable
+    return this.#manifest?.step === totalSteps && !this.#evaluations.isMissing(totalSteps)
   }
 
   /** A VNode has answered all evaluation batches after a step. */
@@ -248,6 +252,8 @@ export class RunOwner {
     const { pnode, what, reason } = loss
     const ids = lostOf(this.#ids, this.head, loss)
     if (ids.length === 0) return
+    // Whoever would have told again what its end follows from may be lost too.
+    if (this.#isComplete) return this.#finish()
     // Until somebody takes the VNodes it is told again and again.
     const key = ids.map((vnode) => this.head.directory[vnode].term).join()
     const isNew = this.#loss?.key !== key
