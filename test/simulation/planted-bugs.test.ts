@@ -7,7 +7,7 @@ import { PLANTED_BUGS } from './planted-bugs.js'
 const MAX_SEEDS = 1_000
 
 for (const bug of PLANTED_BUGS) {
-  test(`found: ${bug.name}`, async (t) => {
+  test.serial(`found: ${bug.name}`, async (t) => {
     t.timeout(600_000)
     t.notThrows(() => plant(bug))
     const { seed, message } = await firstFailure(bug.name)

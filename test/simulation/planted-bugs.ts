@@ -51,9 +51,8 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'kept outputs are evicted by age',
     file: 'runtime/step-log.ts',
-    find: 'if (this.#outputs.length > 0 && position > this.#manifest) this.#retained.set(position, { entry, ref })',
-    replace:
-      'if (this.#outputs.length > 0 && position > this.#manifest) this.#retained.set(position, { entry, ref }).delete(position - 2 * this.window)',
+    find: 'this.#retained.set(position, { entry, ref })',
+    replace: 'this.#retained.set(position, { entry, ref }).delete(position - 2 * this.window)',
   },
   {
     name: 'a file is not synced before it is renamed',
@@ -110,12 +109,6 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     replace: '',
   },
   {
-    name: 'a VNode that stands still for a move is forgotten when the move fails',
-    file: 'actors/handover.ts',
-    find: 'echo.release(Object.keys(run().head.directory).filter((vnode) => vnode !== SOURCE))',
-    replace: 'echo.release(Object.keys(run().head.directory).filter((vnode) => vnode === SOURCE))',
-  },
-  {
     name: 'an end that could not be written down is not tried again',
     file: 'actors/run-owner.ts',
     find: 'if (commit.step > newest) return\n',
@@ -131,12 +124,6 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     name: 'outputs are kept for as long as no checkpoint is heard of',
     file: 'runtime/step-log.ts',
     find: 'if (position > this.#manifest + this.#maxAhead) return false\n',
-    replace: '',
-  },
-  {
-    name: 'credits have no checksum',
-    file: 'runtime/signal.ts',
-    find: "if (sumOf(json) !== text.slice(-SUM_DIGITS)) throw new SyntaxError('checksum')",
     replace: '',
   },
   {
