@@ -70,8 +70,8 @@ export interface State {
   /** The newest terms that a process has had. */
   readonly terms: { readonly [place: string]: number }
   readonly messages: readonly Message[]
-  readonly crashes: number
-  readonly controlCrashes: number
+  /** What may still be lost. */
+  readonly left: Losses
   /** PNodes whose loss control has not seen to. */
   readonly lost: readonly PNode[]
 }
@@ -86,6 +86,12 @@ export interface ModelDefects {
   readonly keepsTerms?: boolean
 }
 
+/** How often what may be lost. */
+export interface Losses {
+  readonly pnodes: number
+  readonly control: number
+}
+
 export interface Exploration {
   readonly states: number
   readonly transitions: number
@@ -95,8 +101,6 @@ export interface Exploration {
 const STEPS = 4
 const CUTS = [2, 4]
 const VNODES: readonly VNode[] = ['a', 'b']
-const MAX_CRASHES = 2
-const MAX_CONTROL_CRASHES = 1
 
 const other = (pnode: PNode): PNode => (pnode === 'p' ? 'q' : 'p')
 const peerOf = (vnode: VNode): VNode => (vnode === 'a' ? 'b' : 'a')
@@ -119,7 +123,7 @@ function grantsOf(head: Head, vnodes: readonly VNode[]): Message[] {
   })
 }
 
-function begin(): State {
+function begin(left: Losses): State {
   const head = placed(claimed(firstHead('run')), [
     { vnode: 'a', pnode: 'p', incarnation: '1' },
     { vnode: 'b', pnode: 'q', incarnation: '1' },
@@ -134,8 +138,7 @@ function begin(): State {
     starts: { p: 1, q: 1 },
     terms: {},
     messages,
-    crashes: 0,
-    controlCrashes: 0,
+    left,
     lost: [],
   }
 }
@@ -147,12 +150,33 @@ function unique(messages: readonly Message[]): Message[] {
     .map(([, message]) => message)
 }
 
+/** Without the messages that can change nothing any more, whatever happens: a state with them is the same state. */
+function pruned(state: State, { takesOldCommits, takesOldFrames, takesForeignGrants }: ModelDefects): State {
+  const { head, owners, terms, starts } = state
+  const newest = head.manifests[0]?.step ?? 0
+  const isAlive = (message: Message): boolean => {
+    if (message.kind === 'commit')
+      return message.step > newest && (takesOldCommits === true || placeOf(head, message.vnode).term === message.term)
+    if (message.kind === 'grant')
+      return (
+        (terms[at(message.to, message.vnode)] ?? 0) < message.term &&
+        (takesForeignGrants === true || message.incarnation >= String(starts[message.to]))
+      )
+    const owner = owners[at(message.to, message.kind === 'frame' ? 'b' : message.vnode)]
+    if (message.kind === 'neighbour') return owner === undefined || message.peerTerm > owner.peerTerm
+    if (message.step <= newest) return false
+    // Whoever is there has it, or has been told that it is of the past.
+    return owner === undefined || (message.step > owner.applied && (takesOldFrames === true || message.term >= owner.peerTerm))
+  }
+  return { ...state, messages: state.messages.filter(isAlive) }
+}
+
 const send = (state: State, ...messages: Message[]): State => ({ ...state, messages: unique([...state.messages, ...messages]) })
 const own = (state: State, place: string, owner: Owner): State => ({ ...state, owners: { ...state.owners, [place]: owner } })
 
 /** Everything that can happen next. @throws if an invariant does not hold */
 export function next(state: State, defects: ModelDefects = {}): State[] {
-  return [...arrivals(state, defects), ...steps(state), ...losses(state), ...control(state, defects)]
+  return [...arrivals(state, defects), ...steps(state), ...losses(state), ...control(state, defects)].map((one) => pruned(one, defects))
 }
 
 function arrivals(state: State, defects: ModelDefects): State[] {
@@ -215,8 +239,9 @@ function steps(state: State): State[] {
 }
 
 function losses(state: State): State[] {
+  const { left, isControlUp } = state
   const all: State[] = []
-  if (state.crashes < MAX_CRASHES) {
+  if (left.pnodes > 0) {
     for (const pnode of ['p', 'q'] as const) {
       const kept = <T>(places: { readonly [place: string]: T }) =>
         Object.fromEntries(Object.entries(places).filter(([place]) => !place.startsWith(pnode)))
@@ -224,11 +249,16 @@ function losses(state: State): State[] {
       const messages = state.messages.filter((message) => message.kind === 'commit' || message.to !== pnode)
       const lost = [...new Set([...state.lost, pnode])].toSorted()
       const starts = { ...state.starts, [pnode]: state.starts[pnode] + 1 }
-      all.push({ ...state, owners: kept(state.owners), starts, terms: kept(state.terms), messages, lost, crashes: state.crashes + 1 })
+      const fewer = { ...left, pnodes: left.pnodes - 1 }
+      all.push({ ...state, owners: kept(state.owners), starts, terms: kept(state.terms), messages, lost, left: fewer })
     }
   }
-  if (state.isControlUp && state.controlCrashes < MAX_CONTROL_CRASHES)
-    all.push({ ...state, isControlUp: false, commits: [], controlCrashes: state.controlCrashes + 1 })
+  if (isControlUp && left.control > 0) {
+    const down = { ...state, isControlUp: false, commits: [], left: { ...left, control: left.control - 1 } }
+    // What it was about to tell it tells nobody; or it had told it, and it arrives later.
+    const untold = state.messages.filter(({ kind }) => kind === 'frame' || kind === 'commit')
+    all.push(down, { ...down, messages: untold })
+  }
   return all
 }
 
@@ -306,8 +336,8 @@ const isEnd = ({ head }: State): boolean => head.manifests[0]?.step === STEPS
  * Visits every state that can be reached, and finds that the end can be reached from each.
  * @throws if an invariant does not hold, or a state is a dead end
  */
-export function explore(defects: ModelDefects = {}): Exploration {
-  const first = begin()
+export function explore(losable: Losses, defects: ModelDefects = {}): Exploration {
+  const first = begin(losable)
   const index = new Map([[keyOf(first), 0]])
   const before: number[][] = [[]]
   const todo: State[] = [first]
@@ -349,9 +379,9 @@ export function explore(defects: ModelDefects = {}): Exploration {
   return { states: index.size, transitions, ends: ends.length }
 }
 
-function keyOf({ head, manifests, commits, isControlUp, owners, starts, terms, messages, crashes, controlCrashes, lost }: State): string {
+function keyOf({ head, manifests, commits, isControlUp, owners, starts, terms, messages, left, lost }: State): string {
   const sorted = <T>(places: { readonly [place: string]: T }) => Object.entries(places).toSorted(([x], [y]) => (x < y ? -1 : 1))
   const steps = head.manifests.map(({ step }) => step)
   const parts = [head.writer, head.termCounter, sorted(head.directory), steps, Object.keys(manifests)]
-  return JSON.stringify([parts, commits, isControlUp, sorted(owners), starts, sorted(terms), messages, crashes, controlCrashes, lost])
+  return JSON.stringify([parts, commits, isControlUp, sorted(owners), starts, sorted(terms), messages, left, lost])
 }
