@@ -16,7 +16,7 @@ const MAY_IMPORT = {
   // Shipped as `swarmgrad/testing`: it must stand without the rest of the tests.
   'test/conformance': ['runtime'],
   test: ['runtime', 'components', 'actors', 'cli', 'examples', 'bench', 'index.ts', 'package.json', 'test/conformance'],
-  bench: ['runtime', 'components', 'actors', 'index.ts', 'package.json', 'test/support'],
+  bench: ['runtime', 'components', 'actors', 'index.ts', 'package.json', 'test/support', 'test/simulation'],
   // Examples are what users write: they import the package by its name.
   examples: [],
 }

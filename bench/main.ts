@@ -27,6 +27,10 @@ const BENCHMARKS: { readonly [name: string]: { readonly what: string; readonly r
     what: '10,000 VNodes on 1,000 PNodes: time, and the longest stage over equal shares; what one lost PNode costs',
     run: async () => (await import('./placement.js')).placement(),
   },
+  simulator: {
+    what: 'steps of VNodes that the simulator makes in a second, on 8 hosts without faults',
+    run: async () => (await import('./simulator.js')).simulator(),
+  },
   fashion: {
     what: 'Fashion-MNIST, MLP 3×256, five epochs: accuracy, seconds, memory',
     run: async () => (await import('./fashion.js')).fashion(),

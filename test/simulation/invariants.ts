@@ -3,7 +3,6 @@ import type { Json } from '../../runtime/actor-system/actor-system.js'
 import { canonicalJson } from '../../runtime/canonical-json.js'
 import type { ApplyRequest } from '../../runtime/compute/compute.js'
 import { isSwarmError } from '../../runtime/errors.js'
-import { decodeFrame } from '../../runtime/frame.js'
 import type { SignedGrant } from '../../runtime/grant.js'
 import { decodeHead, decodeManifest, type Head, keys, type Manifest } from '../../runtime/head.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
@@ -15,7 +14,7 @@ import { readDefinition } from '../../actors/run-definition.js'
 import type { Observation } from '../../actors/reports.js'
 import { readSettings } from '../../actors/run-settings.js'
 import type { SimulatedCluster } from './cluster.js'
-import { numbersOf } from './simulated-compute.js'
+import { contentOf, numbersOf } from './simulated-compute.js'
 import type { Reference, SimulatedRun } from './simulated-run.js'
 
 interface Told {
@@ -228,7 +227,7 @@ export class Invariants {
 /** What cannot be read must change nothing either. */
 function isOfThePast(bytes: Uint8Array, { generation, peers }: Told): boolean {
   try {
-    const { header } = decodeFrame(bytes)
+    const { header } = contentOf(bytes)
     return header.term < (peers.get(header.vnode) ?? 0) || header.generation < generation
   } catch (error) {
     if (!isSwarmError(error, 'frame.damaged', 'frame.version')) throw error

@@ -1,7 +1,7 @@
 /** The compute of simulated PNodes: exact integers in the place of tensors, and a step takes simulated time. */
 import { SwarmError } from '../../runtime/errors.js'
 import type { ApplyRequest, ApplyResult, Compute, ComputeLoss } from '../../runtime/compute/compute.js'
-import { decodeFrame, encodeFrame } from '../../runtime/frame.js'
+import { decodeFrame, encodeFrame, type FrameHeader } from '../../runtime/frame.js'
 import { decodeState, encodeState } from '../../runtime/state.js'
 import type { VNodeMachineDefinition } from '../../components/definition.js'
 import type { Process } from './world.js'
@@ -58,18 +58,19 @@ interface Content {
   readonly labels: Uint8Array
   readonly count: number
   readonly batch: string
+  readonly header: FrameHeader
 }
 const contents = new WeakMap<Uint8Array, Content>()
 
 export function contentOf(frame: Uint8Array): Content {
   const known = contents.get(frame)
   if (known) return known
-  const { output, labels, batch } = decodeFrame(frame)
+  const { header, output, labels, batch } = decodeFrame(frame)
   let value = 0
   for (let i = 0; i < output.bytes.length; i++) value = Math.imul(value ^ output.bytes[i], 0x01000193)
   // What a VNode puts out is one integer; of the source's samples all bytes count.
   if (output.dtype === 'int32') value = new DataView(output.bytes.buffer, output.bytes.byteOffset).getInt32(0, true)
-  const content = { value: value >>> 0, labels: labels.bytes, count: labels.shape[0], batch }
+  const content = { value: value >>> 0, labels: labels.bytes, count: labels.shape[0], batch, header }
   contents.set(frame, content)
   return content
 }
@@ -181,7 +182,7 @@ export class SimulatedCompute implements Compute {
       labels: { dtype: 'int32', shape: [count], bytes: labels },
       batch,
     })
-    contents.set(frame, { value, labels, count, batch })
+    contents.set(frame, { value, labels, count, batch, header: request.header })
     return { frame, metrics: metricsOf(value, count), busyMs }
   }
 

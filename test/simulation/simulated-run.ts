@@ -121,11 +121,13 @@ export function referenceOf({ definition, dataset, timetable }: SimulatedRun): R
   const { network, training } = definition
   const states = new Map(network.vnodes.map(({ id }) => [id, [{ ...firstNumbers(id, training.seed) }]]))
   const sums: { [name: string]: number } = {}
+  /** Of the samples, by epoch. */
+  const orders: Uint32Array[] = []
   const numbers = new Map(network.vnodes.map(({ id }) => [id, firstNumbers(id, training.seed)]))
   for (let position = 1; position <= timetable.totalPositions; position++) {
     const entry = timetable.at(position)
     const isFinal = entry.evaluation > 0 && entry.step === timetable.totalSteps
-    const { value, count } = sourceAt(definition, dataset, entry, timetable)
+    const { value, count } = sourceAt(definition, dataset, entry, timetable, orders)
     const outputs = new Map([[SOURCE, value]])
     for (const { id, inputs } of network.vnodes) {
       const own = numbers.get(id)!
@@ -150,7 +152,13 @@ export function referenceOf({ definition, dataset, timetable }: SimulatedRun): R
 }
 
 /** What machines make of the source's frame at an entry. */
-function sourceAt({ training, timetable: counts }: RunDefinition, dataset: Dataset, entry: Entry, timetable: Timetable) {
+function sourceAt(
+  { training, timetable: counts }: RunDefinition,
+  dataset: Dataset,
+  entry: Entry,
+  timetable: Timetable,
+  orders: Uint32Array[],
+) {
   const take = (split: Split, indices: Uint32Array) => {
     const { inputs } = batch(split, indices)
     const bytes = new Uint8Array(inputs.buffer, inputs.byteOffset, inputs.byteLength)
@@ -168,6 +176,6 @@ function sourceAt({ training, timetable: counts }: RunDefinition, dataset: Datas
     )
   }
   const epoch = Math.floor((entry.step - 1) / counts.stepsPerEpoch)
-  const order = epochOrder(seed, epoch, dataset.splits.train.size)
+  const order = (orders[epoch] ??= epochOrder(seed, epoch, dataset.splits.train.size))
   return take(dataset.splits.train, batchIndices(order, (entry.step - 1) % counts.stepsPerEpoch, batchSize))
 }
