@@ -32,7 +32,7 @@ export async function simulator(): Promise<Report> {
         try {
           steps = carryOut(plan).stepsApplied
         } catch (error) {
-          reject(error as Error)
+          reject(error)
         }
         seconds.push((performance.now() - begun) / 1000)
         resolve()
