@@ -1,4 +1,5 @@
 /** The Placement actor: who is there, and in what state (M10, M11). What runs where is worked out in `assignment.ts`. */
+import { setMaxListeners } from 'node:events'
 import type { ActorContext, ActorDefinition } from '../runtime/actor-system/actor-system.js'
 import { type Admission, believedGflops, passesAdmission, type Rating, ratedAnew, ratedBySteps, type Tiers } from './admission.js'
 import { place } from './assignment.js'
@@ -129,6 +130,8 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
   return {
     type: 'Placement',
     activate: async (context) => {
+      // Each loss is told until it is heard.
+      setMaxListeners(0, context.signal)
       context.setTimer('sweep', 'sweep', { afterMs: options.heartbeatMs, everyMs: options.heartbeatMs })
       const now = context.clock.now()
       // Those who were there before have the time that everybody has to be heard of.

@@ -20,7 +20,8 @@ import { machineDefinition, readDefinition, type RunDefinition } from './run-def
 import { readSettings, type RunSettings } from './run-settings.js'
 import { SourceDriver } from './source.js'
 import { Terms } from './terms.js'
-import { VNodeDriver, type VNodeHost } from './vnode-driver.js'
+import { VNodeDriver } from './vnode-driver.js'
+import type { VNodeHost } from './vnode-host.js'
 
 export interface PNodeOptions {
   readonly pnode: string

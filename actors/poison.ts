@@ -18,6 +18,7 @@ export interface Attempt {
   readonly pnode: string
   readonly term: number
   readonly error: ErrorRecord
+  readonly isHasty?: true
 }
 
 /** What follows from a failure. */
@@ -50,10 +51,10 @@ export class Poison {
    * @param pnode where it happened
    * @param hasOther whether the VNode could go to another one now
    */
-  async judge({ vnode, term, error, entry }: Failure, pnode: string, hasOther: () => Promise<boolean>): Promise<Verdict> {
+  async judge({ vnode, term, error, entry, isHasty }: Failure, pnode: string, hasOther: () => Promise<boolean>): Promise<Verdict> {
     const otherwise: Verdict = { type: error.retryable ? 'move' : 'fail' }
     if (!entry) return otherwise
-    const attempt = { pnode, term, error }
+    const attempt: Attempt = { pnode, term, error, ...(isHasty && { isHasty }) }
     // A function of state and input: it would be the same everywhere.
     if (error.code === 'run.diverged') return this.#nonFinite === 'skip' ? { type: 'skip', attempts: [attempt] } : otherwise
     if (!SUSPICIOUS.has(error.code)) return otherwise
@@ -63,9 +64,12 @@ export class Poison {
     if (!attempts.some((other) => other.term === term)) attempts.push(attempt)
     const { maxDeliveryAttempts } = await this.#limits()
     const same = attempts.filter((other) => other.error.code === error.code)
-    const isElsewhere = same.some((other) => other.pnode !== pnode)
+    const patient = same.filter((other) => !other.isHasty)
+    const isElsewhere = patient.some((other) => patient.some(({ pnode: here }) => other.pnode !== here))
+    // Machines may be slow for a while: that it hangs is believed after as many attempts as there may be, on more than one of them.
+    const isStuck = same.length >= maxDeliveryAttempts && same.some((other) => other.pnode !== pnode)
     // One bad host must not condemn a step, as long as there is another.
-    const isPoison = isElsewhere || (same.length >= maxDeliveryAttempts && !(await hasOther()))
+    const isPoison = isElsewhere || isStuck || (same.length >= maxDeliveryAttempts && !(await hasOther()))
     // What one host has done over and over says no more than its newest attempts.
     attempts.splice(0, attempts.length - MAX_REMEMBERED)
     return isPoison ? { type: 'skip', attempts } : { type: 'move' }

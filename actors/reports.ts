@@ -47,6 +47,8 @@ export interface Failure {
   /** The entry that was being applied, if one was, and the digest of its batch. */
   readonly entry?: Entry
   readonly batch?: string
+  /** The step was given up after a multiple of what others took, not after the time that any step has. */
+  readonly isHasty?: true
 }
 
 /** What happened on a host, for progress displays, metrics and benchmarks. */

@@ -1,36 +1,19 @@
 /** Drives one granted VNode: feeds its step log from the bus and carries out what it says. The VNode actor owns it. */
 import { setMaxListeners } from 'node:events'
 import type { VNodeMachineDefinition } from '../components/definition.js'
-import type { Compute } from '../runtime/compute/compute.js'
-import type { Clock } from '../runtime/clock.js'
 import { type ErrorCode, SwarmError, isSwarmError, toSwarmError } from '../runtime/errors.js'
 import { batchOf, decodeFrameOrTombstone, encodeTombstone, payloadDigest } from '../runtime/frame.js'
 import type { Grant, Placed } from '../runtime/grant.js'
 import { keys } from '../runtime/head.js'
-import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import { EvaluationSums } from './evaluation-sums.js'
 import { type Queues, queuesOf } from './queues.js'
-import type { Failure, Observation, RunReport } from './reports.js'
+import type { Failure, RunReport } from './reports.js'
 import { restoredState, storeState } from './stored-state.js'
 import { decodeSignal, encodeSignal, subjectOf } from '../runtime/signal.js'
 import { hashStateInBackground } from '../runtime/state.js'
+import { StepDeadline } from './step-deadline.js'
 import { type Entry, StepLog, type StepCommand, type StepEvent } from '../runtime/step-log.js'
-import type { TensorBus } from '../runtime/tensor-bus/tensor-bus.js'
-
-/** What a PNode lends to the VNodes that it hosts. */
-export interface VNodeHost {
-  readonly pnode: string
-  readonly bus: TensorBus
-  readonly compute: Compute
-  readonly store: ObjectStore
-  readonly clock: Clock
-  /** Tells the run's owner; retried until it is heard or the driver stops. */
-  report(run: string, method: RunReport['method'], argument: RunReport['argument'], signal: AbortSignal): Promise<void>
-  /** For errors that nobody can be told of. */
-  readonly onError: (error: unknown) => void
-  /** For people and metrics: never waits. */
-  observe(observation: Observation): void
-}
+import type { VNodeHost } from './vnode-host.js'
 
 export interface VNodeDriverOptions {
   readonly host: VNodeHost
@@ -75,6 +58,7 @@ export class VNodeDriver {
   readonly #initial: string | undefined
   readonly #computeClass: string
   readonly #log: StepLog<Uint8Array>
+  readonly #deadline = new StepDeadline()
   readonly #peers = new Map<string, Placed>()
   readonly #abort = new AbortController()
   /** Messages, by reason. */
@@ -189,7 +173,8 @@ export class VNodeDriver {
 
   /** What the run's owner is told of the step that ended the worker. */
   culprit(error: SwarmError): Failure {
-    return this.#failure(error, this.#underWay[0])
+    const failure = this.#failure(error, this.#underWay[0])
+    return error.code === 'compute.hung' && this.#deadline.ms !== undefined ? { ...failure, isHasty: true } : failure
   }
 
   #listen(kind: 'frame' | 'signal', onMessage: (bytes: Uint8Array, from: string) => void): void {
@@ -292,9 +277,10 @@ export class VNodeDriver {
     this.#underWay.push(step)
     try {
       const request = { step: entry.step, evaluation: entry.evaluation, inputs, areInputsWhole: true, header }
-      const { frame, metrics, busyMs } = await this.#host.compute.apply(this.id, request)
+      const { frame, metrics, busyMs } = await this.#host.compute.apply(this.id, request, { deadlineMs: this.#deadline.ms })
       if (this.#abort.signal.aborted) return
       this.#underWay.shift()
+      this.#deadline.took(busyMs)
       this.#done(entry, frame, metrics, busyMs)
     } catch (error) {
       await this.#fail(error, step)

@@ -31,6 +31,20 @@ test('on one host alone it takes five attempts, and as long as there is another 
   t.is((await poison.judge(failure('compute.lost'), 'p1', alone)).type, 'skip')
 })
 
+test('a step that was given up early is poison only after as many attempts as there may be, on more than one host', async (t) => {
+  const poison = new Poison('stop', limits)
+  const hasty = () => ({ ...failure('compute.hung'), isHasty: true as const })
+  for (const pnode of ['p1', 'p2', 'p1', 'p2']) t.is((await poison.judge(hasty(), pnode, notAlone)).type, 'move')
+  t.is((await poison.judge(hasty(), 'p1', notAlone)).type, 'skip')
+  const onOne = new Poison('stop', limits)
+  for (let i = 0; i < 9; i++) t.is((await onOne.judge(hasty(), 'p1', notAlone)).type, 'move')
+  // One that had all its time is not confirmed by one that had not.
+  const mixed = new Poison('stop', limits)
+  t.is((await mixed.judge(failure('compute.hung'), 'p1', notAlone)).type, 'move')
+  t.is((await mixed.judge(hasty(), 'p2', notAlone)).type, 'move')
+  t.is((await mixed.judge(failure('compute.hung'), 'p2', notAlone)).type, 'skip')
+})
+
 test('a failure that is told again counts once, and gets the same answer', async (t) => {
   const poison = new Poison('stop', limits)
   const told = failure('compute.failed')

@@ -7,6 +7,7 @@ import type { ComputePool } from '../../runtime/compute/compute.js'
 import { memoryBroker } from '../../runtime/tensor-bus/memory-bus.js'
 import type { LocalSwarm } from '../../actors/local-swarm.js'
 import { local, type Run, type RunResult, train } from '../../actors/train.js'
+import type { TrainingOptions } from '../../actors/prepare.js'
 import { type BusChaos, chaoticBus } from './chaotic-bus.js'
 import { branching, chain, chainsOf, openObjects, TOTAL_STEPS, TRAINING, watchedStore } from './small-runs.js'
 
@@ -44,7 +45,8 @@ export interface Outcome {
   readonly result: RunResult
 }
 
-export function planOf(seed: number): ChaosPlan {
+/** @param steps of the run @param kills at most so many */
+export function planOf(seed: number, { steps = TOTAL_STEPS, kills = 6 } = {}): ChaosPlan {
   const stream = new RandomStream(seed, 'plan')
   const pick = <T>(...choices: readonly T[]): T => choices[stream.below(choices.length)]
   return {
@@ -58,8 +60,8 @@ export function planOf(seed: number): ChaosPlan {
     everySteps: pick(3, 7, 11),
     bus: { lost: pick(0, 0.003, 0.01), doubled: pick(0, 0.1, 0.5), delayed: pick(0, 0.2, 0.7), delayMs: pick(1, 5, 20) },
     storeMs: pick(0, 0, 10, 60),
-    kills: Array.from({ length: 1 + stream.below(6) }, () => ({
-      step: 1 + stream.below(TOTAL_STEPS),
+    kills: Array.from({ length: 1 + stream.below(kills) }, () => ({
+      step: 1 + stream.below(steps),
       what: pick('pnode', 'pnode', 'worker', 'worker', 'all-pnodes', 'all-workers'),
       isAtOnce: stream.below(2) === 0,
     })),
@@ -67,13 +69,17 @@ export function planOf(seed: number): ChaosPlan {
 }
 
 /** Nothing goes wrong. */
-export async function undisturbed(name: NetworkName): Promise<Outcome> {
+export async function undisturbed(name: NetworkName, training: TrainingOptions = TRAINING): Promise<Outcome> {
   const { store } = openObjects()
-  return outcomeOf(train(networks[name], TRAINING, { on: local({ pnodes: 2, threads: false }), store }, { id: 'undisturbed' }), store)
+  return outcomeOf(train(networks[name], training, { on: local({ pnodes: 2, threads: false }), store }, { id: 'undisturbed' }), store)
 }
 
 /** Carries a plan out. @throws with the plan if it is not done after `limitMs` */
-export async function withChaos(plan: ChaosPlan, pools: { readonly inline: ComputePool; readonly threads: ComputePool }, limitMs = 45_000) {
+export async function withChaos(
+  plan: ChaosPlan,
+  pools: { readonly inline: ComputePool; readonly threads: ComputePool },
+  { limitMs = 45_000, training = TRAINING }: { readonly limitMs?: number; readonly training?: TrainingOptions } = {},
+) {
   const { seed, pnodes, window, threads, returnMs, everySteps } = plan
   const delays = new RandomStream(seed, 'store')
   const store = watchedStore(openObjects().store, async (_key, when) => {
@@ -93,7 +99,7 @@ export async function withChaos(plan: ChaosPlan, pools: { readonly inline: Compu
   }
   const run = train(
     networks[plan.network],
-    TRAINING,
+    training,
     { on: local({ pnodes, window, threads, returnMs }), store, checkpoint: { everySteps } },
     {
       id: `chaos-${seed}`,
