@@ -67,7 +67,17 @@ export function drawFaults(random: RandomStream, hosts: readonly string[], count
     const together = random.below(5) === 0 ? 2 + random.below(3) : 1
     for (let i = 0; i < together && faults.length < count; i++) {
       const at = atMs + (i > 0 ? random.below(50) : 0)
-      faults.push(drawFault(random, hosts, at, () => `h${++joined}`))
+      const fault = drawFault(random, hosts, at, () => `h${++joined}`)
+      faults.push(fault)
+      // Whoever sees to a loss dies of it: between what it has written down and what it was about to tell.
+      const isNews = fault.kind === 'crash' || fault.kind === 'worker' || fault.kind === 'flap'
+      if (isNews && random.below(6) === 0)
+        faults.push({
+          atMs: at + 20 + random.below(60),
+          kind: 'control-crash',
+          forMs: 1 + random.below(500),
+          losesDisk: random.below(2) === 0,
+        })
     }
   }
   return faults.toSorted((a, b) => a.atMs - b.atMs)
