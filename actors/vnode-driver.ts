@@ -139,7 +139,7 @@ export class VNodeDriver {
 
   /** A manifest is complete up to this position. */
   manifest(position: number): void {
-    if (this.#abort.signal.aborted) return
+    if (this.#abort.signal.aborted || this.#hasFailed) return
     this.#manifest = Math.max(this.#manifest, position)
     while (this.#told.length > 0 && this.#told[0].position < position) this.#told.shift()
     this.#handle({ type: 'manifest', position })

@@ -177,15 +177,16 @@ export class SimulatedCluster {
     const onError = (error: SwarmError) => this.#watch.onError(name, error)
     const system = new SimulatedActors(process, this.#actors, memoryObjects(), onError)
     const line = controlLine(bus, clock)
+    const { run } = this.#plan
     const compute = new SimulatedCompute({
       process,
       now: () => this.world.now,
       computeClass: plan.computeClass,
       gflops: plan.gflops,
       stepMs: (cost) => cost * plan.msPerCost,
+      isPoison: (vnode, position) => run.poison?.vnode === vnode && run.poison.position === position,
       onApply: (vnode, request) => this.#watch.onApply(name, vnode, request),
     })
-    const { run } = this.#plan
     const store: ObjectStore = patientStore(this.store.client(process), { clock })
     const pnode = new PNodeHost({
       pnode: name,

@@ -79,8 +79,8 @@ export class Invariants {
       const key = `${to}/${grant.vnode}`
       if ((this.#told.get(key)?.term ?? 0) < term) this.#told.set(key, { generation, term, peers })
       // Whoever grants has written it down before.
-      const place = this.head?.directory[grant.vnode]
-      if (!place || place.term < grant.term) this.fail(`${grant.vnode} is granted under term ${grant.term} and the head has ${place?.term}`)
+      if ((this.head?.termCounter ?? 0) < term)
+        this.fail(`${grant.vnode} is granted under term ${term} and the head has given none after ${this.head?.termCounter}`)
     } else if (method === 'neighbour') {
       const { vnode, term } = argument as unknown as { vnode: string; term: number }
       const peers = this.#told.get(`${to}/${id.slice(id.indexOf('/') + 1)}`)?.peers
@@ -111,7 +111,9 @@ export class Invariants {
     }
     const key = `${vnode}/${header.term}`
     const before = this.#applied.get(key)
-    if (before !== undefined && header.position !== before + 1) this.fail(`${key} applies position ${header.position} after ${before}`)
+    let next = (before ?? 0) + 1
+    while (this.#reference.isTombstone(vnode, next)) next++
+    if (before !== undefined && header.position !== next) this.fail(`${key} applies position ${header.position} after ${before}`)
     this.#applied.set(key, header.position)
   }
 

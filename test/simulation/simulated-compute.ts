@@ -106,6 +106,8 @@ export interface SimulatedComputeOptions {
   readonly gflops: number
   /** How long a step takes that is worth so many multiply-adds, in ms. */
   readonly stepMs: (cost: number) => number
+  /** Whether a step fails, wherever it is tried. */
+  readonly isPoison: (vnode: string, position: number) => boolean
   /** Sees the inputs of each step before it is applied. */
   readonly onApply: (vnode: string, request: ApplyRequest) => void
 }
@@ -165,6 +167,10 @@ export class SimulatedCompute implements Compute {
 
   #apply(id: string, request: ApplyRequest, busyMs: number): ApplyResult {
     const { numbers, definition } = this.#find(id)
+    if (this.#options.isPoison(definition.vnode.id, request.header.position)) {
+      this.#machines.delete(id)
+      throw new SwarmError('compute.failed', { what: 'poison', where: `position ${request.header.position}` })
+    }
     this.#options.onApply(definition.vnode.id, request)
     const inputs = request.inputs.map(contentOf)
     const [{ labels, count, batch }] = inputs

@@ -18,6 +18,8 @@ export interface SimulatedRun {
   readonly settings: RunSettings
   readonly dataset: Dataset
   readonly timetable: Timetable
+  /** A step that fails wherever it is tried, if there is one. */
+  readonly poison?: { readonly vnode: string; readonly position: number }
 }
 
 /** How large a run is to be. */
@@ -26,6 +28,7 @@ export interface RunSize {
   readonly steps: number
   readonly window?: number
   readonly everySteps?: number
+  readonly isPoisoned?: boolean
 }
 
 const TARGET = { kind: 'categorical', classes: 2 } as const
@@ -76,7 +79,9 @@ export function drawRun(random: RandomStream, size: RunSize, seed: number): Simu
       maxAhead: Math.max(least + random.below(30), size.everySteps ?? 0),
     },
   }
-  return { id: 'run', definition, settings, dataset, timetable: new Timetable(definition.timetable) }
+  const timetable = new Timetable(definition.timetable)
+  const poison = size.isPoisoned && { vnode: vnodes[random.below(vnodes.length)].id, position: 1 + random.below(timetable.totalPositions) }
+  return { id: 'run', definition, settings, dataset, timetable, ...(poison && { poison }) }
 }
 
 /** A chain, a branch and join, or any directed acyclic graph; each VNode reads the source or those before it. */
@@ -113,17 +118,20 @@ export interface Reference {
   readonly metrics: { readonly [name: string]: number }
   /** SHA-256 of a VNode's state after a step. */
   stateHash(vnode: string, step: number): string
+  /** Whether a VNode passes a tombstone on at a position, and applies nothing. */
+  isTombstone(vnode: string, position: number): boolean
   /** What a VNode has consumed after a step, as a rolling hash. */
   numbers(vnode: string, step: number): Numbers
 }
 
-export function referenceOf({ definition, dataset, timetable }: SimulatedRun): Reference {
+export function referenceOf({ definition, dataset, timetable, poison }: SimulatedRun): Reference {
   const { network, training } = definition
   const states = new Map(network.vnodes.map(({ id }) => [id, [{ ...firstNumbers(id, training.seed) }]]))
   const sums: { [name: string]: number } = {}
   /** Of the samples, by epoch. */
   const orders: Uint32Array[] = []
   const numbers = new Map(network.vnodes.map(({ id }) => [id, firstNumbers(id, training.seed)]))
+  const tombstones = new Set<string>()
   for (let position = 1; position <= timetable.totalPositions; position++) {
     const entry = timetable.at(position)
     const isFinal = entry.evaluation > 0 && entry.step === timetable.totalSteps
@@ -131,6 +139,11 @@ export function referenceOf({ definition, dataset, timetable }: SimulatedRun): R
     const outputs = new Map([[SOURCE, value]])
     for (const { id, inputs } of network.vnodes) {
       const own = numbers.get(id)!
+      const isPoison = poison?.vnode === id && poison.position === position
+      if (isPoison || inputs.some((input) => tombstones.has(`${input}/${position}`))) {
+        tombstones.add(`${id}/${position}`)
+        continue
+      }
       const read = inputs.map((input) => outputs.get(input)!)
       const output = advance(own, entry.step, entry.evaluation, read)
       outputs.set(id, output)
@@ -147,6 +160,7 @@ export function referenceOf({ definition, dataset, timetable }: SimulatedRun): R
     hash: hashRun(network.vnodes.map(({ id }) => stateHash(id, timetable.totalSteps))),
     metrics: sums,
     stateHash,
+    isTombstone: (vnode, position) => tombstones.has(`${vnode}/${position}`),
     numbers: (vnode, step) => states.get(vnode)![step],
   }
 }
