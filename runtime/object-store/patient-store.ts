@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { setMaxListeners } from 'node:events'
 import type { Clock } from '../clock.js'
 import { isSwarmError, type SwarmError } from '../errors.js'
 import { checkKey } from './object-key.js'
@@ -38,6 +39,8 @@ class PatientStore implements ObjectStore {
   constructor(store: ObjectStore, { clock, onWait }: PatientStoreOptions) {
     this.#store = store
     this.#clock = clock
+    // Every call that waits for a store that is away waits for its end, too.
+    setMaxListeners(0, this.#closing.signal)
     this.#onWait = onWait
   }
 

@@ -33,6 +33,9 @@ function output(position: number, marks = 0): Uint8Array {
 const tombstone = (position: number): Uint8Array =>
   encodeTombstone({ header: { kind: 'tombstone', ...place(position) }, batch: batch(position) })
 
+/** What each step takes. */
+const BUSY_MS = 500
+
 interface Report {
   readonly method: string
   readonly argument: unknown
@@ -40,7 +43,11 @@ interface Report {
 }
 
 /** The driver of `m` on one host, between a source and a reader on another. */
-async function driven(t: Teardown, apply: (request: ApplyRequest) => Promise<Uint8Array>, skips?: readonly number[]) {
+async function driven(
+  t: Teardown,
+  apply: (request: ApplyRequest, options?: { readonly deadlineMs?: number }) => Promise<Uint8Array>,
+  skips?: readonly number[],
+) {
   const { connect } = memoryBroker()
   const [bus, other] = await Promise.all([connect('here'), connect('there')])
   const reports: Report[] = []
@@ -49,7 +56,9 @@ async function driven(t: Teardown, apply: (request: ApplyRequest) => Promise<Uin
     load: async () => undefined,
     unload: async () => undefined,
     snapshot: async () => Uint8Array.of(1, 2, 3),
-    apply: async (_id: string, request: ApplyRequest) => ({ frame: await apply(request), metrics: {}, busyMs: 0 }),
+    apply: async (_id: string, request: ApplyRequest, options?: { readonly deadlineMs?: number }) => {
+      return { frame: await apply(request, options), metrics: {}, busyMs: BUSY_MS }
+    },
   } as unknown as Compute
   const driver = new VNodeDriver({
     host: {
@@ -186,4 +195,22 @@ test('its queues count what came in, what a step took, what is kept, and what wa
   t.like(queues(), { inbound: { depth: 0, enqueued: 3, done: 3 }, outbound: { depth: 3, enqueued: 3, done: 0 } })
   driver.manifest(2)
   t.like(queues(), { outbound: { depth: 1, enqueued: 3, done: 2 } })
+})
+
+test('a step has as long as any at first, then thirty times as long as the ones before; what is given up then says so', async (t) => {
+  const deadlines: (number | undefined)[] = []
+  const { driver, send, next } = await driven(t, (request, options) => {
+    deadlines.push(options?.deadlineMs)
+    return request.step < 3 ? applied(request) : new Promise(() => undefined)
+  })
+  const hung = new SwarmError('compute.hung', { what: 'on purpose', retryable: true })
+  send(output(1))
+  await next()
+  send(output(2))
+  await next()
+  t.deepEqual(deadlines, [undefined, 30 * BUSY_MS])
+  send(output(3))
+  while (deadlines.length < 3) await new Promise((resolve) => setImmediate(resolve))
+  t.like(driver.culprit(hung), { isHasty: true, entry: { position: 3 } })
+  t.is(driver.culprit(new SwarmError('compute.lost', 'it ended')).isHasty, undefined)
 })
