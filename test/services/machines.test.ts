@@ -86,7 +86,7 @@ test.serial('up, host, pnodes, leave, down: all of it runs, what dies comes back
   t.like(await (await fetch(`${local}/health`)).json(), { pnode: 'extra', vnodes: 0 })
   t.regex(await (await fetch(`${local}/metrics`)).text(), /^swarmgrad_vnodes\{pnode="extra"\} 0$/m)
   for (const path of ['queue_stats', 'checkpoint_state'])
-    t.deepEqual(await (await fetch(`${local}/${path}`)).json(), { v: 1, pnode: 'extra', vnodes: [] })
+    t.like(await (await fetch(`${local}/${path}`)).json(), { v: 1, pnode: 'extra', vnodes: [] })
   t.is((await fetch(`${url}/metrics`)).status, 401)
 
   // Each comes back by itself: a server, control, a PNode, and the sidecar of one.
