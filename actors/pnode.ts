@@ -371,7 +371,7 @@ export class PNodeHost {
     for (const [id] of lost) this.#forget(id)?.crash()
     if (guilty instanceof VNodeDriver) {
       const { run } = guilty.grant
-      this.#tellRun(run, 'failed', guilty.culprit(culprit!.error), this.#abort.signal).catch(this.#report)
+      this.#tellRun(run, 'failed', guilty.culprit(culprit!), this.#abort.signal).catch(this.#report)
     }
     const others = lost.flatMap(([id, driver]) => (driver === guilty ? [] : [id]))
     if (others.length > 0 || !guilty) this.#tellLoss(`${worker}: ${reason}`, others)

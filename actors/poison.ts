@@ -18,7 +18,7 @@ export interface Attempt {
   readonly pnode: string
   readonly term: number
   readonly error: ErrorRecord
-  readonly isHasty?: true
+  readonly isHasty?: boolean
 }
 
 /** What follows from a failure. */

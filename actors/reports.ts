@@ -48,7 +48,7 @@ export interface Failure {
   readonly entry?: Entry
   readonly batch?: string
   /** The step was given up after a multiple of what others took, not after the time that any step has. */
-  readonly isHasty?: true
+  readonly isHasty?: boolean
 }
 
 /** What happened on a host, for progress displays, metrics and benchmarks. */

@@ -1,6 +1,7 @@
 /** Drives one granted VNode: feeds its step log from the bus and carries out what it says. The VNode actor owns it. */
 import { setMaxListeners } from 'node:events'
 import type { VNodeMachineDefinition } from '../components/definition.js'
+import type { ComputeLoss } from '../runtime/compute/compute.js'
 import { type ErrorCode, SwarmError, isSwarmError, toSwarmError } from '../runtime/errors.js'
 import { batchOf, decodeFrameOrTombstone, encodeTombstone, payloadDigest } from '../runtime/frame.js'
 import type { Grant, Placed } from '../runtime/grant.js'
@@ -172,9 +173,8 @@ export class VNodeDriver {
   }
 
   /** What the run's owner is told of the step that ended the worker. */
-  culprit(error: SwarmError): Failure {
-    const failure = this.#failure(error, this.#underWay[0])
-    return error.code === 'compute.hung' && this.#deadline.ms !== undefined ? { ...failure, isHasty: true } : failure
+  culprit({ error, isHasty }: NonNullable<ComputeLoss['culprit']>): Failure {
+    return { ...this.#failure(error, this.#underWay[0]), ...(isHasty && { isHasty }) }
   }
 
   #listen(kind: 'frame' | 'signal', onMessage: (bytes: Uint8Array, from: string) => void): void {
@@ -277,7 +277,7 @@ export class VNodeDriver {
     this.#underWay.push(step)
     try {
       const request = { step: entry.step, evaluation: entry.evaluation, inputs, areInputsWhole: true, header }
-      const { frame, metrics, busyMs } = await this.#host.compute.apply(this.id, request, { deadlineMs: this.#deadline.ms })
+      const { frame, metrics, busyMs } = await this.#host.compute.apply(this.id, request, { patienceMs: this.#deadline.ms })
       if (this.#abort.signal.aborted) return
       this.#underWay.shift()
       this.#deadline.took(busyMs)

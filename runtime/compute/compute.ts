@@ -36,6 +36,14 @@ export interface MeasureOptions {
   readonly allocationBytes?: number
 }
 
+export interface ApplyOptions {
+  readonly signal?: AbortSignal
+  /** A step that takes longer has hung. Default: the compute's. */
+  readonly deadlineMs?: number
+  /** It is given up after so long already, if that is less. */
+  readonly patienceMs?: number
+}
+
 /** Why a `Compute` lost its worker. */
 export interface ComputeLoss {
   /** Name of the worker, as in the log. */
@@ -43,8 +51,8 @@ export interface ComputeLoss {
   readonly reason: string
   /** Ids of the machines that went with it. */
   readonly machines: readonly string[]
-  /** The machine whose step was being applied when the worker ended by itself or hung, with the error of that step; absent when it was killed. */
-  readonly culprit?: { readonly machine: string; readonly error: SwarmError }
+  /** The machine whose step was being applied when the worker ended by itself or hung, with the error of that step; absent when it was killed. Hasty: it was given up for want of patience, before its deadline. */
+  readonly culprit?: { readonly machine: string; readonly error: SwarmError; readonly isHasty?: boolean }
 }
 
 /**
@@ -77,7 +85,7 @@ export interface Compute {
     options?: { signal?: AbortSignal; deadlineMs?: number },
   ): Promise<void>
   /** @throws `compute.failed` (terminal), `run.diverged`, `compute.lost`, `compute.hung`, `compute.not-loaded` */
-  apply(id: string, request: ApplyRequest, options?: { signal?: AbortSignal; deadlineMs?: number }): Promise<ApplyResult>
+  apply(id: string, request: ApplyRequest, options?: ApplyOptions): Promise<ApplyResult>
   /** The state after the requests made so far: a blob that the caller owns (not yet hashed). */
   snapshot(id: string): Promise<Uint8Array>
   /** Resolves also if there is no such machine. */

@@ -6,6 +6,7 @@ import type { Clock } from '../clock.js'
 import { invariant, SwarmError, toSwarmError } from '../errors.js'
 import {
   DEFAULT_STEP_DEADLINE_MS,
+  type ApplyOptions,
   type ApplyRequest,
   type ApplyResult,
   type Compute,
@@ -55,15 +56,13 @@ export const MAX_REQUESTS_UNDER_WAY = 4096
 /** A timer cannot be set further ahead; it is armed again when it fires. */
 const MAX_TIMER_MS = 2 ** 31 - 1
 
-interface RequestOptions {
-  readonly signal?: AbortSignal
-  readonly deadlineMs?: number
-}
+type RequestOptions = ApplyOptions
 
 interface Pending {
   readonly id: number
   readonly request: HostRequest
   readonly deadlineMs: number
+  readonly isHasty: boolean
   resolve: (value: HostValues[keyof HostValues]) => void
   reject: (error: SwarmError) => void
 }
@@ -101,7 +100,7 @@ export class EngineCompute implements Compute {
     return this.#request({ kind: 'load', machine, definition, blob }, options)
   }
 
-  apply(machine: string, request: ApplyRequest, options?: RequestOptions): Promise<ApplyResult> {
+  apply(machine: string, request: ApplyRequest, options?: ApplyOptions): Promise<ApplyResult> {
     return this.#request({ kind: 'apply', machine, request }, options)
   }
 
@@ -137,14 +136,15 @@ export class EngineCompute implements Compute {
 
   #request<K extends HostRequest['kind']>(
     request: Extract<HostRequest, { kind: K }>,
-    { signal, deadlineMs = this.#options.deadlineMs ?? DEFAULT_STEP_DEADLINE_MS }: RequestOptions = {},
+    { signal, deadlineMs = this.#options.deadlineMs ?? DEFAULT_STEP_DEADLINE_MS, patienceMs = Infinity }: RequestOptions = {},
   ): Promise<HostValues[K]> {
     return new Promise<HostValues[keyof HostValues]>((resolve, reject) => {
       if (this.#isClosed) throw this.#closedError()
       if (signal?.aborted) throw aborted(request, signal)
       const count = this.#underWay.length + this.#waiting.length
       invariant(count < MAX_REQUESTS_UNDER_WAY, () => `compute '${this.#options.name}' has ${count} requests under way`)
-      const pending: Pending = { id: ++this.#lastId, request, deadlineMs, resolve, reject }
+      const [limitMs, isHasty] = [Math.min(deadlineMs, patienceMs), patienceMs < deadlineMs]
+      const pending: Pending = { id: ++this.#lastId, request, deadlineMs: limitMs, isHasty, resolve, reject }
       if (signal) this.#heed(signal, pending)
       if (this.#engine) {
         this.#post(this.#engine, pending)
@@ -271,11 +271,12 @@ export class EngineCompute implements Compute {
     const machines = [...this.#loaded]
     this.#loaded.clear()
     let culprit: ComputeLoss['culprit']
-    this.#underWay.splice(0).forEach(({ request, reject }, i) => {
+    this.#underWay.splice(0).forEach(({ request, reject, isHasty }, i) => {
       const what = `worker '${engine.name}' was lost: ${reason}`
       const lost = new SwarmError('compute.lost', { what, where: describe(request), retryable: true })
       const error = i === 0 && headError ? headError : lost
-      if (i === 0 && isByItself && request.kind === 'apply') culprit = { machine: request.machine, error }
+      if (i === 0 && isByItself && request.kind === 'apply')
+        culprit = { machine: request.machine, error, ...(isHasty && headError && { isHasty }) }
       reject(error)
     })
     const loss: ComputeLoss = { worker: engine.name, reason, machines, ...(culprit && { culprit }) }

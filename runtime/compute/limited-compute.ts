@@ -1,7 +1,7 @@
 /** A compute that rests after each step, so that it takes no more than a share of one core. */
 import type { Clock } from '../clock.js'
 import { SwarmError, isSwarmError } from '../errors.js'
-import type { ApplyRequest, ApplyResult, Compute, ComputeLoss, ComputePool, Measured, MeasureOptions } from './compute.js'
+import type { ApplyOptions, ApplyRequest, ApplyResult, Compute, ComputeLoss, ComputePool, Measured, MeasureOptions } from './compute.js'
 
 /** `pool`, with computes that work for `share` of the time, above 0 to 1; each of them by itself. */
 export function limitedPool(pool: ComputePool, share: number, clock: Clock): ComputePool {
@@ -75,7 +75,7 @@ class LimitedCompute implements Compute {
     return this.#enqueue(`load of ${id}`, () => this.#compute.load(id, definition, blob, options), options?.signal)
   }
 
-  apply(id: string, request: ApplyRequest, options?: RequestOptions): Promise<ApplyResult> {
+  apply(id: string, request: ApplyRequest, options?: ApplyOptions): Promise<ApplyResult> {
     const step = async () => {
       this.#isHeld = true
       this.#isUnderWay = true

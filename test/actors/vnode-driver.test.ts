@@ -45,7 +45,7 @@ interface Report {
 /** The driver of `m` on one host, between a source and a reader on another. */
 async function driven(
   t: Teardown,
-  apply: (request: ApplyRequest, options?: { readonly deadlineMs?: number }) => Promise<Uint8Array>,
+  apply: (request: ApplyRequest, options?: { readonly patienceMs?: number }) => Promise<Uint8Array>,
   skips?: readonly number[],
 ) {
   const { connect } = memoryBroker()
@@ -56,7 +56,7 @@ async function driven(
     load: async () => undefined,
     unload: async () => undefined,
     snapshot: async () => Uint8Array.of(1, 2, 3),
-    apply: async (_id: string, request: ApplyRequest, options?: { readonly deadlineMs?: number }) => {
+    apply: async (_id: string, request: ApplyRequest, options?: { readonly patienceMs?: number }) => {
       return { frame: await apply(request, options), metrics: {}, busyMs: BUSY_MS }
     },
   } as unknown as Compute
@@ -200,7 +200,7 @@ test('its queues count what came in, what a step took, what is kept, and what wa
 test('a step has as long as any at first, then thirty times as long as the ones before; what is given up then says so', async (t) => {
   const deadlines: (number | undefined)[] = []
   const { driver, send, next } = await driven(t, (request, options) => {
-    deadlines.push(options?.deadlineMs)
+    deadlines.push(options?.patienceMs)
     return request.step < 3 ? applied(request) : new Promise(() => undefined)
   })
   const hung = new SwarmError('compute.hung', { what: 'on purpose', retryable: true })
@@ -211,6 +211,6 @@ test('a step has as long as any at first, then thirty times as long as the ones 
   t.deepEqual(deadlines, [undefined, 30 * BUSY_MS])
   send(output(3))
   while (deadlines.length < 3) await new Promise((resolve) => setImmediate(resolve))
-  t.like(driver.culprit(hung), { isHasty: true, entry: { position: 3 } })
-  t.is(driver.culprit(new SwarmError('compute.lost', 'it ended')).isHasty, undefined)
+  t.like(driver.culprit({ machine: driver.id, error: hung, isHasty: true }), { isHasty: true, entry: { position: 3 } })
+  t.is(driver.culprit({ machine: driver.id, error: hung }).isHasty, undefined)
 })

@@ -97,6 +97,24 @@ test.serial('a deadline counts from when the request before was answered, not fr
   await pool.close()
 })
 
+for (const [patienceMs, afterMs, isHasty] of [
+  [300, 300, true],
+  [5_000, 1_000, undefined],
+] as const) {
+  test.serial(`a step is given up after its patience of ${patienceMs} ms or its deadline of 1000, and says which it was`, async (t) => {
+    const clock = fakeClock()
+    const pool = computePool({ machines: MACHINES, clock, deadlineMs: 1_000, spares: 0 })
+    const compute = pool.compute('p')
+    await compute.load('a', { ...WHOLE, gate: new Int32Array(new SharedArrayBuffer(4)) }, undefined)
+    const step = outcome(compute.apply('a', trainingStep(1), { patienceMs }))
+    const lost = nextLoss(compute)
+    await clock.advance(afterMs)
+    const error = await refused(step, 'compute.hung', `step 1 after ${afterMs} ms`)
+    t.deepEqual((await lost).culprit, { machine: 'a', error, ...(isHasty && { isHasty }) })
+    await pool.close()
+  })
+}
+
 test.serial('a shorter deadline behind a longer one is heeded when its turn comes', async (t) => {
   const clock = fakeClock()
   const pool = computePool({ machines: MACHINES, clock, spares: 0 })

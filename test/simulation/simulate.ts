@@ -29,7 +29,7 @@ export interface Outcome {
 const LOOK_MS = 500
 const PLENTY_BYTES = 1e9
 /** Events of one simulation: more is a loop that time does not pass in. */
-const MAX_EVENTS = 3_000_000
+const MAX_EVENTS = 1_000_000
 
 /** A cluster of 3 to 200 hosts, mostly small, with a run and what goes wrong with it. */
 export function drawPlan(seed: number): Plan {

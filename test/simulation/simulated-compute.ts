@@ -1,6 +1,6 @@
 /** The compute of simulated PNodes: exact integers in the place of tensors, and a step takes simulated time. */
 import { SwarmError } from '../../runtime/errors.js'
-import type { ApplyRequest, ApplyResult, Compute, ComputeLoss } from '../../runtime/compute/compute.js'
+import type { ApplyOptions, ApplyRequest, ApplyResult, Compute, ComputeLoss } from '../../runtime/compute/compute.js'
 import { decodeFrame, encodeFrame, type FrameHeader } from '../../runtime/frame.js'
 import { decodeState, encodeState } from '../../runtime/state.js'
 import type { VNodeMachineDefinition } from '../../components/definition.js'
@@ -87,6 +87,7 @@ interface Request {
   /** How long it takes, in simulated ms. */
   readonly ms: number
   readonly deadlineMs: number
+  readonly isHasty: boolean
   readonly work: () => void
   readonly fail: (error: unknown) => void
 }
@@ -94,6 +95,7 @@ interface Request {
 interface RequestOptions {
   readonly signal?: AbortSignal
   readonly deadlineMs?: number
+  readonly patienceMs?: number
   readonly stepOf?: string
 }
 
@@ -159,7 +161,7 @@ export class SimulatedCompute implements Compute {
     )
   }
 
-  apply(id: string, request: ApplyRequest, options?: { signal?: AbortSignal; deadlineMs?: number }): Promise<ApplyResult> {
+  apply(id: string, request: ApplyRequest, options?: ApplyOptions): Promise<ApplyResult> {
     const cost = this.#machines.get(id)?.definition.vnode.cost ?? 1
     const ms = this.#options.stepMs(cost)
     return this.#request(`step ${request.step} of ${id}`, ms, () => this.#apply(id, request, ms), { ...options, stepOf: id })
@@ -234,7 +236,8 @@ export class SimulatedCompute implements Compute {
         what,
         stepOf: options.stepOf,
         ms,
-        deadlineMs: options.deadlineMs ?? DEFAULT_DEADLINE_MS,
+        deadlineMs: Math.min(options.deadlineMs ?? DEFAULT_DEADLINE_MS, options.patienceMs ?? Infinity),
+        isHasty: options.patienceMs !== undefined,
         work() {
           try {
             resolve(work())
@@ -271,9 +274,10 @@ export class SimulatedCompute implements Compute {
   }
 
   #lose(reason: string, code: 'compute.lost' | 'compute.hung' = 'compute.lost'): void {
-    const [{ stepOf }] = this.#queue.length > 0 ? this.#queue : [{ stepOf: undefined }]
-    const culprit = code === 'compute.hung' &&
-      stepOf !== undefined && { machine: stepOf, error: new SwarmError(code, { what: reason, retryable: true }) }
+    const stepOf = this.#queue[0]?.stepOf
+    const isHasty = this.#queue[0]?.isHasty
+    const error = new SwarmError('compute.hung', { what: reason, retryable: true })
+    const culprit = code === 'compute.hung' && stepOf !== undefined && { machine: stepOf, error, isHasty }
     const loss: ComputeLoss = {
       worker: `worker-${this.#worker}`,
       reason,
