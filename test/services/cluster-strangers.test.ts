@@ -48,10 +48,12 @@ async function directoryOf(run: string): Promise<Directory> {
 
 /** Two hosts that take part in a run: who attacks, and whom. */
 async function sidesOf(t: ExecutionContext, run: string, others: readonly string[]): Promise<{ insider: Stranger; victim: string }> {
-  const directory = await directoryOf(run)
-  const victim = directory['dense-1'].pnode
-  const insider = [...new Set(Object.values(directory).map(({ pnode }) => pnode))].find((name) => name !== victim && others.includes(name))
-  return { insider: Stranger.of(t, cluster, insider!), victim }
+  const hosts = [...new Set(Object.values(await directoryOf(run)).map(({ pnode }) => pnode))]
+  const insider = hosts.find((name) => others.includes(name))
+  const victim = hosts.find((name) => name !== insider)
+  if (insider === undefined || victim === undefined)
+    throw new Error(`two hosts take part, one of ${others.join(', ')}: got ${hosts.join(', ')}`)
+  return { insider: Stranger.of(t, cluster, insider), victim }
 }
 
 async function denied(t: ExecutionContext, what: string, code: ErrorCode, attempt: () => Promise<unknown>): Promise<void> {
