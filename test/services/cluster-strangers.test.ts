@@ -185,12 +185,10 @@ async function forbiddenIn(run: string, host: string): Promise<readonly string[]
   return [...blobs, ...found.filter((key) => !isShared(key))]
 }
 
-/** Hosts of the sources of runs that are under way. */
+/** Hosts of the sources of runs that are under way, or were a moment ago. */
 async function sourcesUnderWay(): Promise<ReadonlySet<string>> {
-  const hosts = new Set<string>()
-  for await (const { key } of cluster.store.list('control/running/'))
-    hosts.add((await directoryOf(key.slice(key.lastIndexOf('/') + 1))).source.pnode)
-  return hosts
+  const { runs } = (await cluster.client.stats()) as { readonly runs: readonly { readonly run: string }[] }
+  return new Set(await Promise.all(runs.map(async ({ run }) => (await directoryOf(run)).source.pnode)))
 }
 
 /** Everything that is there, whoever it belongs to. */
