@@ -22,7 +22,7 @@ export class MemoryUse {
   placed(id: string, definition: RunDefinition): void {
     const name = id.slice(id.indexOf('/') + 1)
     const vnode = name === SOURCE ? undefined : definition.network.vnodes.find((one) => one.id === name)
-    this.#needs.set(id, (vnode ? demandOf(vnode, definition.training.batchSize) : demandOfSource(definition)).memoryBytes)
+    this.#needs.set(id, (vnode ? demandOf(vnode, definition.training) : demandOfSource(definition)).memoryBytes)
   }
 
   left(id: string): void {

@@ -81,7 +81,7 @@ export async function plainly(context: ActorContext, { computeClass }: PlacingRu
 
 export function demandsOf(definition: RunDefinition): Demand[] {
   const { network, training } = definition
-  return [demandOfSource(definition), ...network.vnodes.map((vnode) => demandOf(vnode, training.batchSize))]
+  return [demandOfSource(definition), ...network.vnodes.map((vnode) => demandOf(vnode, training))]
 }
 
 /** Whether a VNode could go anywhere but to `pnode` now. */

@@ -37,7 +37,11 @@ export function drawPlan(seed: number): Plan {
   const size = random.below(50)
   const hostCount = size === 0 ? 50 + random.below(151) : size < 6 ? 12 + random.below(20) : 3 + random.below(7)
   const vnodeCount = hostCount > 40 ? 20 + random.below(20) : 1 + random.below(8)
-  const run = drawRun(random, { vnodes: vnodeCount, steps: 3 + random.below(hostCount > 40 ? 12 : 50), isPoisoned: seed % 8 === 3 }, seed)
+  const run = drawRun(
+    random,
+    { vnodes: vnodeCount, steps: 3 + random.below(hostCount > 40 ? 12 : 50), isPoisoned: seed % 8 === 3, isRefined: seed % 5 === 2 },
+    seed,
+  )
   const pace = [0.05, 0.5, 3][random.below(3)]
   const leastMs = [0.05, 1, 20][random.below(3)]
   const latency = { leastMs, mostMs: leastMs * (1 + random.below(5)), jitterMs: random.below(2) * leastMs }

@@ -84,6 +84,7 @@ function changed(inner: Compute, changes: Partial<Compute>): Compute {
     start: (signal) => inner.start(signal),
     load: (id, definition, blob, options) => inner.load(id, definition, blob, options),
     apply: (id, request, options) => inner.apply(id, request, options),
+    refine: (id, request, options) => inner.refine(id, request, options),
     snapshot: (id) => inner.snapshot(id),
     unload: (id) => inner.unload(id),
     memory: () => inner.memory(),
