@@ -79,7 +79,7 @@ async function driven(
       worked: () => undefined,
       observe: () => undefined,
     },
-    definition: { vnode: { hasHead: true } } as never,
+    definition: { vnode: { hasHead: true }, training: {} } as never,
     initial: undefined,
     computeClass: 'none',
     grant: {
