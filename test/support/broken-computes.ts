@@ -48,6 +48,7 @@ export const BROKEN_COMPUTES: Readonly<Record<string, Breakage>> = {
       },
     })
   },
+  'does not refine': (inner) => changed(inner, { refine: async () => ({ busyMs: 0 }) }),
   'snapshots late': (inner) =>
     changed(inner, {
       async snapshot(id) {
