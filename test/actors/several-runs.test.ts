@@ -1,0 +1,39 @@
+/** Several runs on the same PNodes: what each may take, and what becomes of one that there is no room for. */
+import test from 'ava'
+import { DEFAULT_TIERS, type Tiers } from '../../actors/admission.js'
+import { cluster } from '../../actors/cluster.js'
+import { readEvents } from '../../actors/event-log.js'
+import type { RunEvent } from '../../actors/events.js'
+import { train } from '../../actors/train.js'
+import { undisturbed } from '../support/chaos-run.js'
+import { memoryCluster } from '../support/memory-cluster.js'
+import { chain, slowBranching, TRAINING } from '../support/small-runs.js'
+
+/** Room for two small runs and not for three: each needs about 2.6 MB, the most of it for its source's samples. */
+const ROOM_BYTES = 6.5e6
+/** No PNode that lends so little would get anything. */
+const ANYBODY = { tiers: DEFAULT_TIERS.map(() => ({ gflops: 0, memoryBytes: 0 })) as unknown as Tiers }
+
+test('a run that there is no room for waits, says why, and begins when another has ended', async (t) => {
+  const { url, keys, store, host, pnodes } = await memoryCluster(t, { pnodes: ['ann'], memoryBytes: ROOM_BYTES, membership: ANYBODY })
+  const on = cluster(url, { token: keys.trainerToken })
+  const slow = slowBranching(15)
+  const [first, second] = ['a', 'b'].map((id) => train(slow, { ...TRAINING, epochs: 1 }, { on }, { id }))
+  for (const run of [first, second]) for await (const event of run.events()) if (event.type === 'progress') break
+  const third = train(chain, TRAINING, { on }, { id: 'c' })
+  const why: RunEvent[] = []
+  let hadBegun: string[] | undefined
+  for await (const event of third.events()) {
+    if (event.type === 'waiting') why.push(event)
+    if (event.type === 'placed') hadBegun ??= [...pnodes[0].vnodes]
+  }
+  const [result] = await Promise.all([third.result, first.result, second.result])
+  t.is(result.hash, (await undisturbed('chain')).hash)
+  t.regex(why.map((event) => (event.type === 'waiting' ? event.reason : '')).join(), /no PNode for .*: got ann: .* more than its 6.5 MB allow/)
+  t.truthy(hadBegun)
+  // As `explain` reads it.
+  const stored: string[] = []
+  for await (const { events } of readEvents(store, 'c')) stored.push(...events.map(({ type }) => type))
+  t.true(stored.indexOf('waiting') < stored.indexOf('placed'), stored.join())
+  t.is(host.members[0].state, 'ready')
+})
