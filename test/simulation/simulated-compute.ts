@@ -141,7 +141,7 @@ export interface SimulatedComputeOptions {
   /** How long a step takes that is worth so many multiply-adds, in ms. */
   readonly stepMs: (cost: number) => number
   /** Whether a step fails, wherever it is tried. */
-  readonly isPoison: (vnode: string, position: number) => boolean
+  readonly isPoison: (run: string, vnode: string, position: number) => boolean
   /** Sees the inputs of each step before it is applied, by whom: a VNode, or one that follows it, or has until it was promoted. */
   readonly onApply: (vnode: string, request: ApplyRequest) => void
 }
@@ -214,7 +214,7 @@ export class SimulatedCompute implements Compute {
 
   #apply(id: string, request: ApplyRequest, busyMs: number): ApplyResult {
     const { numbers, definition } = this.#find(id)
-    if (this.#options.isPoison(definition.vnode.id, request.header.position)) {
+    if (this.#options.isPoison(request.header.run, definition.vnode.id, request.header.position)) {
       this.#machines.delete(id)
       throw new SwarmError('compute.failed', { what: 'poison', where: `position ${request.header.position}` })
     }
