@@ -29,7 +29,10 @@ test('a run that there is no room for waits, says why, and begins when another h
   }
   const [result] = await Promise.all([third.result, first.result, second.result])
   t.is(result.hash, (await undisturbed('chain')).hash)
-  t.regex(why.map((event) => (event.type === 'waiting' ? event.reason : '')).join(), /no PNode for .*: got ann: .* more than its 6.5 MB allow/)
+  t.regex(
+    why.map((event) => (event.type === 'waiting' ? event.reason : '')).join(),
+    /no PNode for .*: got ann: .* more than its 6.5 MB allow/,
+  )
   t.truthy(hadBegun)
   // As `explain` reads it.
   const stored: string[] = []
