@@ -4,7 +4,8 @@ import { DEFAULT_TIERS, type Tiers } from '../../actors/admission.js'
 import { cluster } from '../../actors/cluster.js'
 import { readEvents } from '../../actors/event-log.js'
 import type { RunEvent } from '../../actors/events.js'
-import { train } from '../../actors/train.js'
+import { resume, train } from '../../actors/train.js'
+import { readHead } from '../../runtime/head-store.js'
 import { undisturbed } from '../support/chaos-run.js'
 import { memoryCluster } from '../support/memory-cluster.js'
 import { chain, slowBranching, TRAINING } from '../support/small-runs.js'
@@ -39,4 +40,33 @@ test('a run that there is no room for waits, says why, and begins when another h
   for await (const { events } of readEvents(store, 'c')) stored.push(...events.map(({ type }) => type))
   t.true(stored.indexOf('waiting') < stored.indexOf('placed'), stored.join())
   t.is(host.members[0].state, 'ready')
+})
+
+test('a run that waits can be paused; gone on with while there is still no room it waits again, and ends with the same hash', async (t) => {
+  const { url, keys, store, addPNode } = await memoryCluster(t, { pnodes: [] })
+  const on = cluster(url, { token: keys.trainerToken })
+  const untilIt = async (run: ReturnType<typeof train>, type: RunEvent['type']) => {
+    for await (const event of run.events()) if (event.type === type) return
+  }
+  const first = train(chain, TRAINING, { on }, { id: 'r' })
+  await untilIt(first, 'waiting')
+  await first.pause()
+  t.like(await first.result, { status: 'paused', steps: 0 })
+  t.is((await readHead(store, 'r')).head.status, 'paused')
+
+  const second = resume('r', { on, checkpoint: { everySteps: 5 } })
+  await untilIt(second, 'waiting')
+  const ann = await addPNode('ann')
+  await untilIt(second, 'checkpoint')
+  await second.pause()
+  const { steps } = await second.result
+  t.true(steps > 0)
+
+  // Now it has a checkpoint, and again nobody who could go on from it.
+  await ann.leave('on purpose')
+  const third = resume('r', { on })
+  await untilIt(third, 'waiting')
+  t.is((await readHead(store, 'r')).head.status, 'running')
+  await addPNode('bob')
+  t.is((await third.result).hash, (await undisturbed('chain')).hash)
 })
