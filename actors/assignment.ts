@@ -97,7 +97,8 @@ class Assignment {
     this.#missing = missing
     if (missing === undefined) bringTogether(division, this.#wishes())
     const othersCost = this.#open.map(({ pnode }) => others.get(pnode)?.cost ?? 0)
-    this.#weighing = new Weighing({ division, open: this.#open, closed, othersCost })
+    const othersBytes = this.#open.map(({ pnode }) => others.get(pnode)?.memoryBytes ?? 0)
+    this.#weighing = new Weighing({ division, open: this.#open, closed, othersCost, othersBytes })
   }
 
   /** The longest stage of what was placed; Infinity if something was not. */

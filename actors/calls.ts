@@ -123,6 +123,8 @@ export interface Calls {
         /** SHA-256 of users' modules that run in it. */
         code: readonly string[]
         avoid: readonly string[]
+        /** It has no place yet, and waits if there is no room. */
+        isBeginning?: boolean
         part?: { readonly writer: number; readonly index: number; readonly isLast: boolean }
       },
       readonly Decision[],

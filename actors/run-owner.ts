@@ -330,7 +330,9 @@ export class RunOwner {
     this.#manifest = manifest
     if (unusable) this.#monitor.emit({ type: 'rolledBack', generation: next.generation, step: this.#manifest?.step ?? 0, reason: unusable })
     this.#evaluations.goBackTo(this.#manifest?.step ?? 0)
-    const run = { definition: this.#definition, head: next, computeClass: manifest?.computeClass }
+    // One that goes back has had its places, and its turn.
+    const isBeginning = !this.#isAwake
+    const run = { definition: this.#definition, head: next, computeClass: manifest?.computeClass, isBeginning }
     const { decisions, computeClass } = await this.moves.orSayWhyNot(this.#ids, placeAll(this.#context, run))
     const begun = { ...next, status: 'running', error: undefined, computeClass } as const
     await this.#writer.update((head) => placed({ ...begun, writer: head.writer }, decisions))

@@ -1,79 +1,8 @@
 /** Runs that share PNodes in simulated time: how they share, and how one waits for room. Simulated times are exact, so that these figures are, too. */
 import test from 'ava'
-import type { RunDefinition } from '../../actors/run-definition.js'
-import { RandomStream } from '../../runtime/random.js'
-import { AllInvariants } from './all-invariants.js'
-import { type ClusterPlan, SimulatedCluster } from './cluster.js'
+import { OVERTAKEN_MS } from '../../actors/waiting-runs.js'
 import { drawPlan } from './simulate.js'
-import { drawRun, type SimulatedRun } from './simulated-run.js'
-import { World } from './world.js'
-
-const LATENCY = { leastMs: 0.05, mostMs: 0.1, jitterMs: 0 }
-
-/** A chain of VNodes that all cost the same, and never stop for a checkpoint. */
-function runOf(
-  id: string,
-  seed: number,
-  { cost, steps, parameters = 1 }: { cost: number; steps: number; parameters?: number },
-): SimulatedRun {
-  const drawn = drawRun(new RandomStream(seed, 'several'), { vnodes: 3, steps, window: 8, everySteps: 10_000 }, seed)
-  const vnodes = drawn.definition.network.vnodes.map((vnode) => ({ ...vnode, cost, parameters }))
-  const definition: RunDefinition = { ...drawn.definition, network: { ...drawn.definition.network, vnodes } }
-  return { ...drawn, id, definition }
-}
-
-interface Worked {
-  readonly atMs: number
-  readonly run: string
-  readonly busyMs: number
-}
-
-/** Carries runs out to their ends, each with the hash that it has alone. Returns what every step took, and when it ended. */
-function carryOut(plan: ClusterPlan): { readonly worked: Worked[]; readonly waits: (readonly [run: string, atMs: number])[] } {
-  const world = new World(1)
-  const runs = [plan.run, ...(plan.others ?? []).map(({ run }) => run)]
-  const invariants = new AllInvariants(
-    runs,
-    () => 'simulated | integers',
-    () => world.now,
-  )
-  const worked: Worked[] = []
-  const waits: (readonly [run: string, atMs: number])[] = []
-  const { watch } = invariants
-  const cluster = new SimulatedCluster(world, plan, {
-    ...watch,
-    onObservation(host, observation) {
-      watch.onObservation(host, observation)
-      if (observation.type === 'applied') worked.push({ atMs: world.now, run: observation.run, busyMs: observation.busyMs })
-    },
-    onPut(key, bytes, writer) {
-      watch.onPut(key, bytes, writer)
-      const run = /^runs\/([^/]+)\/events\//.exec(key)?.[1]
-      if (run !== undefined && Buffer.from(bytes).includes('more than its')) waits.push([run, world.now])
-    },
-    onError: (process, { message }) => invariants.fail(`${process}: ${message}`),
-  })
-  cluster.begin()
-  world.run(() => (invariants.check(), invariants.areDone), 600_000)
-  invariants.check()
-  if (!invariants.areDone) throw new Error(`not done: ${invariants.describe()}`)
-  return { worked, waits }
-}
-
-/** `carryOut`, outside of the promise that the test is in. */
-function carriedOut(plan: ClusterPlan): Promise<ReturnType<typeof carryOut>> {
-  return new Promise((resolve, reject) => {
-    setImmediate(() => {
-      try {
-        resolve(carryOut(plan))
-      } catch (error) {
-        reject(error as Error)
-      }
-    })
-  })
-}
-
-const host = (memoryBytes: number) => ({ name: 'h1', msPerCost: 0.1, gflops: 40, memoryBytes, computeClass: 'simulated | integers' })
+import { carriedOut, host, LATENCY, runOf } from './undisturbed.js'
 
 test.serial('on one worker a run of steps of 20 ms and one of 0.5 ms have the same share of the time, while both have work', async (t) => {
   const long = runOf('long', 1, { cost: 200, steps: 100 })
@@ -117,9 +46,49 @@ test.serial('a third run that its PNodes have no memory for waits, says why, and
   t.true(waits[0][1] < third.fromMs)
 })
 
+test.serial('a large run is overtaken by small ones for a minute, and then it is next', async (t) => {
+  // Small ones come all the time, and there is never room for the large one beside any two of them.
+  const [small, large] = [
+    { cost: 700, steps: 40, parameters: 400_000 },
+    { cost: 20, steps: 20, parameters: 1_200_000 },
+  ]
+  const others = Array.from({ length: 16 }, (_, i) => ({ run: runOf(`small-${i + 1}`, i + 2, small), atMs: 100 + 8_000 * (i + 1) }))
+  const atMs = 9_000
+  const { worked, waits } = await carriedOut({
+    run: runOf('small-0', 1, small),
+    others: [...others, { run: runOf('large', 99, large), atMs }],
+    hosts: [host(100e6)],
+    latency: LATENCY,
+  })
+  const begun = new Map(others.map(({ run }) => [run.id, worked.find((each) => each.run === run.id)!.atMs]))
+  const largeMs = worked.find(({ run }) => run === 'large')!.atMs
+  const overtook = others.filter(({ run, atMs: askedMs }) => askedMs > atMs && begun.get(run.id)! < largeMs)
+  t.log(`the large one is asked for at ${atMs / 1000} s and begins at ${(largeMs / 1000).toFixed(1)} s, after ${overtook.length} others`)
+  t.true(overtook.length >= 3)
+  for (const { run } of overtook) t.true(begun.get(run.id)! <= atMs + OVERTAKEN_MS + 2_000, `${run.id} begins at ${begun.get(run.id)} ms`)
+  t.true(others.length - overtook.length >= 4)
+  t.true(waits.some(([run, , reason]) => run.startsWith('small') && reason.includes('no turn for run')))
+})
+
 test('in every fourth cluster there are several runs, of which some are refined, and some poisoned', (t) => {
   const others = Array.from({ length: 1_000 }, (_, i) => drawPlan(i + 1).cluster.others ?? [])
   t.true(others.filter((runs) => runs.length > 0).length > 200)
   const all = others.flat().map(({ run }) => run)
   t.true(all.filter(({ poison }) => poison).length > 30 && all.filter(({ definition }) => definition.training.refinement).length > 60)
+})
+
+test.serial('outputs do not wait for refinement: the first step comes to the end of the network just as soon', async (t) => {
+  const hosts = ['h1', 'h2', 'h3'].map((name) => ({ ...host(1e9), name }))
+  const times = []
+  for (const refinement of [undefined, { passes: 2, inputs: 4 }]) {
+    const { worked } = await carriedOut({ run: runOf('r', 1, { cost: 100, steps: 10, refinement }), hosts, latency: LATENCY })
+    const stepsOf = (step: number) => worked.filter((each) => each.step === step).map(({ atMs }) => atMs)
+    times.push({ first: Math.max(...stepsOf(1)) - Math.min(...stepsOf(1)), all: worked.at(-1)!.atMs - worked[0].atMs })
+  }
+  const [plain, refined] = times
+  t.log(
+    `the first step: ${plain.first.toFixed(2)} and ${refined.first.toFixed(2)} ms; ten steps: ${plain.all.toFixed(0)} and ${refined.all.toFixed(0)} ms`,
+  )
+  t.is(refined.first.toFixed(6), plain.first.toFixed(6))
+  t.true(refined.all > 4 * plain.all)
 })
