@@ -132,4 +132,16 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     find: 'if (computeClass !== undefined) return [computeClass]\n',
     replace: 'if (members.length > 0) return [computeClass]\n',
   },
+  {
+    name: 'evaluations are followed by updates, too',
+    file: 'actors/refinement-queue.ts',
+    find: 'const count = evaluation > 0 ? 0 : updatesAfter(',
+    replace: 'const count = evaluation > 1 ? 0 : updatesAfter(',
+  },
+  {
+    name: 'updates are asked for a moment late',
+    file: 'actors/vnode-driver.ts',
+    find: 'const refining = this.#refinement.after(entry)',
+    replace: 'const refining = Promise.resolve().then(() => this.#refinement.after(entry))',
+  },
 ]
