@@ -42,6 +42,8 @@ export interface Heartbeat {
   readonly busyShare: number
   /** `<run>/<vnode>` of what it hosts. */
   readonly vnodes: readonly string[]
+  /** What those of each run are thought to need of its memory, in bytes. */
+  readonly placedBytes?: { readonly [run: string]: number }
 }
 
 /** What one VNode needs of its PNode. */

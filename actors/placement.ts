@@ -172,13 +172,14 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
         await remember(context, members)
         settle(context, members, member, RATED)
       },
-      heartbeat: ({ clock }, { members }, { pnode, busyShare, vnodes }: Argument<'heartbeat'>) => {
+      heartbeat: ({ clock }, { members, others }, { pnode, busyShare, vnodes, placedBytes = {} }: Argument<'heartbeat'>) => {
         const member = members.get(pnode)
         if (!member) return false
         // One that was given up and is there all the same is welcome: what it had is fenced by its old terms.
         member.heardAtMs = clock.now()
         member.busyShare = busyShare
         member.vnodes = vnodes
+        others.heard(pnode, placedBytes)
         options.onMember?.(view(member), 'heartbeat')
         change(member, standing(member), 'heard again')
         return true

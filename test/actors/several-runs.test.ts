@@ -1,6 +1,7 @@
 /** Several runs on the same PNodes: what each may take, and what becomes of one that there is no room for. */
 import test from 'ava'
 import { DEFAULT_TIERS, type Tiers } from '../../actors/admission.js'
+import { actor } from '../../actors/calls.js'
 import { cluster } from '../../actors/cluster.js'
 import { readEvents } from '../../actors/event-log.js'
 import type { RunEvent } from '../../actors/events.js'
@@ -16,11 +17,21 @@ const ROOM_BYTES = 6.5e6
 const ANYBODY = { tiers: DEFAULT_TIERS.map(() => ({ gflops: 0, memoryBytes: 0 })) as unknown as Tiers }
 
 test('a run that there is no room for waits, says why, and begins when another has ended', async (t) => {
-  const { url, keys, store, host, pnodes } = await memoryCluster(t, { pnodes: ['ann'], memoryBytes: ROOM_BYTES, membership: ANYBODY })
+  const { url, keys, store, host, pnodes, system } = await memoryCluster(t, {
+    pnodes: ['ann'],
+    memoryBytes: ROOM_BYTES,
+    membership: ANYBODY,
+  })
   const on = cluster(url, { token: keys.trainerToken })
   const slow = slowBranching(15)
   const [first, second] = ['a', 'b'].map((id) => train(slow, { ...TRAINING, epochs: 1 }, { on }, { id }))
   for (const run of [first, second]) for await (const event of run.events()) if (event.type === 'progress') break
+  // Whatever placement has forgotten, its PNodes know.
+  await system.deactivate(actor.placement)
+  await new Promise<void>((resolve) => {
+    const look = () => (host.members.every(({ state }) => state === 'ready') ? resolve() : setImmediate(look))
+    look()
+  })
   const third = train(chain, TRAINING, { on }, { id: 'c' })
   const why: RunEvent[] = []
   let hadBegun: string[] | undefined
