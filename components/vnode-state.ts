@@ -2,7 +2,7 @@
 import { SwarmError } from '../runtime/errors.js'
 import { decodeState, encodeState } from '../runtime/state.js'
 import type { StateTensor } from '../runtime/state.js'
-import { KEPT, KeptInputs } from './refinement.js'
+import { KEPT, type KeptInputs } from './refinement.js'
 import { sameShape, showShape } from './shapes.js'
 import { intViewOf, markChanged, tf, viewOf } from './tf.js'
 

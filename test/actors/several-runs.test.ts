@@ -54,7 +54,8 @@ test('a run that there is no room for waits, says why, and begins when another h
 })
 
 test('a run that waits can be paused; gone on with while there is still no room it waits again, and ends with the same hash', async (t) => {
-  const { url, keys, store, addPNode } = await memoryCluster(t, { pnodes: [] })
+  const there = await memoryCluster(t, { pnodes: [] })
+  const { url, keys, store } = there
   const on = cluster(url, { token: keys.trainerToken })
   const untilIt = async (run: ReturnType<typeof train>, type: RunEvent['type']) => {
     for await (const event of run.events()) if (event.type === type) return
@@ -67,7 +68,7 @@ test('a run that waits can be paused; gone on with while there is still no room 
 
   const second = resume('r', { on, checkpoint: { everySteps: 5 } })
   await untilIt(second, 'waiting')
-  const ann = await addPNode('ann')
+  const ann = await there.addPNode('ann')
   await untilIt(second, 'checkpoint')
   await second.pause()
   const { steps } = await second.result
@@ -78,6 +79,6 @@ test('a run that waits can be paused; gone on with while there is still no room 
   const third = resume('r', { on })
   await untilIt(third, 'waiting')
   t.is((await readHead(store, 'r')).head.status, 'running')
-  await addPNode('bob')
+  await there.addPNode('bob')
   t.is((await third.result).hash, (await undisturbed('chain')).hash)
 })

@@ -62,6 +62,6 @@ test('a refinement out of range is refused by name', async (t) => {
   for (const refinement of [{ passes: 0, inputs: 1 }, { passes: 1, inputs: 65 }, { passes: 1 }, 'twice']) {
     const run = train(networks.chain, { ...TRAINING, refinement: refinement as never }, { store, on: local({ threads: false }) })
     const error = await t.throwsAsync(run.result)
-    t.regex(error!.message, /refinement.*passes: 1 to 16, inputs: 1 to 64/, JSON.stringify(refinement))
+    t.regex(error.message, /refinement.*passes: 1 to 16, inputs: 1 to 64/, JSON.stringify(refinement))
   }
 })

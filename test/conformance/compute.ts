@@ -14,11 +14,11 @@ import {
   outcome,
   outcomes,
   outputOf,
-  refinement,
   refused,
   resolved,
   trainingStep,
 } from './compute-fixtures.js'
+import { type Body, REFINEMENT } from './compute-refinement.js'
 import type { IntegerDefinition } from './integer-machines.js'
 import { within } from './within.js'
 
@@ -37,12 +37,10 @@ const DEFAULT_LIMIT_MS = 30_000
 const HANG_DEADLINE_MS = 150 // only a step that never ends is given it, so a slow machine cannot make the case fail
 const PLAIN: IntegerDefinition = { seed: 7 }
 
-type Body = (compute: Compute) => Promise<void>
-
 /** The cases of the compute seam; node:assert only. */
 export function computeSuite(factory: ComputeFactory): ConformanceCase[] {
   const { hasThreads, limitMs = DEFAULT_LIMIT_MS } = factory
-  const bodies = { ...STEPS, ...REFUSALS, ...OWNERSHIP, ...LOSSES, ...(hasThreads ? THREAD_LOSSES : {}) }
+  const bodies = { ...STEPS, ...REFINEMENT, ...REFUSALS, ...OWNERSHIP, ...LOSSES, ...(hasThreads ? THREAD_LOSSES : {}) }
   return Object.entries(bodies).map(([title, body]) => ({
     title,
     async run() {
@@ -96,25 +94,6 @@ const STEPS: Record<string, Body> = {
       assert.equal(hex(await resolved(pending, `snapshot ${i}`)), reference.snapshot(), `state after step ${i}`)
     }
     await Promise.all(steps)
-  },
-
-  async 'updates after a step are executed in the order made, behind the step and before what follows, each once'(compute) {
-    const reference = await oracle(PLAIN)
-    await compute.load('a', PLAIN, undefined)
-    const pending = [1, 2].map((step) => {
-      const applied = outcome(compute.apply('a', trainingStep(step)))
-      const updates = [0, 1, 2].map((update) => outcome(compute.refine('a', refinement(step, update))))
-      return { applied, updates, snapshot: outcome(compute.snapshot('a')) }
-    })
-    for (const [i, { applied, updates, snapshot }] of pending.entries()) {
-      const step = i + 1
-      assert.equal(outputOf(await resolved(applied, `step ${step}`)), reference.apply(trainingStep(step)), `output of step ${step}`)
-      for (const [update, refined] of updates.entries()) {
-        assert.ok((await resolved(refined, `update ${update} after step ${step}`)).busyMs >= 0)
-        reference.refine(step, update)
-      }
-      assert.equal(hex(await resolved(snapshot, `snapshot ${step}`)), reference.snapshot(), `state after step ${step}`)
-    }
   },
 
   async 'machines in one compute do not disturb each other'(compute) {
@@ -245,7 +224,6 @@ const REFUSALS: Record<string, Body> = {
 
   async 'a machine that is not loaded is refused by code'(compute) {
     await refused(outcome(compute.apply('nobody', trainingStep(1))), 'compute.not-loaded', 'apply')
-    await refused(outcome(compute.refine('nobody', refinement(1, 0))), 'compute.not-loaded', 'refine')
     await refused(outcome(compute.snapshot('nobody')), 'compute.not-loaded', 'snapshot')
     await resolved(outcome(compute.unload('nobody')), 'unload')
   },

@@ -16,7 +16,7 @@ import { type Cut, Network } from './network.js'
 import { ActorDirectory, SimulatedActors } from './simulated-actors.js'
 import { SimulatedBroker } from './simulated-bus.js'
 import { SimulatedCompute } from './simulated-compute.js'
-import type { SimulatedRun } from './simulated-run.js'
+import { isPoison, type SimulatedRun } from './simulated-run.js'
 import { StoreServer } from './simulated-store.js'
 import type { Process, World } from './world.js'
 
@@ -190,10 +190,7 @@ export class SimulatedCluster {
       computeClass: plan.computeClass,
       gflops: plan.gflops,
       stepMs: (cost) => cost * plan.msPerCost,
-      isPoison: (id, vnode, position) => {
-        const poison = runs.get(id)?.poison
-        return poison?.vnode === vnode && poison.position === position
-      },
+      isPoison: (id, vnode, position) => isPoison(runs.get(id), vnode, position),
       onApply: (vnode, request) => this.#watch.onApply(name, vnode, request),
     })
     const store: ObjectStore = patientStore(this.store.client(process), { clock })

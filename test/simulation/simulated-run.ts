@@ -23,6 +23,11 @@ export interface SimulatedRun {
   readonly poison?: { readonly vnode: string; readonly position: number }
 }
 
+/** Whether a step of a VNode fails, wherever it is tried. */
+export function isPoison(run: SimulatedRun | undefined, vnode: string, position: number): boolean {
+  return run?.poison?.vnode === vnode && run.poison.position === position
+}
+
 /** How large a run is to be. */
 export interface RunSize {
   readonly vnodes: number
@@ -147,8 +152,8 @@ export function referenceOf({ definition, dataset, timetable, poison }: Simulate
     for (const vnode of network.vnodes) {
       const { id, inputs } = vnode
       const own = numbers.get(id)!
-      const isPoison = poison?.vnode === id && poison.position === position
-      if (isPoison || inputs.some((input) => tombstones.has(`${input}/${position}`))) {
+      const fails = poison?.vnode === id && poison.position === position
+      if (fails || inputs.some((input) => tombstones.has(`${input}/${position}`))) {
         tombstones.add(`${id}/${position}`)
         continue
       }

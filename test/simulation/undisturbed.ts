@@ -81,7 +81,7 @@ export function carriedOut(plan: ClusterPlan): Promise<ReturnType<typeof carryOu
       try {
         resolve(carryOut(plan))
       } catch (error) {
-        reject(error as Error)
+        reject(error)
       }
     })
   })
