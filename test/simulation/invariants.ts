@@ -190,7 +190,8 @@ export class Invariants {
     const { window, cuts, replicas } = this.#run.settings
     const forFollowers = replicas ? AHEAD_WINDOWS * window : 0
     for (const pnode of cluster.pnodes()) {
-      for (const { vnode, waiting, retained, applied, manifest } of pnode.stats) {
+      for (const { run, vnode, waiting, retained, applied, manifest } of pnode.stats) {
+        if (run !== this.#run.id) continue
         const inputs = this.#run.definition.network.vnodes.find(({ id }) => id === vnodeOf(vnode))?.inputs.length ?? 0
         if (waiting > inputs * window) this.fail(`${waiting} inputs wait at ${vnode} on ${pnode.pnode}`)
         if (retained > Math.min(cuts.maxAhead, Math.max(0, applied - manifest)) + forFollowers)
