@@ -1,2 +1,4 @@
 import type { Chaos, ChaosTask } from './main.js'
-export async function clusterChaos(_task: ChaosTask): Promise<Chaos> { throw new Error('not yet') }
+export async function clusterChaos(_task: ChaosTask): Promise<Chaos> {
+  throw new Error('not yet')
+}

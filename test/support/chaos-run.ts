@@ -13,17 +13,7 @@ import { stumbling } from './chained-block.js'
 import { type BusChaos, chaoticBus } from './chaotic-bus.js'
 import { cuttableBus } from './cut-bus.js'
 import { shakyStore } from './shaky-store.js'
-import {
-  branching,
-  branchingWith,
-  chain,
-  chainsOf,
-  chainWith,
-  openObjects,
-  TOTAL_STEPS,
-  TRAINING,
-  watchedStore,
-} from './small-runs.js'
+import { branching, branchingWith, chain, chainsOf, chainWith, openObjects, TOTAL_STEPS, TRAINING, watchedStore } from './small-runs.js'
 import { drawTroubles, makeTrouble, type Trouble } from './troubles.js'
 
 export const MACHINES = new URL('../../components/vnode-machine.js', import.meta.url)
