@@ -11,12 +11,15 @@ import { branchingWith, chainWith } from '../support/small-runs.js'
 import type { Chaos, ChaosTask } from './main.js'
 
 /** So often is all data seen: a run takes as long as its faults. */
-const EPOCHS = 8
+const EPOCHS = 6
 /** A step of a VNode takes at least so long, in ms. */
 const STEP_MS = 5
+/** One run in so many has a host that is cut off for two minutes, and lasts at least so long, in ms. */
+const [LONG_CUT_EVERY, LONG_RUN_MS] = [20, 180_000]
 /** Faults of one run, at least and at most. */
-const [LEAST_FAULTS, MOST_FAULTS] = [2, 6]
-const LIMIT_MS = 240_000
+const [LEAST_FAULTS, MOST_FAULTS] = [4, 12]
+/** On a busy machine a run with twelve of them may take minutes. */
+const LIMIT_MS = 480_000
 const WHOLE_LIMIT_MS = 60_000
 const MEMBERSHIP = { suspectMs: 2_000, lostMs: 3_000 }
 const NETWORKS = ['chain', 'branching'] as const
@@ -41,9 +44,12 @@ export async function clusterChaos({ training, steps }: ChaosTask): Promise<Chao
       const stream = new RandomStream(seed, 'cluster')
       const pick = <T>(choices: readonly T[]): T => choices[stream.below(choices.length)]
       const name = pick(NETWORKS)
+      const isLong = seed % LONG_CUT_EVERY === LONG_CUT_EVERY / 2
       const faults = drawFaults(stream, totalSteps)
+      if (isLong) faults.unshift({ step: Math.ceil(totalSteps / 20), what: 'PNode cut off for 120 s' })
+      const stepMs = isLong ? Math.ceil(LONG_RUN_MS / totalSteps) : STEP_MS
       const options = { id: `chaos-${seed}-${process.pid}`, window: pick([1, 2, 8]), everySteps: pick([20, 50, 150]) }
-      const run = cluster.train(network(name, STEP_MS), longer, options)
+      const run = cluster.train(network(name, stepMs), longer, options)
       const striker = new Striker({ cluster, stream, stone })
       const over = run.result.then(
         () => true,
@@ -69,12 +75,22 @@ export async function clusterChaos({ training, steps }: ChaosTask): Promise<Chao
   }
 }
 
+interface Planned {
+  readonly step: number
+  readonly what: ClusterFault
+}
+
 /** What happens at which step, in this order; some at once. */
-function drawFaults(stream: RandomStream, totalSteps: number): { readonly step: number; readonly what: ClusterFault }[] {
-  const kinds = Object.keys(CLUSTER_FAULTS) as ClusterFault[]
+function drawFaults(stream: RandomStream, totalSteps: number): Planned[] {
+  const kinds = Object.keys(CLUSTER_FAULTS) as (keyof typeof CLUSTER_FAULTS)[]
+  const planned: Planned[] = []
   const count = LEAST_FAULTS + stream.below(MOST_FAULTS - LEAST_FAULTS + 1)
-  const steps: number[] = []
-  for (let i = 0; i < count; i++)
-    steps.push(i > 0 && stream.below(3) === 0 ? steps[stream.below(i)] : 1 + stream.below(Math.floor(totalSteps * 0.8)))
-  return steps.map((step) => ({ step, what: kinds[stream.below(kinds.length)] })).toSorted((a, b) => a.step - b.step)
+  while (planned.length < count) {
+    const what = kinds[stream.below(kinds.length)]
+    const isAtOnce = planned.length > 0 && stream.below(3) === 0
+    const step = isAtOnce ? planned[stream.below(planned.length)].step : 1 + stream.below(Math.floor(totalSteps * 0.8))
+    // The same step may hang once: twice, on two machines, it would be the step's fault.
+    if (what !== 'worker hangs' || planned.every((one) => one.what !== what)) planned.push({ step, what })
+  }
+  return planned.toSorted((a, b) => a.step - b.step)
 }

@@ -28,6 +28,9 @@ interface Struck {
 const AWAY_MS = 1_500
 /** Shortest and longest stop of a process, in ms: shorter and longer than the silence after which it is lost. */
 const [SHORT_STOP_MS, LONG_STOP_MS] = [300, 9_000]
+/** The longest that a worker stands still, in ms: after twice as long its step would count as hung. */
+const LONG_REST_MS = 5_000
+const LONG_CUT_MS = 120_000
 /** Whatever cannot be started because something else is away is tried again, in ms. */
 const AGAIN_MS = 500
 const START_LIMIT_MS = 90_000
@@ -78,7 +81,15 @@ const serverKilled = (name: 'minio' | 'nats' | 'placement' | 'scheduler'): Fault
   },
 })
 
-const lineOf = ({ cluster, name }: Struck) => cluster.hosts.get(name)!.line!
+/** Resolves with false if it was mended before its time. */
+async function cutOff(struck: Struck, forMs: number): Promise<boolean> {
+  const { cluster, name, peer, over } = struck
+  const line = cluster.hosts.get(name)!.line!
+  await line.cut(peer)
+  await rest(forMs, over)
+  await line.mend(peer)
+  return !over.aborted
+}
 
 /** By what it is called in reports. */
 export const CLUSTER_FAULTS = {
@@ -104,18 +115,10 @@ export const CLUSTER_FAULTS = {
   },
   'app stopped': { target: 'host', strike: (struck) => stopped(struck, false) },
   'PNode stopped': { target: 'host', strike: (struck) => stopped(struck, true) },
-  'PNode cut off': {
-    target: 'host',
-    async strike(struck) {
-      const { peer, stream, over } = struck
-      await lineOf(struck).cut(peer)
-      await rest(stopMs(stream), over)
-      await lineOf(struck).mend(peer)
-    },
-  },
-  'connection aborted': { target: 'host', strike: async (struck) => lineOf(struck).abort() },
+  'PNode cut off': { target: 'host', strike: (struck) => cutOff(struck, stopMs(struck.stream)) },
+  'connection aborted': { target: 'host', strike: async ({ cluster, name }) => cluster.hosts.get(name)!.line!.abort() },
   'worker hangs': { target: 'worker', strike: ({ stone, over }) => layStone(stone, Infinity, over) },
-  'worker rests': { target: 'worker', strike: ({ stone, stream, over }) => layStone(stone, stopMs(stream), over) },
+  'worker rests': { target: 'worker', strike: ({ stone, stream, over }) => layStone(stone, stream.below(LONG_REST_MS), over) },
   'control killed': { target: 'control', strike: (struck) => killed(struck, (peer) => peer.kill()) },
   'control stopped': { target: 'control', strike: (struck) => stopped(struck, false) },
   'control and its disk lost': {
@@ -131,7 +134,12 @@ export const CLUSTER_FAULTS = {
   'scheduler killed': serverKilled('scheduler'),
 } as const satisfies { readonly [what: string]: Fault }
 
-export type ClusterFault = keyof typeof CLUSTER_FAULTS
+/** Too long for most runs. */
+export const LONG_FAULTS = {
+  'PNode cut off for 120 s': { target: 'host', strike: (struck) => cutOff(struck, LONG_CUT_MS) },
+} as const satisfies { readonly [what: string]: Fault }
+
+export type ClusterFault = keyof typeof CLUSTER_FAULTS | keyof typeof LONG_FAULTS
 
 export interface StrikerOptions {
   readonly cluster: TestCluster
@@ -169,7 +177,7 @@ export class Striker {
 
   async #strike(what: ClusterFault, run: string): Promise<boolean> {
     const { cluster, stream, stone } = this.#options
-    const { target, strike }: Fault = CLUSTER_FAULTS[what]
+    const { target, strike }: Fault = { ...CLUSTER_FAULTS, ...LONG_FAULTS }[what]
     const busy = target === 'host' ? await busyHosts(cluster, run) : []
     const names = target === 'hosts' ? [...cluster.hosts.keys()] : [target === 'host' ? this.#choose(busy) : target]
     if (names.some((name) => name === undefined || this.#struckNow.has(name))) return false
