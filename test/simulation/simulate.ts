@@ -21,6 +21,8 @@ export interface Outcome {
   /** Steps of all VNodes, replays too. */
   readonly stepsApplied: number
   readonly simulatedMs: number
+  /** When something new came about for the last time: the run was done. */
+  readonly doneMs: number
   readonly faults: readonly Fault[]
   readonly hosts: number
 }
@@ -119,7 +121,16 @@ export function carryOut({ seed, cluster: plan, faults }: Plan): Outcome {
   if (!isChecked) throw new Violation('the store does not answer at the end')
   invariants.check()
   const { events, now, trace } = world
-  return { seed, trace, events, stepsApplied: invariants.stepsApplied, simulatedMs: now, faults, hosts: plan.hosts.length }
+  return {
+    seed,
+    trace,
+    events,
+    stepsApplied: invariants.stepsApplied,
+    simulatedMs: now,
+    doneMs: invariants.progressAt,
+    faults,
+    hosts: plan.hosts.length,
+  }
 }
 
 /** One seed. @throws Violation */
