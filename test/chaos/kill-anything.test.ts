@@ -88,8 +88,8 @@ test.serial('a process that ends at any write to its store leaves what another c
   }
 })
 
-function describe({ network, pnodes, window, threads, kills, bus }: ChaosPlan): string {
-  const shape = `${network} on ${pnodes} ${threads ? 'threads' : 'PNodes of one thread'}, window ${window}`
+function describe({ network, pnodes, window, threads, kills, bus, replicas }: ChaosPlan): string {
+  const shape = `${network} on ${pnodes} ${threads ? 'threads' : 'PNodes of one thread'}, window ${window}${replicas ? ', standbys' : ''}`
   const chaos = `${bus.lost * 100} % lost, ${bus.doubled * 100} % doubled, ${bus.delayed * 100} % delayed`
   return `${shape}, ${chaos}, kills ${kills.map(({ what, step }) => `${what}@${step}`).join(' ')}`
 }

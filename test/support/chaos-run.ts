@@ -50,6 +50,8 @@ export interface ChaosPlan {
   readonly kills: readonly Kill[]
   /** What else goes wrong. */
   readonly troubles: readonly Trouble[]
+  /** Standbys of each VNode. */
+  readonly replicas: number
 }
 
 /** What is left of a run that has ended. */
@@ -63,10 +65,12 @@ export interface Outcome {
 export function planOf(seed: number, { steps = TOTAL_STEPS, kills = 6, troubles = 0 } = {}): ChaosPlan {
   const plan = killsOf(seed, steps, kills)
   const others = plan.kills.map(({ step }) => step)
-  return { ...plan, troubles: troubles > 0 ? drawTroubles(seed, { most: troubles, steps, others, threads: plan.threads }) : [] }
+  if (troubles === 0) return { ...plan, troubles: [], replicas: 0 }
+  const replicas = new RandomStream(seed, 'standbys').below(3) === 0 ? 1 : 0
+  return { ...plan, troubles: drawTroubles(seed, { most: troubles, steps, others, threads: plan.threads }), replicas }
 }
 
-function killsOf(seed: number, steps: number, kills: number): Omit<ChaosPlan, 'troubles'> {
+function killsOf(seed: number, steps: number, kills: number): Omit<ChaosPlan, 'troubles' | 'replicas'> {
   const stream = new RandomStream(seed, 'plan')
   const pick = <T>(...choices: readonly T[]): T => choices[stream.below(choices.length)]
   return {
@@ -107,7 +111,7 @@ export async function withChaos(
   pools: { readonly inline: ComputePool; readonly threads: ComputePool },
   { limitMs = 45_000, training = TRAINING, stumbling: stumbles }: ChaosOptions = {},
 ): Promise<Outcome & { readonly struck: readonly string[] }> {
-  const { seed, pnodes, window, threads, returnMs, everySteps } = plan
+  const { seed, pnodes, window, threads, returnMs, everySteps, replicas } = plan
   const delays = new RandomStream(seed, 'store')
   const shaky = shakyStore(openObjects().store, new RandomStream(seed, 'refusals'))
   const store = watchedStore(shaky.store, async (_key, when) => {
@@ -140,7 +144,7 @@ export async function withChaos(
   const run = train(
     (stumbles?.networks ?? networks)[plan.network],
     training,
-    { on: local({ pnodes, window, threads, returnMs }), store, checkpoint: { everySteps } },
+    { on: local({ pnodes, window, threads, returnMs }), store, checkpoint: { everySteps }, replicas },
     {
       id: `chaos-${seed}`,
       // Names of PNodes are unique in a pool.
