@@ -48,7 +48,12 @@ export async function clusterChaos({ training, steps }: ChaosTask): Promise<Chao
       const faults = drawFaults(stream, totalSteps)
       if (isLong) faults.unshift({ step: Math.ceil(totalSteps / 20), what: 'PNode cut off for 120 s' })
       const stepMs = isLong ? Math.ceil(LONG_RUN_MS / totalSteps) : STEP_MS
-      const options = { id: `chaos-${seed}-${process.pid}`, window: pick([1, 2, 8]), everySteps: pick([20, 50, 150]) }
+      const options = {
+        id: `chaos-${seed}-${process.pid}`,
+        window: pick([1, 2, 8]),
+        everySteps: pick([20, 50, 150]),
+        replicas: pick([0, 0, 1]),
+      }
       const run = cluster.train(network(name, stepMs), longer, options)
       const striker = new Striker({ cluster, stream, stone })
       const over = run.result.then(

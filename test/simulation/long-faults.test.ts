@@ -16,7 +16,7 @@ function struck(seed: number, faultsOf: (host: string) => readonly Fault[]): Pro
       try {
         resolve(carryOut({ ...plan, faults: faultsOf(hosts[seed % hosts.length].name) }))
       } catch (error) {
-        reject(error as Error)
+        reject(error)
       }
     })
   })

@@ -153,9 +153,9 @@ export class TestCluster {
   train(
     network: Network,
     training: TrainingOptions,
-    { id, window, ...checkpoint }: { id: string; window?: number } & CheckpointOptions,
+    { id, window, replicas, ...checkpoint }: { id: string; window?: number; replicas?: number } & CheckpointOptions,
   ): Run {
-    return train(network, training, { on: this.on(window), checkpoint }, { id })
+    return train(network, training, { on: this.on(window), checkpoint, replicas }, { id })
   }
 
   /** The control host comes back without anything that it had on its disk. */
