@@ -19,7 +19,7 @@ const [LONG_CUT_EVERY, LONG_RUN_MS] = [20, 180_000]
 /** Faults of one run, at least and at most. */
 const [LEAST_FAULTS, MOST_FAULTS] = [4, 12]
 /** On a busy machine a run with twelve of them may take minutes. */
-const LIMIT_MS = 480_000
+const LIMIT_MS = 900_000
 const WHOLE_LIMIT_MS = 60_000
 const MEMBERSHIP = { suspectMs: 2_000, lostMs: 3_000 }
 const NETWORKS = ['chain', 'branching'] as const

@@ -20,7 +20,7 @@ const HOSTS = ['a', 'b', 'c'] as const
 const MEMBERSHIP = { suspectMs: 1_500, lostMs: 2_500 }
 /** A step of a VNode takes at least so long, in ms, and a run has so many: what is struck is at work. */
 const [STEP_MS, EPOCHS] = [5, 12]
-/** Of the run that lasts longer than a host is cut off, for so long in ms. */
+/** Of runs that last longer than a host needs to start, or is cut off, in ms. */
 const [SLOW_STEP_MS, LONG_EPOCHS, CUT_MS] = [40, 25, 15_000]
 const STRIKE_STEP = 40
 
@@ -29,7 +29,8 @@ const file = forFile()
 registerCompletionHandler(() => process.exit())
 let cluster: TestCluster
 let stone: string
-let expected: Outcome
+/** Of a run of `EPOCHS`, and of `LONG_EPOCHS`. */
+let [expected, expectedLong]: Outcome[] = []
 
 const net = (ms: number) => branchingWith(() => [stumbling({ stone }), paced({ ms })])
 const training = (epochs = EPOCHS) => ({ ...TRAINING, epochs })
@@ -37,6 +38,7 @@ const training = (epochs = EPOCHS) => ({ ...TRAINING, epochs })
 test.before(async () => {
   stone = join(await serverFolder(file, 'stones'), 'stone')
   expected = await embedded(net(0), training())
+  expectedLong = await embedded(net(0), training(LONG_EPOCHS))
   cluster = await TestCluster.start(file, { hosts: [], membership: MEMBERSHIP })
   await Promise.all(HOSTS.map((name) => cluster.join(name, { isCuttable: true })))
 })
@@ -63,16 +65,24 @@ async function back(...names: readonly string[]): Promise<void> {
   )
 }
 
-/** Begins a run, strikes it, and sees it end as if nothing had happened. @param strike told of hosts that have something of it */
-async function struck(
-  t: ExecutionContext,
-  id: string,
-  strike: (run: Run, busy: readonly [string, ...string[]]) => Promise<unknown>,
-): Promise<RunResult> {
+async function owners(run: string): Promise<string[]> {
+  const { directory } = (await readHead(cluster.store, run)).head
+  return [...new Set(Object.values(directory).map(({ pnode }) => pnode))]
+}
+
+/** A run on the whole cluster, as far as the step at which it is struck. */
+async function begun(id: string, { isLong = false } = {}): Promise<{ readonly run: Run; readonly busy: readonly string[] }> {
+  await back(...HOSTS)
   await cluster.untilWhole()
-  const run = cluster.train(net(STEP_MS), training(), { id, everySteps: 20 })
+  const run = cluster.train(net(isLong ? SLOW_STEP_MS : STEP_MS), training(isLong ? LONG_EPOCHS : EPOCHS), { id, everySteps: 20 })
   await untilStep(run, STRIKE_STEP)
-  await strike(run, (await busyHosts(run)) as [string, ...string[]])
+  return { run, busy: await busyHosts(run) }
+}
+
+/** Strikes a run, and sees it end as if nothing had happened. @param strike told of the host that has most of it */
+async function struck(t: ExecutionContext, id: string, strike: (busiest: string) => Promise<unknown>): Promise<RunResult> {
+  const { run, busy } = await begun(id)
+  await strike(busy[0])
   return ends(t, run)
 }
 
@@ -85,80 +95,65 @@ async function ends(t: ExecutionContext, run: Run, wanted = expected): Promise<R
 }
 
 test.serial('Psyche: one host is killed, process and sidecar, and the run ends without it', async (t) => {
-  let killed = ''
-  const { moves } = await struck(t, 'one', (_run, [busy]) => cluster.host((killed = busy)).kill())
+  const { moves } = await struck(t, 'one', (busiest) => cluster.host(busiest).kill())
   t.true(moves > 0)
-  await back(killed)
 })
 
 test.serial('Psyche: all hosts but one are killed at once, and the run ends on the one', async (t) => {
   const [left, ...others] = HOSTS
   await struck(t, 'but-one', () => Promise.all(others.map((name) => cluster.host(name).kill())))
-  const { directory } = (await readHead(cluster.store, 'but-one')).head
-  t.deepEqual([...new Set(Object.values(directory).map(({ pnode }) => pnode))], [left])
-  await back(...others)
+  t.deepEqual(await owners('but-one'), [left])
 })
 
 test.serial('Psyche: a host that was killed rejoins while steps are under way, and is alone in the end', async (t) => {
-  let killed = ''
-  await struck(t, 'rejoin', async (run, [busy]) => {
-    killed = busy
-    await cluster.host(killed).kill()
-    await eventOf(run, ({ type }) => type === 'relocated')
-    await back(killed)
-    await Promise.all(HOSTS.filter((name) => name !== killed).map((name) => cluster.host(name).kill()))
-  })
-  const { directory } = (await readHead(cluster.store, 'rejoin')).head
-  t.deepEqual([...new Set(Object.values(directory).map(({ pnode }) => pnode))], [killed])
-  await back(...HOSTS)
+  const { run, busy } = await begun('rejoin', { isLong: true })
+  const [killed] = busy
+  await cluster.host(killed).kill()
+  await eventOf(run, ({ type }) => type === 'relocated')
+  await back(killed)
+  await Promise.all(HOSTS.filter((name) => name !== killed).map((name) => cluster.host(name).kill()))
+  await ends(t, run, expectedLong)
+  t.deepEqual(await owners('rejoin'), [killed])
 })
 
 test.serial('Psyche: the run is paused while a host is lost, and goes on later', async (t) => {
-  await cluster.untilWhole()
-  const run = cluster.train(net(STEP_MS), training(), { id: 'paused', everySteps: 20 })
-  await untilStep(run, STRIKE_STEP)
-  const [busy] = await busyHosts(run)
-  await Promise.all([run.pause(), cluster.host(busy).kill()])
+  const { run, busy } = await begun('paused')
+  await Promise.all([run.pause(), cluster.host(busy[0]).kill()])
   t.like(await run.result, { status: 'paused', stepsLost: 0, stepsDoubled: 0 })
   await ends(t, resume('paused', { on: cluster.on() }))
-  await back(busy)
 })
 
 test.serial('Psyche: the coordinator is killed together with a host, and goes on from the store', async (t) => {
-  let killed = ''
-  await struck(t, 'coordinator', async (_run, [busy]) => {
-    killed = busy
+  await struck(t, 'coordinator', async (busiest) => {
     const { control } = cluster
-    await Promise.all([control.kill(), cluster.host(killed).kill()])
+    await Promise.all([control.kill(), cluster.host(busiest).kill()])
     await control.daprd.restart()
     await control.startApp()
   })
-  await back(killed)
 })
 
 test.serial('torchft: SIGKILL of a process that computes; its sidecar stays', async (t) => {
-  let killed = ''
-  const { moves } = await struck(t, 'sigkill', (_run, [busy]) => cluster.host((killed = busy)).killApp())
+  const { moves } = await struck(t, 'sigkill', (busiest) => cluster.host(busiest).killApp())
   t.true(moves > 0)
-  await back(killed)
 })
 
 test.serial('torchft: a segmentation fault in a process that computes', async (t) => {
-  let killed = ''
-  const { moves } = await struck(t, 'segfault', async (_run, [busy]) => {
-    const peer = cluster.host((killed = busy))
+  const { moves } = await struck(t, 'segfault', async (busiest) => {
+    const peer = cluster.host(busiest)
     peer.signal('SIGSEGV')
     t.is(await peer.ended(), 'SIGSEGV')
   })
   t.true(moves > 0)
-  await back(killed)
 })
 
 test.serial('torchft: a deadlock of a whole process that lasts as long as the run', async (t) => {
-  let stopped = ''
-  const { moves } = await struck(t, 'stopped', async (_run, [busy]) => cluster.host((stopped = busy)).signal('SIGSTOP'))
-  t.true(moves > 0)
-  cluster.host(stopped).signal('SIGCONT')
+  let stopped: string | undefined
+  try {
+    const { moves } = await struck(t, 'stopped', async (busiest) => cluster.host((stopped = busiest)).signal('SIGSTOP'))
+    t.true(moves > 0)
+  } finally {
+    if (stopped) cluster.host(stopped).signal('SIGCONT')
+  }
 })
 
 test.serial('torchft: a deadlock in a worker that never ends: it is replaced after its deadline', async (t) => {
@@ -176,10 +171,7 @@ test.serial(
   'a host is cut off: it does what it has credit for, then holds, loses what it had, and is welcome when it is back',
   async (t) => {
     t.timeout(150_000)
-    await cluster.untilWhole()
-    const wanted = await embedded(net(0), training(LONG_EPOCHS))
-    const run = cluster.train(net(SLOW_STEP_MS), training(LONG_EPOCHS), { id: 'cut-off', everySteps: 20 })
-    await untilStep(run, STRIKE_STEP)
+    const { run } = await begun('cut-off', { isLong: true })
     const placed = async () => (await readHead(cluster.store, run.id)).head.directory
     const { pnode, term } = (await placed())[SOURCE]
     const peer = cluster.host(pnode)
@@ -188,7 +180,10 @@ test.serial(
     const applied = async () => (await mine()).map(({ vnode, applied: position }) => [vnode, position])
     await line!.cut(peer)
     const mended = systemClock.sleep(CUT_MS).then(() => line!.mend(peer))
-    await eventOf(run, ({ type, ...event }) => type === 'relocated' && (event as { from: string }).from === pnode)
+    await until(
+      () => `the source is not on ${pnode} any more`,
+      async () => (await placed())[SOURCE].term > term,
+    )
     const held = await applied()
     t.log(JSON.stringify(held))
     await systemClock.sleep(CUT_MS / 3)
@@ -202,8 +197,7 @@ test.serial(
         return member?.state === 'ready' && has.every((one) => one.term === directory[one.vnode].term)
       },
     )
-    t.true((await placed())[SOURCE].term > term)
-    const { moves } = await ends(t, run, wanted)
+    const { moves } = await ends(t, run, expectedLong)
     t.true(moves > 0)
   },
 )
