@@ -24,6 +24,8 @@ export interface Outcome {
   /** Standbys that went on with what they had followed. */
   readonly takeovers: number
   readonly simulatedMs: number
+  /** When something new came about for the last time: the run was done. */
+  readonly doneMs: number
   readonly faults: readonly Fault[]
   readonly hosts: number
 }
@@ -146,6 +148,7 @@ export function carryOut({ seed, cluster: plan, faults }: Plan): Outcome {
     stepsApplied: invariants.stepsApplied,
     takeovers: invariants.takeovers,
     simulatedMs: now,
+    doneMs: invariants.progressAt,
     faults,
     hosts: plan.hosts.length,
   }

@@ -1,6 +1,6 @@
 /** Layers that keep, as their own state, a hash chain over everything that their VNode consumed in training. */
-import { createHash } from 'node:crypto'
-import { existsSync } from 'node:fs'
+import { createHash, randomUUID } from 'node:crypto'
+import { existsSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { defineBlock, tf } from 'swarmgrad'
 
 const module = import.meta.url
@@ -95,3 +95,27 @@ export const paced = defineBlock<{ ms: number }>({
     return x.clone()
   },
 })
+
+/** The identity. But who finds the file `stone` in a training step, and is the first to take it away, stands still for as many ms as it says: `Infinity` for ever. */
+export const stumbling = defineBlock<{ stone: string }>({
+  module,
+  name: 'stumbling',
+  shape: (input) => [...input],
+  forward(_parameters, x, { training }, { stone }) {
+    if (training && existsSync(stone)) stumble(stone)
+    return x.clone()
+  },
+})
+
+function stumble(stone: string): void {
+  const own = `${stone}-${randomUUID()}`
+  try {
+    renameSync(stone, own)
+  } catch {
+    return // somebody else was the first
+  }
+  const ms = Number(readFileSync(own, 'utf8'))
+  rmSync(own)
+  if (ms === Infinity) for (;;);
+  Atomics.wait(nobodyWakes, 0, 0, ms)
+}
