@@ -24,6 +24,15 @@ interface Told {
   readonly peers: Map<string, number>
 }
 
+/** Frames that have come to a VNode on a host. */
+interface Arrivals {
+  /** `<host>/<VNode>`; undefined: it is not for frames. */
+  readonly place: string | undefined
+  readonly all: WeakSet<Uint8Array>
+  /** Those that were of the past when they first arrived. */
+  readonly past: WeakSet<Uint8Array>
+}
+
 /** A broken invariant. */
 export class Violation extends Error {}
 
@@ -36,8 +45,10 @@ export class Invariants {
   readonly #now: () => number
   /** What a host was told when it was granted a VNode, and since: by `<host>/<VNode>`. */
   readonly #told = new Map<string, Told>()
-  /** Frames that were of the past when they first arrived at `<host>/<VNode>`: true; those that were not: false. */
-  readonly #isPast = new WeakMap<Uint8Array, Map<string, boolean>>()
+  /** By subject. */
+  readonly #arrivals = new Map<string, Arrivals>()
+  /** By `<host>/<VNode>`. */
+  readonly #past = new Map<string, WeakSet<Uint8Array>>()
   /** The last step that each VNode has ever applied. */
   readonly #frontier = new Map<string, number>()
   /** Applied under one term: `<vnode>/<term>` to position. */
@@ -90,14 +101,19 @@ export class Invariants {
 
   /** A message arrives at a host. One that is of an older term than the host has been told of must change nothing. */
   onMessage({ to, subject, bytes }: { readonly to: string; readonly subject: string; readonly bytes: Uint8Array }): void {
-    if (!subject.endsWith('.frame')) return
-    const vnode = subject.split('.')[4]
-    const place = `${to}/${vnode}`
-    const told = this.#told.get(place)
-    if (!told) return
-    const known = this.#isPast.get(bytes) ?? new Map<string, boolean>()
-    this.#isPast.set(bytes, known)
-    if (!known.has(place)) known.set(place, isOfThePast(bytes, told))
+    const arrivals = this.#arrivals.get(subject) ?? this.#arrivalsAt(subject, to)
+    const told = arrivals.place === undefined ? undefined : this.#told.get(arrivals.place)
+    if (!told || arrivals.all.has(bytes)) return
+    arrivals.all.add(bytes)
+    if (isOfThePast(bytes, told)) arrivals.past.add(bytes)
+  }
+
+  #arrivalsAt(subject: string, to: string): Arrivals {
+    const place = subject.endsWith('.frame') ? `${to}/${subject.split('.')[4]}` : undefined
+    const arrivals = { place, all: new WeakSet<Uint8Array>(), past: new WeakSet<Uint8Array>() }
+    this.#arrivals.set(subject, arrivals)
+    if (place !== undefined) this.#past.set(place, arrivals.past)
+    return arrivals
   }
 
   /** A step is about to be applied. */
@@ -105,10 +121,8 @@ export class Invariants {
     const first = this.#classes.get(header.generation) ?? computeClass
     this.#classes.set(header.generation, first)
     if (computeClass !== first) this.fail(`${vnode} on ${host} computes in class ${computeClass}, others in ${first}`)
-    for (const input of inputs) {
-      if (this.#isPast.get(input)?.get(`${host}/${vnode}`))
-        this.fail(`${vnode} on ${host} applies a frame of the past at step ${header.step}`)
-    }
+    const past = this.#past.get(`${host}/${vnode}`)
+    if (inputs.some((input) => past?.has(input))) this.fail(`${vnode} on ${host} applies a frame of the past at step ${header.step}`)
     const key = `${vnode}/${header.term}`
     const before = this.#applied.get(key)
     let next = (before ?? 0) + 1
