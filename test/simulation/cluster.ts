@@ -12,10 +12,10 @@ import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import { patientStore } from '../../runtime/object-store/patient-store.js'
 import type { Observation } from '../../actors/reports.js'
 import type { Fault, Way } from './faults.js'
-import { type Cut, Network } from './network.js'
+import { type Cut, Network, type Sizes } from './network.js'
 import { ActorDirectory, SimulatedActors } from './simulated-actors.js'
 import { SimulatedBroker } from './simulated-bus.js'
-import { SimulatedCompute } from './simulated-compute.js'
+import { type ComputeTimes, SimulatedCompute } from './simulated-compute.js'
 import type { SimulatedRun } from './simulated-run.js'
 import { StoreServer } from './simulated-store.js'
 import type { Process, World } from './world.js'
@@ -50,6 +50,9 @@ export interface ClusterPlan {
   readonly run: SimulatedRun
   readonly hosts: readonly HostPlan[]
   readonly latency: { readonly leastMs: number; readonly mostMs: number; readonly jitterMs: number }
+  /** Default: nothing takes longer for being large. */
+  readonly sizes?: Sizes
+  readonly times?: ComputeTimes
 }
 
 /** A host as it runs now. */
@@ -91,7 +94,7 @@ export class SimulatedCluster {
     this.#plan = plan
     this.#watch = watch
     this.#plans = new Map(plan.hosts.map((host) => [host.name, host]))
-    this.network = new Network(world, plan.latency)
+    this.network = new Network(world, plan.latency, plan.sizes)
     this.#broker = new SimulatedBroker(world, this.network, (message) => watch.onMessage(message))
     this.#actors = new ActorDirectory(world, this.network, (to, target, method, argument) =>
       watch.onCall(to.name, target, method, argument),
@@ -184,6 +187,7 @@ export class SimulatedCluster {
       computeClass: plan.computeClass,
       gflops: plan.gflops,
       stepMs: (cost) => cost * plan.msPerCost,
+      times: this.#plan.times,
       isPoison: (vnode, position) => run.poison?.vnode === vnode && run.poison.position === position,
       onApply: (vnode, request) => this.#watch.onApply(name, vnode, request),
     })
@@ -350,7 +354,7 @@ export class SimulatedCluster {
     if (!host?.process.isAlive) return
     host.process.kill()
     this.#notice(name, isSilent ? PING_MS : NOTICE_MS, host.process)
-    this.world.after(returnsMs, undefined, () => this.startHost(name))
+    if (returnsMs < Infinity) this.world.after(returnsMs, undefined, () => this.startHost(name))
   }
 
   /** The broker tells control that a connection is gone; of one that was followed by another nobody hears. */

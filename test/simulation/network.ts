@@ -28,6 +28,22 @@ export interface Arrival {
   readonly isLost: boolean
 }
 
+/** What large messages cost. Each process sends over one line, and receives over another, one message at a time. */
+export interface Sizes {
+  /** Of a host's line, in each direction. */
+  readonly bytesPerMs: number
+  /** Of the object store's. */
+  readonly storeBytesPerMs: number
+  readonly frameBytes: number
+  readonly stateBytes: number
+}
+
+/** When the lines of a process are free again, in simulated ms. */
+interface Lines {
+  outAt: number
+  inAt: number
+}
+
 interface Link {
   readonly baseMs: number
   readonly jitterMs: number
@@ -47,10 +63,32 @@ export class Network {
   readonly #storms = new Set<Storm>()
   readonly #latency: { readonly leastMs: number; readonly mostMs: number; readonly jitterMs: number }
   readonly #byIndex: Link[][] = []
+  readonly #sizes: Sizes | undefined
+  readonly #lines: Lines[] = []
 
-  constructor(world: World, latency: { readonly leastMs: number; readonly mostMs: number; readonly jitterMs: number }) {
+  /** @param sizes default: nothing takes longer for being large */
+  constructor(world: World, latency: { readonly leastMs: number; readonly mostMs: number; readonly jitterMs: number }, sizes?: Sizes) {
     this.#world = world
     this.#latency = latency
+    this.#sizes = sizes
+  }
+
+  /** How long something takes to travel for its size, and for what its lines carry before it, in ms. */
+  transferMs(from: Process, to: Process, what: 'frame' | 'state'): number {
+    if (!this.#sizes || from === to) return 0
+    const { now } = this.#world
+    const { frameBytes, stateBytes } = this.#sizes
+    const bytes = what === 'frame' ? frameBytes : stateBytes
+    const sender = (this.#lines[from.index] ??= { outAt: 0, inAt: 0 })
+    const receiver = (this.#lines[to.index] ??= { outAt: 0, inAt: 0 })
+    sender.outAt = Math.max(sender.outAt, now) + bytes / this.#bytesPerMs(from)
+    // It comes in while it goes out, unless something else is coming in.
+    receiver.inAt = Math.max(receiver.inAt, now) + bytes / this.#bytesPerMs(to)
+    return Math.max(sender.outAt, receiver.inAt) - now
+  }
+
+  #bytesPerMs({ name }: Process): number {
+    return name === 'store' ? this.#sizes!.storeBytesPerMs : this.#sizes!.bytesPerMs
   }
 
   /** Cuts a direction; returns what heals it. */
@@ -71,17 +109,20 @@ export class Network {
     return false
   }
 
-  /** Something over a connection: it arrives once, in order, whole; or, where the way is cut, never. Returns whether it will. */
-  send(from: Process, to: Process, plane: Plane, arrive: () => void, extraMs = 0): boolean {
+  /**
+   * Something over a connection: it arrives once, in order, whole; or, where the way is cut, never. Returns whether it will.
+   * @param apartMs what it takes longer over a connection of its own: nothing waits behind it
+   */
+  send(from: Process, to: Process, plane: Plane, arrive: () => void, extraMs = 0, apartMs = 0): boolean {
     if (this.#cuts.size > 0 && this.isCut(from.name, to.name, plane)) return false
-    this.#world.at(this.#arrivalTime(from, to, extraMs), to, arrive)
+    this.#world.at(this.#arrivalTime(from, to, extraMs) + apartMs, to, arrive)
     return true
   }
 
   /** A message over the broker, which may be lost, doubled, delayed or damaged. */
-  publish(from: Process, to: Process, arrive: (arrival: Arrival) => void): void {
+  publish(from: Process, to: Process, arrive: (arrival: Arrival) => void, extraMs = 0): void {
     const world = this.#world
-    const at = this.#arrivalTime(from, to, 0)
+    const at = this.#arrivalTime(from, to, extraMs)
     const isCut = this.#cuts.size > 0 && this.isCut(from.name, to.name, 'bus')
     if (isCut) {
       world.at(at, to, () => arrive({ isCorrupted: false, isLost: true }))

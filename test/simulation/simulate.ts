@@ -1,6 +1,9 @@
 /** One seed, from its cluster and its faults to its end. */
 import { RandomStream } from '../../runtime/random.js'
+import type { ActorRef } from '../../runtime/actor-system/actor-system.js'
 import { type SwarmError } from '../../runtime/errors.js'
+import type { Head } from '../../runtime/head.js'
+import type { Observation } from '../../actors/reports.js'
 import { type ClusterPlan, type HostPlan, SimulatedCluster } from './cluster.js'
 import { calmAfter, drawFaults, type Fault } from './faults.js'
 import { Invariants, PROGRESS_MS, Violation } from './invariants.js'
@@ -23,6 +26,23 @@ export interface Outcome {
   readonly simulatedMs: number
   readonly faults: readonly Fault[]
   readonly hosts: number
+}
+
+/** Somebody who looks on. */
+export interface Spectator {
+  /** Everything is set up, nothing has happened yet. */
+  begin?(world: World, cluster: SimulatedCluster, head: () => Head | undefined): void
+  onObservation?(observation: Observation): void
+  /** A call has reached a host. */
+  onCall?(target: ActorRef, method: string): void
+}
+
+export interface CarryOutOptions {
+  /** It is left there, in simulated ms, wherever it is then. Default: it is carried out to its end. */
+  readonly untilMs?: number
+  /** Default 1,000,000. */
+  readonly maxEvents?: number
+  readonly spectator?: Spectator
 }
 
 /** Memory and progress are looked at this often, in simulated ms. */
@@ -69,16 +89,25 @@ function expectedMs(positions: number, pace: number, latencyMs: number): number 
 }
 
 /** Carries a plan out. Not to be called from within a promise. @throws Violation */
-export function carryOut({ seed, cluster: plan, faults }: Plan): Outcome {
+export function carryOut(
+  { seed, cluster: plan, faults }: Plan,
+  { untilMs = Infinity, maxEvents = MAX_EVENTS, spectator = {} }: CarryOutOptions = {},
+): Outcome {
   const world = new World(seed)
   const invariants = new Invariants(plan.run, referenceOf(plan.run), () => world.now)
   const errors: string[] = []
   const classOf = new Map(plan.hosts.map(({ name, computeClass }) => [name, computeClass]))
   const cluster = new SimulatedCluster(world, plan, {
     onApply: (host, vnode, request) => invariants.onApply(host, vnode, request, classOf.get(host) ?? plan.hosts[0].computeClass),
-    onObservation: (host, observation) => invariants.onObservation(host, observation),
+    onObservation: (host, observation) => {
+      invariants.onObservation(host, observation)
+      spectator.onObservation?.(observation)
+    },
     onMessage: (message) => invariants.onMessage(message),
-    onCall: (to, target, method, argument) => invariants.onCall(to, method, argument, target.id),
+    onCall: (to, target, method, argument) => {
+      invariants.onCall(to, method, argument, target.id)
+      spectator.onCall?.(target, method)
+    },
     onPut: (key, bytes) => invariants.onPut(key, bytes),
     newestBlobs: () => invariants.newestBlobs(),
     onRot: (key) => invariants.onRot(key),
@@ -88,6 +117,7 @@ export function carryOut({ seed, cluster: plan, faults }: Plan): Outcome {
       if (error.code === 'internal') invariants.fail(`${process}: ${error.message}`)
     },
   })
+  spectator.begin?.(world, cluster, () => invariants.head)
   cluster.begin()
   for (const fault of faults) world.at(fault.atMs, undefined, () => cluster.strike(fault))
   const calmMs = calmAfter(faults)
@@ -101,10 +131,22 @@ export function carryOut({ seed, cluster: plan, faults }: Plan): Outcome {
   look()
   const isDone = () => {
     invariants.check()
-    if (world.events > MAX_EVENTS) throw new Violation(`no end after ${world.events} events: ${invariants.describe()}`)
+    if (world.events > maxEvents) throw new Violation(`no end after ${world.events} events: ${invariants.describe()}`)
     return invariants.head?.status === 'done' && world.now > calmMs
   }
-  world.run(isDone, Infinity)
+  const outcome = (): Outcome => ({
+    seed,
+    trace: world.trace,
+    events: world.events,
+    stepsApplied: invariants.stepsApplied,
+    simulatedMs: world.now,
+    faults,
+    hosts: plan.hosts.length,
+  })
+  if (!world.run(isDone, untilMs) && untilMs < Infinity) {
+    invariants.check()
+    return outcome()
+  }
   let isChecked = false
   let failure: Error | undefined
   invariants.checkEnd(cluster.store.objects).then(
@@ -118,8 +160,7 @@ export function carryOut({ seed, cluster: plan, faults }: Plan): Outcome {
   if (failure !== undefined) throw new Violation(`something cannot be read at the end: ${failure.message}`)
   if (!isChecked) throw new Violation('the store does not answer at the end')
   invariants.check()
-  const { events, now, trace } = world
-  return { seed, trace, events, stepsApplied: invariants.stepsApplied, simulatedMs: now, faults, hosts: plan.hosts.length }
+  return outcome()
 }
 
 /** One seed. @throws Violation */

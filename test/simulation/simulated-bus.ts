@@ -54,7 +54,8 @@ export class SimulatedBroker {
   }
 
   #send(from: Process, reader: Reader, subject: string, bytes: Uint8Array): void {
-    this.#network.publish(from, reader.process, (arrival) => this.#arrive(from, reader, subject, bytes, arrival))
+    const extraMs = subject.endsWith('.frame') ? this.#network.transferMs(from, reader.process, 'frame') : 0
+    this.#network.publish(from, reader.process, (arrival) => this.#arrive(from, reader, subject, bytes, arrival), extraMs)
   }
 
   #arrive(from: Process, reader: Reader, subject: string, bytes: Uint8Array, arrival: Arrival): void {

@@ -110,12 +110,21 @@ export interface SimulatedComputeOptions {
   readonly stepMs: (cost: number) => number
   /** Whether a step fails, wherever it is tried. */
   readonly isPoison: (vnode: string, position: number) => boolean
+  readonly times?: ComputeTimes
   /** Sees the inputs of each step before it is applied. */
   readonly onApply: (vnode: string, request: ApplyRequest) => void
 }
 
-const START_MS = 30
-const LOAD_MS = 3
+/** How long what is no step takes, in simulated ms. */
+export interface ComputeTimes {
+  /** Of a worker, until it is warm and measured. */
+  readonly startMs: number
+  /** Of a state that is at hand. */
+  readonly loadMs: number
+  readonly snapshotMs: number
+}
+
+const DEFAULT_TIMES: ComputeTimes = { startMs: 30, loadMs: 3, snapshotMs: 0 }
 const RESTART_MS = 60
 const DEFAULT_DEADLINE_MS = 60_000
 const outputBytes = new Uint8Array(4)
@@ -125,6 +134,7 @@ export class SimulatedCompute implements Compute {
   /** It takes requests and answers none, as a worker in an endless loop. */
   isStuck = false
   readonly #options: SimulatedComputeOptions
+  readonly #times: ComputeTimes
   readonly #machines = new Map<string, Machine>()
   readonly #listeners = new Set<(loss: ComputeLoss) => void>()
   readonly #queue: Request[] = []
@@ -136,11 +146,12 @@ export class SimulatedCompute implements Compute {
 
   constructor(options: SimulatedComputeOptions) {
     this.#options = options
+    this.#times = options.times ?? DEFAULT_TIMES
   }
 
   start(): Promise<{ readonly computeClass: string; readonly gflops: number }> {
     const { computeClass, gflops } = this.#options
-    return this.#request('benchmark', START_MS, () => ({ computeClass, gflops }))
+    return this.#request('benchmark', this.#times.startMs, () => ({ computeClass, gflops }))
   }
 
   load(
@@ -152,7 +163,7 @@ export class SimulatedCompute implements Compute {
     const machine = definition as VNodeMachineDefinition
     return this.#request(
       `load of ${id}`,
-      LOAD_MS,
+      this.#times.loadMs,
       () => {
         const numbers = blob ? numbersOf(blob) : firstNumbers(machine.vnode.id, machine.training.seed)
         this.#machines.set(id, { definition: machine, numbers })
@@ -195,7 +206,7 @@ export class SimulatedCompute implements Compute {
   }
 
   snapshot(id: string): Promise<Uint8Array> {
-    return this.#request(`snapshot of ${id}`, 0, () => stateOf(this.#find(id).numbers))
+    return this.#request(`snapshot of ${id}`, this.#times.snapshotMs, () => stateOf(this.#find(id).numbers))
   }
 
   unload(id: string): Promise<void> {
