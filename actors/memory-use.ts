@@ -2,6 +2,7 @@
 import { SOURCE } from '../components/definition.js'
 import type { Compute } from '../runtime/compute/compute.js'
 import { isSwarmError } from '../runtime/errors.js'
+import { vnodeOf } from '../runtime/followers.js'
 import { demandOf, demandOfSource } from './assignment.js'
 import type { HostUse } from './host-limits.js'
 import type { RunDefinition } from './run-definition.js'
@@ -20,9 +21,15 @@ export class MemoryUse {
   }
 
   placed(id: string, definition: RunDefinition): void {
-    const name = id.slice(id.indexOf('/') + 1)
+    const name = vnodeOf(id.slice(id.indexOf('/') + 1))
     const vnode = name === SOURCE ? undefined : definition.network.vnodes.find((one) => one.id === name)
     this.#needs.set(id, (vnode ? demandOf(vnode, definition.training.batchSize) : demandOfSource(definition)).memoryBytes)
+  }
+
+  /** A follower has been promoted. */
+  renamed(from: string, to: string): void {
+    this.#needs.set(to, this.#needs.get(from) ?? 0)
+    this.#needs.delete(from)
   }
 
   left(id: string): void {

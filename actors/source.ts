@@ -33,6 +33,8 @@ const PAUSE_PATIENCE_MS = 2_000
 /** Emits the batches of one generation. */
 export class SourceDriver {
   readonly grant: Grant
+  readonly vnode = SOURCE
+  readonly isFollower = false
   readonly #options: SourceOptions
   readonly #timetable: Timetable
   readonly #log: StepLog<undefined>
@@ -130,6 +132,9 @@ export class SourceDriver {
 
   /** Nothing of it has to be told again, and nothing handed over: whoever goes on makes the same batches. */
   tellAgain(): void {}
+  promote(): boolean {
+    return false
+  }
   hold(): void {}
   release(): void {}
 

@@ -3,18 +3,20 @@ import { setMaxListeners } from 'node:events'
 import type { VNodeMachineDefinition } from '../components/definition.js'
 import type { ComputeLoss } from '../runtime/compute/compute.js'
 import { type ErrorCode, SwarmError, isSwarmError, toSwarmError } from '../runtime/errors.js'
-import { batchOf, decodeFrameOrTombstone, encodeTombstone, payloadDigest } from '../runtime/frame.js'
+import { followed, vnodeOf } from '../runtime/followers.js'
+import { batchOf, encodeTombstone, payloadDigest, underTerm } from '../runtime/frame.js'
 import type { Grant, Placed } from '../runtime/grant.js'
-import { keys } from '../runtime/head.js'
 import { EvaluationSums } from './evaluation-sums.js'
 import { type Queues, queuesOf } from './queues.js'
-import type { Failure, RunReport } from './reports.js'
-import { restoredState, storeState } from './stored-state.js'
-import { decodeSignal, encodeSignal, subjectOf } from '../runtime/signal.js'
+import type { Failure } from './reports.js'
+import { restoredState } from './stored-state.js'
+import { encodeSignal, subjectOf } from '../runtime/signal.js'
 import { hashStateInBackground } from '../runtime/state.js'
 import { StepDeadline } from './step-deadline.js'
 import { type Entry, StepLog, type StepCommand, type StepEvent } from '../runtime/step-log.js'
 import type { VNodeHost } from './vnode-host.js'
+import { VNodeInbox } from './vnode-inbox.js'
+import { VNodeReports } from './vnode-reports.js'
 
 export interface VNodeDriverOptions {
   readonly host: VNodeHost
@@ -29,8 +31,6 @@ export interface VNodeDriverOptions {
   readonly maxAhead: number
 }
 
-/** Frames that wait unread at one VNode; credits keep the true number near its window. */
-const INBOX_CAPACITY = 4_096
 /** Errors that mean the loss of more than this VNode: whoever lost it tells, and whose step it was. */
 const TOLD_BY_THE_HOST: ReadonlySet<ErrorCode> = new Set([
   'compute.lost',
@@ -51,7 +51,8 @@ interface UnderWay {
 }
 
 export class VNodeDriver {
-  readonly grant: Grant
+  /** The VNode whose log it applies: its own, or the one that it follows. */
+  readonly vnode: string
   /** Of its machine. */
   readonly id: string
   readonly #host: VNodeHost
@@ -60,22 +61,25 @@ export class VNodeDriver {
   readonly #computeClass: string
   readonly #log: StepLog<Uint8Array>
   readonly #deadline = new StepDeadline()
+  readonly #inbox: VNodeInbox
   readonly #peers = new Map<string, Placed>()
   readonly #abort = new AbortController()
-  /** Messages, by reason. */
-  readonly #dropped = new Map<string, number>()
   /** In the order of the log. */
   readonly #underWay: UnderWay[] = []
   /** CRC-32 of the outputs since the newest cut. */
   #digests: number[] = []
   #digestsFrom: number
   readonly #sums: EvaluationSums
+  readonly #reports: VNodeReports
+  #grant: Grant
   #isStarted = false
   /** What follows from a failure is none of its own. */
   #hasFailed = false
   #manifest: number
-  /** What the run's owner was told since the newest manifest: an owner that starts anew is told again. */
-  readonly #told: { readonly report: RunReport; readonly position: number }[] = []
+  /** Of the last entry that was applied. */
+  #step: number
+  /** Where a follower stood when it was seen to be behind. */
+  #behindAt: number | undefined
 
   constructor({ host, definition, initial, computeClass, grant, window, maxAhead }: VNodeDriverOptions) {
     // Every report that is not heard yet waits.
@@ -84,11 +88,13 @@ export class VNodeDriver {
     this.#definition = definition
     this.#initial = initial
     this.#computeClass = computeClass
-    this.grant = grant
+    this.#grant = grant
+    this.vnode = vnodeOf(grant.vnode)
     this.id = `${grant.run}/${grant.vnode}/${grant.term}`
     this.#sums = new EvaluationSums(definition.vnode.hasHead)
     this.#digestsFrom = (grant.checkpoint?.step ?? 0) + 1
     this.#manifest = grant.checkpoint?.position ?? 0
+    this.#step = grant.checkpoint?.step ?? 0
     for (const peer of [...grant.inputs, ...grant.outputs]) this.#peers.set(peer.vnode, peer)
     this.#log = new StepLog({
       vnode: grant.vnode,
@@ -99,7 +105,29 @@ export class VNodeDriver {
       window,
       maxAhead,
       skips: grant.skips,
+      isFollower: this.isFollower,
     })
+    const onFailure = (error: unknown) => void this.#fail(error)
+    const { signal } = this.#abort
+    this.#inbox = new VNodeInbox({ host, peers: this.#peers, signal, onEvent: (event) => this.#handle(event), onFailure })
+    this.#reports = new VNodeReports({
+      host,
+      run: grant.run,
+      generation: grant.generation,
+      term: () => this.#grant.term,
+      isSilent: this.isFollower,
+      signal,
+      onFailure,
+    })
+  }
+
+  get grant(): Grant {
+    return this.#grant
+  }
+
+  /** It applies in silence what another VNode applies. */
+  get isFollower(): boolean {
+    return followed(this.#grant.vnode) !== undefined
   }
 
   /** Positions: applied, restored from, of the newest whole checkpoint. Inputs that wait, outputs kept. */
@@ -109,25 +137,43 @@ export class VNodeDriver {
   }
 
   get queues(): Queues {
-    return queuesOf(this.#log, this.#dropped)
+    return queuesOf(this.#log, this.#inbox.dropped)
   }
 
   /** Restores the state, then takes part. Failures are reported, never thrown. */
   async start(): Promise<void> {
     try {
-      this.#listen('frame', (bytes, from) => this.#onFrame(bytes, from))
-      this.#listen('signal', (bytes, from) => this.#onSignal(bytes, from))
+      this.#inbox.listen(this.#grant)
       const blob = await restoredState(this.#host.store, this.grant, this.#initial, this.#abort.signal)
       await this.#host.compute.load(this.id, this.#definition, blob, { signal: this.#abort.signal })
       if (this.#abort.signal.aborted) return await this.#host.compute.unload(this.id)
       const { run, vnode, term, pnode, checkpoint } = this.grant
-      this.#host.observe({ type: 'restored', run, vnode, term, pnode, step: checkpoint?.step ?? 0 })
+      if (!this.isFollower) this.#host.observe({ type: 'restored', run, vnode, term, pnode, step: checkpoint?.step ?? 0 })
       this.#isStarted = true
       this.#execute(this.#log.start())
       this.#tick()
     } catch (error) {
       await this.#fail(error)
     }
+  }
+
+  /**
+   * A follower becomes the owner, with the state that it has.
+   * @returns false if it cannot: it has not begun, or lacks what nobody keeps any more
+   */
+  promote(grant: Grant): boolean {
+    const { generation, checkpoint, inputs, outputs } = grant
+    if (!this.isFollower || !this.#isStarted || this.#hasFailed || this.#abort.signal.aborted) return false
+    if (generation !== this.#grant.generation || this.#log.applied < Math.max(this.#manifest, checkpoint?.position ?? 0)) return false
+    this.manifest(checkpoint?.position ?? 0)
+    this.#grant = grant
+    for (const peer of [...inputs, ...outputs]) this.#peers.set(peer.vnode, peer)
+    const { run, vnode, term, pnode } = grant
+    this.#host.observe({ type: 'restored', run, vnode, term, pnode, step: this.#step })
+    this.#inbox.listen(grant)
+    this.#handle({ type: 'promoted', inputs, outputs })
+    this.#reports.speak()
+    return true
   }
 
   /** A neighbour has moved. */
@@ -142,13 +188,13 @@ export class VNodeDriver {
   manifest(position: number): void {
     if (this.#abort.signal.aborted || this.#hasFailed) return
     this.#manifest = Math.max(this.#manifest, position)
-    while (this.#told.length > 0 && this.#told[0].position < position) this.#told.shift()
+    this.#reports.manifest(position)
     this.#handle({ type: 'manifest', position })
   }
 
   /** The run has a new owner, which does not know what the one before was told. */
   tellAgain(): void {
-    for (const { report } of this.#told) this.#send(report)
+    this.#reports.again()
   }
 
   /** This VNode is about to move: it applies nothing after the next cut. */
@@ -177,57 +223,6 @@ export class VNodeDriver {
     return { ...this.#failure(error, this.#underWay[0]), ...(isHasty && { isHasty }) }
   }
 
-  #listen(kind: 'frame' | 'signal', onMessage: (bytes: Uint8Array, from: string) => void): void {
-    const { run, pnode, vnode } = this.grant
-    const subscription = this.#host.bus.subscribe(subjectOf(run, pnode, vnode, kind), {
-      capacity: INBOX_CAPACITY,
-      signal: this.#abort.signal,
-    })
-    const read = async () => {
-      for await (const delivery of subscription) {
-        if (this.#abort.signal.aborted) return
-        if (delivery.type === 'lost') this.#handle({ type: 'lost' })
-        else onMessage(delivery.bytes, delivery.from)
-      }
-    }
-    read().catch((error: unknown) => this.#fail(error))
-  }
-
-  #onFrame(bytes: Uint8Array, from: string): void {
-    this.#guardMessage(() => {
-      const { header } = decodeFrameOrTombstone(bytes)
-      if (!this.#isFromOwner(header.vnode, header.term, from)) return
-      const { position, step, evaluation, marks, generation, term, kind } = header
-      const entry = { position, step, evaluation, marks }
-      this.#handle({ type: 'frame', from: header.vnode, generation, term, entry, ref: bytes, isTombstone: kind === 'tombstone' })
-    })
-  }
-
-  #onSignal(bytes: Uint8Array, from: string): void {
-    this.#guardMessage(() => {
-      const signal = decodeSignal(bytes)
-      if (this.#isFromOwner(signal.vnode, signal.term, from)) this.#handle({ ...signal, from: signal.vnode })
-    })
-  }
-
-  /** A message that cannot be read is dropped and counted: it will be asked for again. */
-  #guardMessage(read: () => void): void {
-    try {
-      read()
-    } catch (error) {
-      if (!isSwarmError(error, 'frame.damaged', 'frame.version')) throw error
-      this.#drop(error.code)
-    }
-  }
-
-  /** Nobody but the host that the directory names speaks for a VNode under its term. */
-  #isFromOwner(vnode: string, term: number, host: string): boolean {
-    const peer = this.#peers.get(vnode)
-    const isOwner = peer !== undefined && (peer.term !== term || peer.pnode === host)
-    if (!isOwner) this.#drop('stranger')
-    return isOwner
-  }
-
   #handle(event: StepEvent<Uint8Array>): void {
     if (this.#hasFailed) return
     if (!this.#isStarted && event.type !== 'granted' && event.type !== 'manifest' && event.type !== 'hold' && event.type !== 'release')
@@ -253,7 +248,8 @@ export class VNodeDriver {
           void this.#commit(command.entry)
           break
         case 'send':
-          this.#publish(command.to, 'frame', command.ref)
+          // What a follower has kept was made before it had this term; nobody has seen it yet.
+          this.#publish(command.to, 'frame', underTerm(command.ref, this.grant.term))
           break
         case 'credit': {
           const { next, upTo, resend } = command
@@ -264,7 +260,7 @@ export class VNodeDriver {
           this.#publish(command.to, 'signal', encodeSignal({ type: 'hello', ...this.#me() }))
           break
         case 'drop':
-          this.#drop(command.reason)
+          this.#inbox.drop(command.reason)
           break
       }
     }
@@ -272,8 +268,8 @@ export class VNodeDriver {
 
   async #apply(step: UnderWay): Promise<void> {
     const { entry, inputs } = step
-    const { run, vnode, term, generation } = this.grant
-    const header = { kind: 'output', ...entry, run, vnode, term, generation } as const
+    const { run, term, generation } = this.grant
+    const header = { kind: 'output', ...entry, run, vnode: this.vnode, term, generation } as const
     this.#underWay.push(step)
     try {
       const request = { step: entry.step, evaluation: entry.evaluation, inputs, areInputsWhole: true, header }
@@ -289,8 +285,8 @@ export class VNodeDriver {
 
   /** An entry that is poison here or before: nothing happens to the state, and everything that reads from here hears so. */
   #bury({ entry, inputs }: UnderWay): void {
-    const { run, vnode, term, generation } = this.grant
-    const header = { kind: 'tombstone', ...entry, run, vnode, term, generation } as const
+    const { run, term, generation } = this.grant
+    const header = { kind: 'tombstone', ...entry, run, vnode: this.vnode, term, generation } as const
     this.#done(entry, encodeTombstone({ header, batch: batchOf(inputs[0]) }), {}, 0)
   }
 
@@ -298,14 +294,18 @@ export class VNodeDriver {
     const { run, vnode, term, generation, pnode } = this.grant
     const sums = entry.evaluation > 0 ? this.#sums.add(entry, metrics) : undefined
     if (entry.evaluation === 0) this.#digests.push(payloadDigest(frame))
-    if (sums) this.#tell({ method: 'evaluated', argument: { vnode, term, generation, step: entry.step, sums } }, entry.position)
-    this.#host.observe({ type: 'applied', run, vnode, term, pnode, entry, busyMs, metrics })
+    const argument = { vnode: this.vnode, term, generation, step: entry.step }
+    if (sums) this.#reports.tell({ method: 'evaluated', argument: { ...argument, sums } }, entry.position)
+    this.#host.worked(busyMs)
+    if (!this.isFollower) this.#host.observe({ type: 'applied', run, vnode, term, pnode, entry, busyMs, metrics })
+    this.#step = entry.step
     this.#handle({ type: 'applied', position: entry.position, ref: frame })
   }
 
   /** The snapshot is taken between two steps; hashing and storing it goes on in the background. */
   async #commit({ step, position, marks }: Entry): Promise<void> {
-    const { run, vnode, term, generation } = this.grant
+    const { vnode } = this
+    const { term, generation } = this.grant
     try {
       const blob = await this.#host.compute.snapshot(this.id)
       if (this.#abort.signal.aborted) return
@@ -313,34 +313,16 @@ export class VNodeDriver {
       const digests = Uint32Array.from(this.#digests.splice(0, step - firstStep + 1))
       this.#digestsFrom = step + 1
       const hash = await hashStateInBackground(blob as Uint8Array<ArrayBuffer>)
-      await storeState(this.#host.store, keys.blob(run, generation, hash), blob, this.#abort.signal)
       const commit = { vnode, term, generation, step, position, marks, hash, sizeBytes: blob.byteLength, computeClass: this.#computeClass }
       const isHeld = this.#log.heldAt === position
       const argument = { ...commit, firstStep, digests: Buffer.from(digests.buffer).toString('base64'), ...(isHeld && { isHeld }) }
-      this.#tell({ method: 'committed', argument }, position)
+      await this.#reports.committed({ method: 'committed', argument }, blob)
       // A cut that somebody missed under a source before this one never completes: nobody stands still behind that for ever.
       const isInVain = () => this.#log.heldAt === position && this.#manifest < position
       if (isHeld) this.#host.clock.after(HOLD_PATIENCE_MS, () => isInVain() && this.release())
     } catch (error) {
       await this.#fail(error)
     }
-  }
-
-  /** Tells the run's owner, and keeps it until the next manifest. */
-  #tell(report: RunReport, position: number): void {
-    if (this.#abort.signal.aborted) return
-    this.#told.push({ report, position })
-    this.#send(report)
-  }
-
-  #send({ method, argument }: RunReport): void {
-    this.#report(this.grant.run, method, argument).catch((error: unknown) => this.#fail(error))
-  }
-
-  #report(run: string, method: RunReport['method'], argument: RunReport['argument']): Promise<void> {
-    return this.#host.report(run, method, argument, this.#abort.signal).catch((error: unknown) => {
-      if (!this.#abort.signal.aborted) throw error
-    })
   }
 
   #publish(to: string, kind: 'frame' | 'signal', bytes: Uint8Array): void {
@@ -351,17 +333,27 @@ export class VNodeDriver {
   #tick(): void {
     if (this.#abort.signal.aborted) return
     this.#handle({ type: 'tick' })
+    this.#lookBehind()
     this.#host.clock.after(TICK_MS, () => this.#tick())
+  }
+
+  /** A follower for which nothing is kept any more begins anew: the run does not wait for it. */
+  #lookBehind(): void {
+    const { applied, isBehind } = this.#log
+    if (isBehind && this.#behindAt === applied)
+      void this.#fail(
+        new SwarmError('follower.behind', {
+          what: `follower ${this.id}`,
+          expected: `inputs after ${applied}`,
+          got: `a checkpoint at ${this.#manifest}`,
+        }),
+      )
+    this.#behindAt = isBehind ? applied : undefined
   }
 
   #me() {
     const { vnode, generation, term } = this.grant
     return { vnode, generation, term }
-  }
-
-  #drop(reason: string): void {
-    this.#dropped.set(reason, (this.#dropped.get(reason) ?? 0) + 1)
-    this.#host.observe({ type: 'dropped', run: this.grant.run, vnode: this.grant.vnode, reason })
   }
 
   #failure(error: SwarmError, step: UnderWay | undefined): Failure {
@@ -375,7 +367,7 @@ export class VNodeDriver {
     this.#hasFailed = true
     const cause = toSwarmError(error, 'internal', `${this.grant.vnode} on ${this.grant.pnode}`)
     const isTold = TOLD_BY_THE_HOST.has(cause.code) && (this.#isStarted || !cause.retryable)
-    if (!isTold) await this.#report(this.grant.run, 'failed', this.#failure(cause, step)).catch(this.#host.onError)
+    if (!isTold) await this.#reports.say({ method: 'failed', argument: this.#failure(cause, step) }).catch(this.#host.onError)
     this.#abort.abort(cause)
     await this.#host.compute.unload(this.id).catch(this.#host.onError)
   }

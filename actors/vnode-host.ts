@@ -15,6 +15,8 @@ export interface VNodeHost {
   report(run: string, method: RunReport['method'], argument: RunReport['argument'], signal: AbortSignal): Promise<void>
   /** For errors that nobody can be told of. */
   readonly onError: (error: unknown) => void
+  /** The compute has worked for so long, in ms. */
+  worked(busyMs: number): void
   /** For people and metrics: never waits. */
   observe(observation: Observation): void
 }

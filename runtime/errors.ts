@@ -33,6 +33,7 @@ export type ErrorCode =
   | 'head.version'
   | 'grant.version'
   | 'grant.refused' // wrong signature or wrong run
+  | 'follower.behind' // what it lacks is kept by nobody any more
   | 'bus.closed'
   | 'bus.too-large'
   | 'bus.unreachable'

@@ -4,81 +4,11 @@
  * by the million. A position is the place of an entry in the run's log, from 1; training and evaluation batches share the numbering.
  */
 import { invariant } from './errors.js'
+import { followed } from './followers.js'
 import { MARK } from './frame.js'
+import type { DropReason, Entry, Peer, StepCommand, StepEvent } from './step-events.js'
 
-/** One entry of the log. */
-export interface Entry {
-  readonly position: number
-  /** Number of the training batch, from 1; for an evaluation batch the step that it comes after. */
-  readonly step: number
-  /** 0: a training batch. */
-  readonly evaluation: number
-  /** Bits of MARK: what happens after this entry. */
-  readonly marks: number
-}
-
-/** A neighbour as the newest grant names it. */
-export interface Peer {
-  readonly vnode: string
-  readonly term: number
-}
-
-/** Things that happened. `Ref` is whatever the driver uses to find a frame's bytes. */
-export type StepEvent<Ref> =
-  | {
-      readonly type: 'frame'
-      readonly from: string
-      readonly generation: number
-      readonly term: number
-      readonly entry: Entry
-      readonly ref: Ref
-      /** The producer has skipped the entry, or one before it has. */
-      readonly isTombstone?: boolean
-    }
-  /** A consumer has everything before `next` and takes up to `upTo`; `resend`: it believes that something was lost. */
-  | {
-      readonly type: 'credit'
-      readonly from: string
-      readonly generation: number
-      readonly term: number
-      readonly next: number
-      readonly upTo: number
-      readonly resend: boolean
-    }
-  /** A producer (re)started and does not know our credit. */
-  | { readonly type: 'hello'; readonly from: string; readonly generation: number; readonly term: number }
-  /** A grant names a neighbour's new term. */
-  | { readonly type: 'granted'; readonly peer: Peer }
-  /** The oldest issued entry has been applied and gave `ref`. */
-  | { readonly type: 'applied'; readonly position: number; readonly ref: Ref }
-  /** A manifest is complete: outputs up to `position` are no longer needed by anybody. */
-  | { readonly type: 'manifest'; readonly position: number }
-  /** Time passes: what was lost is asked for again. */
-  | { readonly type: 'tick' }
-  /** The bus lost messages to us. */
-  | { readonly type: 'lost' }
-  /** This VNode is about to move: nothing is applied after the next cut. */
-  | { readonly type: 'hold' }
-  /** It does not move after all, or not at that cut: it goes on. */
-  | { readonly type: 'release' }
-
-export const DROP_REASONS = ['generation', 'term', 'ungranted', 'duplicate', 'beyond-credit', 'behind-manifest', 'stranger'] as const
-export type DropReason = (typeof DROP_REASONS)[number]
-
-/** Things to do, in this order. */
-export type StepCommand<Ref> =
-  | { readonly type: 'apply'; readonly entry: Entry; readonly inputs: readonly Ref[] }
-  /**
-   * The entry is skipped: the state stays as it is. Make the tombstone that is sent for it and answer with `applied` at once; nothing else is
-   * issued at the time. A snapshot of its cut comes before it.
-   */
-  | { readonly type: 'bury'; readonly entry: Entry; readonly inputs: readonly Ref[] }
-  /** Copy the state after the entry just issued, before anything else is applied. */
-  | { readonly type: 'snapshot'; readonly entry: Entry }
-  | { readonly type: 'send'; readonly to: string; readonly entry: Entry; readonly ref: Ref }
-  | { readonly type: 'credit'; readonly to: string; readonly next: number; readonly upTo: number; readonly resend: boolean }
-  | { readonly type: 'hello'; readonly to: string }
-  | { readonly type: 'drop'; readonly reason: DropReason; readonly from: string }
+export * from './step-events.js'
 
 export interface StepLogOptions {
   readonly vnode: string
@@ -89,6 +19,8 @@ export interface StepLogOptions {
   readonly inputs: readonly Peer[]
   /** Consumers. */
   readonly outputs: readonly Peer[]
+  /** It applies in silence what another one applies: it sends nothing, and nobody waits for it, until it is promoted. */
+  readonly isFollower?: boolean
   /** Entries in flight on each edge. Range 1 to 1,024. */
   readonly window: number
   /** How far it may be ahead of the newest manifest that it has heard of, in entries: what retention has room for. Default: no limit. */
@@ -107,6 +39,8 @@ interface Input<Ref> {
 
 interface Output {
   readonly vnode: string
+  /** Nobody waits for it: it gets what is kept anyway. */
+  readonly isFollower: boolean
   term: number
   /** Highest position sent under the current term. */
   sent: number
@@ -141,6 +75,7 @@ export class StepLog<Ref> {
   #appliedAtTick = -1
   /** Something was lost since the last tick, and asked for. */
   #hasAsked = false
+  #isFollower: boolean
   #isHolding = false
   /** Position of the cut after which nothing is applied. */
   #heldAt: number | undefined
@@ -153,10 +88,11 @@ export class StepLog<Ref> {
     this.#maxIssued = options.maxIssued ?? 2
     this.#maxAhead = options.maxAhead ?? Infinity
     this.#skips = new Set(options.skips)
+    this.#isFollower = options.isFollower ?? false
     this.#manifest = options.from
     this.#applied = options.from
     this.#inputs = options.inputs.map(({ vnode, term }) => ({ vnode, term, inbox: new Map() }))
-    this.#outputs = options.outputs.map(({ vnode, term }) => ({ vnode, term, sent: options.from, upTo: 0, next: options.from + 1 }))
+    this.#outputs = options.outputs.map((peer) => this.#output(peer))
   }
 
   /** Position of the last applied entry. */
@@ -167,6 +103,11 @@ export class StepLog<Ref> {
   /** Position of the cut after which it applies nothing, once it has come to it. */
   get heldAt(): number | undefined {
     return this.#heldAt
+  }
+
+  /** A follower of which the producers keep nothing any more that it lacks: it can only begin anew. */
+  get isBehind(): boolean {
+    return this.#applied < this.#manifest && this.#isStarved()
   }
 
   /** Outputs kept for consumers that may have to be restored. */
@@ -186,7 +127,8 @@ export class StepLog<Ref> {
 
   /** Call once, when the state is loaded: greets the consumers and asks the producers. */
   start(): StepCommand<Ref>[] {
-    const out: StepCommand<Ref>[] = this.#outputs.map(({ vnode }) => ({ type: 'hello', to: vnode }))
+    const out: StepCommand<Ref>[] = []
+    if (!this.#isFollower) for (const { vnode } of this.#outputs) out.push({ type: 'hello', to: vnode })
     this.#grant(out, true)
     return out
   }
@@ -206,6 +148,9 @@ export class StepLog<Ref> {
         break
       case 'granted':
         this.#onGranted(event.peer, out)
+        break
+      case 'promoted':
+        this.#onPromoted(event, out)
         break
       case 'applied':
         this.#onApplied(event.position, event.ref, out)
@@ -300,12 +245,30 @@ export class StepLog<Ref> {
       // What the old term sent stays: a producer's output is the same under any term.
       out.push({ type: 'credit', to: input.vnode, ...this.#credit(), resend: true })
     }
+    // Followers come and go.
+    const reader = followed(peer.vnode)
+    const isNew = reader !== undefined && this.#outputs.every(({ vnode }) => vnode !== peer.vnode)
+    if (isNew && this.#outputs.some(({ vnode }) => vnode === reader)) this.#outputs.push(this.#output({ ...peer, term: -1 }))
     for (const output of this.#outputs) {
       if (output.vnode !== peer.vnode || output.term >= peer.term) continue
       // The new owner starts from the newest manifest, or a later one: its first credit says where.
-      Object.assign(output, { term: peer.term, sent: this.#manifest, upTo: 0, next: this.#manifest + 1 })
-      out.push({ type: 'hello', to: output.vnode })
+      Object.assign(output, this.#output(peer))
+      if (!this.#isFollower) out.push({ type: 'hello', to: output.vnode })
     }
+  }
+
+  /** A follower becomes the owner: what it has kept is what the owner before it has sent, or would have. */
+  #onPromoted({ inputs, outputs }: StepEvent<Ref> & { type: 'promoted' }, out: StepCommand<Ref>[]): void {
+    invariant(this.#isFollower && this.#applied >= this.#manifest, () => `${this.vnode}: promoted at ${this.#applied}`)
+    this.#isFollower = false
+    for (const input of this.#inputs)
+      input.term = Math.max(input.term, ...inputs.flatMap(({ vnode, term }) => (vnode === input.vnode ? [term] : [])))
+    this.#outputs.splice(0, Infinity, ...outputs.map((peer) => this.#output(peer)))
+    out.push(...this.start())
+  }
+
+  #output({ vnode, term }: Peer): Output {
+    return { vnode, isFollower: followed(vnode) !== undefined, term, sent: this.#manifest, upTo: 0, next: this.#manifest + 1 }
   }
 
   #onApplied(position: number, ref: Ref, out: StepCommand<Ref>[]): void {
@@ -326,7 +289,7 @@ export class StepLog<Ref> {
     if (position <= this.#manifest) return
     // A source that starts anew has no part in the cut and no state: what everybody has applied it need not make again.
     if (this.#inputs.length === 0 && this.#issued.length === 0) this.#applied = Math.max(this.#applied, position)
-    invariant(position <= this.#applied, () => `${this.vnode}: manifest ${position} beyond ${this.#applied}`)
+    invariant(position <= this.#applied || this.#isFollower, () => `${this.vnode}: manifest ${position} beyond ${this.#applied}`)
     for (let p = this.#manifest + 1; p <= position; p++) if (this.#retained.delete(p)) this.#counts.released++
     this.#manifest = position
     // Every consumer has applied it: one that is being restored starts from here, whatever it was told of.
@@ -376,10 +339,12 @@ export class StepLog<Ref> {
   /** No further ahead of any consumer, or of the newest manifest, than the retention allows. */
   #hasRoom(position: number): boolean {
     if (position > this.#manifest + this.#maxAhead) return false
-    return this.#outputs.every(({ next }) => position < next + AHEAD_WINDOWS * this.window)
+    if (this.#isFollower) return true
+    return this.#outputs.every(({ next, isFollower }) => isFollower || position < next + AHEAD_WINDOWS * this.window)
   }
 
   #send(output: Output, out: StepCommand<Ref>[]): void {
+    if (this.#isFollower) return
     while (output.sent < output.upTo) {
       const kept = this.#retained.get(output.sent + 1)
       if (!kept) return

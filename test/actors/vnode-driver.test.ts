@@ -76,6 +76,7 @@ async function driven(
       onError: (error) => {
         throw error
       },
+      worked: () => undefined,
       observe: () => undefined,
     },
     definition: { vnode: { hasHead: true } } as never,
