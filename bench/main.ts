@@ -7,6 +7,7 @@ import { type Report, rounded } from './measure.js'
 interface Flags {
   readonly isCluster: boolean
   readonly kills: number | undefined
+  readonly hours: number | undefined
 }
 
 const BENCHMARKS: { readonly [name: string]: { readonly what: string; readonly run: (flags: Flags) => Promise<Report> } } = {
@@ -31,6 +32,10 @@ const BENCHMARKS: { readonly [name: string]: { readonly what: string; readonly r
     what: 'steps of VNodes that the simulator makes in a second, on 8 hosts without faults',
     run: async () => (await import('./simulator.js')).simulator(),
   },
+  goodput: {
+    what: 'useful samples under a trace of spot instances, over those without faults (simulated; --hours N: its beginning)',
+    run: async ({ hours }) => (await import('./goodput.js')).goodput({ hours }),
+  },
   fashion: {
     what: 'Fashion-MNIST, MLP 3×256, five epochs: accuracy, seconds, memory',
     run: async () => (await import('./fashion.js')).fashion(),
@@ -39,14 +44,16 @@ const BENCHMARKS: { readonly [name: string]: { readonly what: string; readonly r
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { json: { type: 'boolean', default: false }, cluster: { type: 'boolean', default: false }, kills: { type: 'string' } },
+  options: {
+    json: { type: 'boolean', default: false },
+    cluster: { type: 'boolean', default: false },
+    kills: { type: 'string' },
+    hours: { type: 'string' },
+  },
 })
 const [wanted = 'list'] = positionals
-const kills = values.kills === undefined ? undefined : Number(values.kills)
-if (kills !== undefined && !(Number.isSafeInteger(kills) && kills > 0)) {
-  process.stderr.write(`--kills: expected a positive integer, got '${values.kills}'\n`)
-  process.exit(2)
-}
+const kills = count('kills')
+const hours = count('hours')
 const print = (text: string) => process.stdout.write(`${text}\n`)
 
 if (wanted === 'list') {
@@ -58,7 +65,7 @@ if (wanted === 'list') {
       process.stderr.write(`no benchmark '${name}'; there are: ${Object.keys(BENCHMARKS).join(', ')}, all\n`)
       process.exit(2)
     }
-    const { figures, bars } = await BENCHMARKS[name].run({ isCluster: values.cluster, kills })
+    const { figures, bars } = await BENCHMARKS[name].run({ isCluster: values.cluster, kills, hours })
     if (values.json)
       print(
         JSON.stringify({
@@ -73,6 +80,14 @@ if (wanted === 'list') {
       )
     else show(name, figures, bars)
   }
+}
+
+function count(name: 'kills' | 'hours'): number | undefined {
+  const text = values[name]
+  const value = text === undefined ? undefined : Number(text)
+  if (value === undefined || (Number.isSafeInteger(value) && value > 0)) return value
+  process.stderr.write(`--${name}: expected a positive integer, got '${text}'\n`)
+  process.exit(2)
 }
 
 function show(name: string, figures: Report['figures'], bars: Report['bars']): void {

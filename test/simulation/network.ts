@@ -32,8 +32,9 @@ export interface Arrival {
 export interface Sizes {
   /** Of a host's line, in each direction. */
   readonly bytesPerMs: number
-  /** Of the object store's. */
-  readonly storeBytesPerMs: number
+  /** Of the object store, for all hosts together. */
+  readonly putBytesPerMs: number
+  readonly getBytesPerMs: number
   readonly frameBytes: number
   readonly stateBytes: number
 }
@@ -53,6 +54,8 @@ interface Link {
 }
 
 const ARRIVED: Arrival = { isCorrupted: false, isLost: false }
+/** Name of the object store's process. */
+export const STORE = 'store'
 /** To itself, in ms. */
 const LOOPBACK_MS = 0.005
 
@@ -77,18 +80,14 @@ export class Network {
   transferMs(from: Process, to: Process, what: 'frame' | 'state'): number {
     if (!this.#sizes || from === to) return 0
     const { now } = this.#world
-    const { frameBytes, stateBytes } = this.#sizes
+    const { frameBytes, stateBytes, bytesPerMs, putBytesPerMs, getBytesPerMs } = this.#sizes
     const bytes = what === 'frame' ? frameBytes : stateBytes
     const sender = (this.#lines[from.index] ??= { outAt: 0, inAt: 0 })
     const receiver = (this.#lines[to.index] ??= { outAt: 0, inAt: 0 })
-    sender.outAt = Math.max(sender.outAt, now) + bytes / this.#bytesPerMs(from)
+    sender.outAt = Math.max(sender.outAt, now) + bytes / (from.name === STORE ? getBytesPerMs : bytesPerMs)
     // It comes in while it goes out, unless something else is coming in.
-    receiver.inAt = Math.max(receiver.inAt, now) + bytes / this.#bytesPerMs(to)
+    receiver.inAt = Math.max(receiver.inAt, now) + bytes / (to.name === STORE ? putBytesPerMs : bytesPerMs)
     return Math.max(sender.outAt, receiver.inAt) - now
-  }
-
-  #bytesPerMs({ name }: Process): number {
-    return name === 'store' ? this.#sizes!.storeBytesPerMs : this.#sizes!.bytesPerMs
   }
 
   /** Cuts a direction; returns what heals it. */

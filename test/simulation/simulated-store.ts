@@ -8,7 +8,7 @@ import type { ListedObject, ObjectStore, StoredObject } from '../../runtime/obje
 import type { NamedPut } from '../../runtime/object-store/repeated-call.js'
 import type { RandomStream } from '../../runtime/random.js'
 import { type CrashingFileSystem, crashingFileSystem } from '../support/crashing-file-system.js'
-import type { Network } from './network.js'
+import { type Network, STORE } from './network.js'
 import type { Process, World } from './world.js'
 
 /** Told of each object that has been put, before its writer is. */
@@ -41,7 +41,7 @@ export class StoreServer {
     this.#network = network
     this.#tap = tap
     this.#stream = world.stream('store')
-    this.process = world.spawn('store')
+    this.process = world.spawn(STORE)
     this.#disk = crashingFileSystem(() => this.process.clock.sleep(this.#stream.uniform() * DISK_MS))
     this.#store = this.#open()
   }
@@ -65,7 +65,7 @@ export class StoreServer {
   /** The power fails; it is back after a while, with what the disk has kept. */
   crash(): void {
     this.process.kill()
-    this.process = this.#world.spawn('store')
+    this.process = this.#world.spawn(STORE)
     this.process.stoppedUntil = Infinity
     this.#disk = this.#disk.crash(() => this.#stream.below(2) === 0)
     this.#store = this.#open()
