@@ -2,6 +2,7 @@
  * Goodput on machines that come and go: a run in the simulator under a trace of spot instances, at its true time scale. A removed instance is gone
  * without notice. Useful samples over what the hosts that are there at each moment would do without faults.
  */
+import type { RunDefinition } from '../actors/run-definition.js'
 import { type RunSettings, runSettings } from '../actors/run-settings.js'
 import type { ClusterPlan } from '../test/simulation/cluster.js'
 import type { Fault } from '../test/simulation/faults.js'
@@ -38,17 +39,21 @@ const WARM_UP_MS = 60_000
 const STEADY_MS = 240_000
 const LEAST_GOODPUT = 0.8
 
-/** As `train` would choose them for layers of this size. */
-function settings(): RunSettings {
-  const vnodes = [{ outputShape: [WIDTH] }]
-  const like = { network: { vnodes }, training: { batchSize: BATCH }, timetable: { evaluationBatches: 0, finalBatches: 0 } }
-  return runSettings(like as never, {}, { window: WINDOW })
+/** As `train` chooses them for layers of this size; the simulated ones are small. */
+function settings(definition: RunDefinition): RunSettings {
+  const { network, training } = definition
+  const vnodes = network.vnodes.map((vnode) => ({ ...vnode, outputShape: [WIDTH] }))
+  return runSettings(
+    { ...definition, network: { ...network, vnodes }, training: { ...training, batchSize: BATCH } },
+    {},
+    { window: WINDOW },
+  )
 }
 
 /** More than can be done in all that time. */
 function planOf(names: readonly string[], faults: readonly Fault[], spanMs: number) {
   const steps = spanMs / MEASURED.stepMs
-  const run = chainRun(VNODES, { epochs: Math.ceil(steps / STEPS_PER_EPOCH), stepsPerEpoch: STEPS_PER_EPOCH }, settings())
+  const run = chainRun(VNODES, { epochs: Math.ceil(steps / STEPS_PER_EPOCH), stepsPerEpoch: STEPS_PER_EPOCH }, settings)
   const hosts = names.map((name) => ({
     name,
     msPerCost: MEASURED.stepMs,
@@ -76,7 +81,7 @@ function inTurn(plan: Parameters<typeof carryOut>[0], options: CarryOutOptions):
 }
 
 /** Steps in a simulated ms that so many hosts do when nothing goes wrong. */
-async function undisturbed(nodes: number): Promise<number> {
+export async function undisturbed(nodes: number): Promise<number> {
   const plan = planOf(
     Array.from({ length: nodes }, (_, i) => `h${i + 1}`),
     [],

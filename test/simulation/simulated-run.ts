@@ -107,7 +107,7 @@ function definitionOf({ dataset, vnodes, batchSize, seed, timetable }: RunParts)
 export function chainRun(
   count: number,
   { epochs, stepsPerEpoch }: { readonly epochs: number; readonly stepsPerEpoch: number },
-  settings: RunSettings,
+  settings: (definition: RunDefinition) => RunSettings,
 ): SimulatedRun {
   const samples = Array.from({ length: stepsPerEpoch }, (_, i) => i)
   const dataset = fromArrays({ inputs: samples.map((i) => [i]), labels: samples.map((i) => i % 2), target: TARGET })
@@ -124,7 +124,7 @@ export function chainRun(
   }))
   const timetable = { epochs, stepsPerEpoch, evaluationBatches: 0, finalBatches: 0 }
   const definition = definitionOf({ dataset, vnodes, batchSize: 1, seed: 1, timetable })
-  return { id: 'run', definition, settings, dataset, timetable: new Timetable(timetable) }
+  return { id: 'run', definition, settings: settings(definition), dataset, timetable: new Timetable(timetable) }
 }
 
 /** A chain, a branch and join, or any directed acyclic graph; each VNode reads the source or those before it. */
