@@ -24,15 +24,6 @@ interface Told {
   readonly peers: Map<string, number>
 }
 
-/** Frames that have come to a VNode on a host. */
-interface Arrivals {
-  /** `<host>/<VNode>`; undefined: it is not for frames. */
-  readonly place: string | undefined
-  readonly all: WeakSet<Uint8Array>
-  /** Those that were of the past when they first arrived. */
-  readonly past: WeakSet<Uint8Array>
-}
-
 /** A broken invariant. */
 export class Violation extends Error {}
 
@@ -45,10 +36,10 @@ export class Invariants {
   readonly #now: () => number
   /** What a host was told when it was granted a VNode, and since: by `<host>/<VNode>`. */
   readonly #told = new Map<string, Told>()
-  /** By subject. */
-  readonly #arrivals = new Map<string, Arrivals>()
-  /** By `<host>/<VNode>`. */
-  readonly #past = new Map<string, WeakSet<Uint8Array>>()
+  /** `<host>/<VNode>` of subjects of frames; undefined: of others. */
+  readonly #places = new Map<string, string | undefined>()
+  /** Frames that nobody can read, or that are of no step. */
+  readonly #unreadable = new WeakSet<Uint8Array>()
   /** The last step that each VNode has ever applied. */
   readonly #frontier = new Map<string, number>()
   /** Applied under one term: `<vnode>/<term>` to position. */
@@ -101,19 +92,24 @@ export class Invariants {
 
   /** A message arrives at a host. One that is of an older term than the host has been told of must change nothing. */
   onMessage({ to, subject, bytes }: { readonly to: string; readonly subject: string; readonly bytes: Uint8Array }): void {
-    const arrivals = this.#arrivals.get(subject) ?? this.#arrivalsAt(subject, to)
-    const told = arrivals.place === undefined ? undefined : this.#told.get(arrivals.place)
-    if (!told || arrivals.all.has(bytes)) return
-    arrivals.all.add(bytes)
-    if (isOfThePast(bytes, told)) arrivals.past.add(bytes)
+    if (!this.#places.has(subject)) this.#places.set(subject, subject.endsWith('.frame') ? `${to}/${subject.split('.')[4]}` : undefined)
+    const place = this.#places.get(subject)
+    const told = place === undefined ? undefined : this.#told.get(place)
+    if (place === undefined || !told) return
+    const content = this.#read(bytes)
+    if (content) content.arrivals[place] ??= isOfThePast(bytes, content.header.vnode, told)
   }
 
-  #arrivalsAt(subject: string, to: string): Arrivals {
-    const place = subject.endsWith('.frame') ? `${to}/${subject.split('.')[4]}` : undefined
-    const arrivals = { place, all: new WeakSet<Uint8Array>(), past: new WeakSet<Uint8Array>() }
-    this.#arrivals.set(subject, arrivals)
-    if (place !== undefined) this.#past.set(place, arrivals.past)
-    return arrivals
+  /** What cannot be read must change nothing either. */
+  #read(bytes: Uint8Array): Pick<ReturnType<typeof contentOf>, 'header' | 'arrivals'> | undefined {
+    if (this.#unreadable.has(bytes)) return undefined
+    try {
+      return contentOf(bytes)
+    } catch (error) {
+      if (!isSwarmError(error, 'frame.damaged', 'frame.version')) throw error
+      this.#unreadable.add(bytes)
+      return undefined
+    }
   }
 
   /** A step is about to be applied. */
@@ -121,8 +117,9 @@ export class Invariants {
     const first = this.#classes.get(header.generation) ?? computeClass
     this.#classes.set(header.generation, first)
     if (computeClass !== first) this.fail(`${vnode} on ${host} computes in class ${computeClass}, others in ${first}`)
-    const past = this.#past.get(`${host}/${vnode}`)
-    if (inputs.some((input) => past?.has(input))) this.fail(`${vnode} on ${host} applies a frame of the past at step ${header.step}`)
+    const place = `${host}/${vnode}`
+    if (inputs.some((input) => this.#read(input)?.arrivals[place] ?? this.#unreadable.has(input)))
+      this.fail(`${vnode} on ${host} applies a frame of the past at step ${header.step}`)
     const key = `${vnode}/${header.term}`
     const before = this.#applied.get(key)
     let next = (before ?? 0) + 1
@@ -240,13 +237,8 @@ export class Invariants {
   }
 }
 
-/** What cannot be read must change nothing either. */
-function isOfThePast(bytes: Uint8Array, { generation, peers }: Told): boolean {
-  try {
-    const { header } = contentOf(bytes)
-    return header.term < (peers.get(header.vnode) ?? 0) || header.generation < generation
-  } catch (error) {
-    if (!isSwarmError(error, 'frame.damaged', 'frame.version')) throw error
-    return true
-  }
+/** By the frame as it is on the wire: whoever is promoted sends under its new term what it has made under another. */
+function isOfThePast(bytes: Uint8Array, vnode: string, { generation, peers }: Told): boolean {
+  const view = new DataView(bytes.buffer, bytes.byteOffset)
+  return view.getUint32(12, true) < (peers.get(vnode) ?? 0) || view.getUint32(8, true) < generation
 }

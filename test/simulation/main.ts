@@ -28,6 +28,9 @@ function count(name: 'seeds' | 'first-seed' | 'jobs' | 'stride'): number {
   process.exit(2)
 }
 
+/** Frames and messages live for a moment: with more room for what is new, most of it is gone before it is looked at. */
+const SIMULATING = ['--max-semi-space-size=64']
+
 const seeds = count('seeds')
 const first = count('first-seed')
 const only = values.faults === undefined ? undefined : values.faults.split(',').flatMap((text) => (text === 'none' ? [] : [Number(text)]))
@@ -87,7 +90,8 @@ async function simulateAll(): Promise<boolean> {
 
 function runChild(from: number, span: number, stride: number, onResult: (result: SeedResult) => void): Promise<number> {
   const flags = ['--first-seed', String(from), '--seeds', String(span), '--stride', String(stride)]
-  const child = fork(new URL(import.meta.url), [...flags, ...(values.faults === undefined ? [] : ['--faults', values.faults])])
+  const args = [...flags, ...(values.faults === undefined ? [] : ['--faults', values.faults])]
+  const child = fork(new URL(import.meta.url), args, { execArgv: [...process.execArgv, ...SIMULATING] })
   child.on('message', (result) => onResult(result as SeedResult))
   return new Promise((resolve) => child.on('exit', (code) => resolve(code ?? 1)))
 }

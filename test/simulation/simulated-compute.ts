@@ -52,26 +52,31 @@ export function numbersOf(blob: Uint8Array): Numbers {
   return { state: values[0] >>> 0, chain: values[1] >>> 0 }
 }
 
-/** What is in a frame, for those in this process that made or read it before. */
+/** What is in a frame. */
 interface Content {
   readonly value: number
   readonly labels: Uint8Array
   readonly count: number
   readonly batch: string
   readonly header: FrameHeader
+  /** By place of arrival: whether it was of the past when it first came there. */
+  readonly arrivals: { [place: string]: boolean }
 }
-const contents = new WeakMap<Uint8Array, Content>()
+
+/** For those who made or read a frame before: on the frame itself, since weak maps of millions of frames are most of the work of a simulation. */
+const CONTENT = Symbol('content')
+type Known = Uint8Array & { [CONTENT]?: Content }
 
 export function contentOf(frame: Uint8Array): Content {
-  const known = contents.get(frame)
+  const known = (frame as Known)[CONTENT]
   if (known) return known
   const { header, output, labels, batch } = decodeFrame(frame)
   let value = 0
   for (let i = 0; i < output.bytes.length; i++) value = Math.imul(value ^ output.bytes[i], 0x01000193)
   // What a VNode puts out is one integer; of the source's samples all bytes count.
   if (output.dtype === 'int32') value = new DataView(output.bytes.buffer, output.bytes.byteOffset).getInt32(0, true)
-  const content = { value: value >>> 0, labels: labels.bytes, count: labels.shape[0], batch, header }
-  contents.set(frame, content)
+  const content = { value: value >>> 0, labels: labels.bytes, count: labels.shape[0], batch, header, arrivals: {} }
+  ;(frame as Known)[CONTENT] = content
   return content
 }
 
@@ -201,7 +206,7 @@ export class SimulatedCompute implements Compute {
       labels: { dtype: 'int32', shape: [count], bytes: labels },
       batch,
     })
-    contents.set(frame, { value, labels, count, batch, header: request.header })
+    ;(frame as Known)[CONTENT] = { value, labels, count, batch, header: request.header, arrivals: {} }
     return { frame, metrics: metricsOf(value, count), busyMs }
   }
 
@@ -269,19 +274,28 @@ export class SimulatedCompute implements Compute {
     const worker = this.#worker
     this.#isBusy = true
     const waitMs = Math.max(0, this.#readyAt - now())
-    const hangsAfter = process.clock.after(waitMs + request.deadlineMs, () => {
+    const tookMs = waitMs + request.ms * process.slowness
+    const patienceMs = waitMs + request.deadlineMs
+    const hangs = () => {
       if (worker === this.#worker) this.#lose(`hung: ${request.what}`, 'compute.hung')
-    })
+    }
     const end = () => {
       if (worker !== this.#worker) return
       // Asked again when it is let go: nothing is answered before.
       if (this.isStuck) return void process.clock.after(100, end)
-      hangsAfter()
       this.#isBusy = false
+      cancel?.()
       this.#queue.shift()!.work()
       this.#next()
     }
-    process.clock.after(waitMs + request.ms * process.slowness, end)
+    let cancel: (() => void) | undefined
+    // Until it would have ended nobody knows that it is stuck: most requests need no second timer.
+    const endOrWait = () => {
+      if (this.isStuck && worker === this.#worker) cancel = process.clock.after(patienceMs - tookMs, hangs)
+      end()
+    }
+    if (tookMs < patienceMs) process.clock.after(tookMs, endOrWait)
+    else process.clock.after(patienceMs, hangs)
   }
 
   #lose(reason: string, code: 'compute.lost' | 'compute.hung' = 'compute.lost'): void {
