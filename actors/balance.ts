@@ -7,6 +7,7 @@
  * it was is remembered, so that it does not go back there. Pure but for what it remembers: time is handed in.
  */
 import { SOURCE } from '../components/definition.js'
+import { followed, followersOf, vnodeOf } from '../runtime/followers.js'
 import type { Demand, Membership } from './calls.js'
 import { LEAST_GAIN, type Move, overLimit, type Stage, type Work, worthMoving } from './rebalance.js'
 import type { Spent } from './step-times.js'
@@ -129,7 +130,8 @@ export class Balance {
   }
 
   #isMeasured(look: Look): boolean {
-    return look.demands.every(({ vnode, cost }) => cost === 0 || this.#knownOn(vnode, look.directory[vnode]?.pnode, look) !== undefined)
+    const own = look.demands.filter(({ vnode }) => followed(vnode) === undefined)
+    return own.every(({ vnode, cost }) => cost === 0 || this.#knownOn(vnode, look.directory[vnode]?.pnode, look) !== undefined)
   }
 
   #worthMoving(look: Look): Move[] {
@@ -185,10 +187,13 @@ export class Balance {
         const speed = speeds.get(to) ?? 1e-3
         const share = shares.get(to) ?? 1
         if (!isMeasured) return cost / speed / share
-        const known = this.#knownOn(vnode, to, look)
-        return (known ? known.ms * known.gflops : this.#least.get(vnode)! * (slowness.get(to) ?? 1)) / speed / share
+        // What a follower does is what its VNode does.
+        const known = this.#knownOn(vnodeOf(vnode), to, look)
+        return (known ? known.ms * known.gflops : this.#least.get(vnodeOf(vnode))! * (slowness.get(to) ?? 1)) / speed / share
       }
-      return [{ vnode, pnode, memoryBytes, isFree: vnode !== SOURCE && this.#isFree(vnode, nowMs), msOn }]
+      const isFree = vnode !== SOURCE && followed(vnode) === undefined && this.#isFree(vnode, nowMs)
+      const apart = followersOf({ directory }, vnode).map((id) => directory[id].pnode)
+      return [{ vnode, pnode, memoryBytes, isFree, msOn, ...(apart.length > 0 && { apart }) }]
     })
   }
 

@@ -71,6 +71,8 @@ export interface Decision {
   readonly incarnation?: string
   readonly computeClass?: string
   readonly candidates: readonly Candidate[]
+  /** Followers that have to make room for it. */
+  readonly displaces?: readonly string[]
 }
 
 /** A PNode, or the machines of its worker, are gone. */

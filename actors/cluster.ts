@@ -109,7 +109,7 @@ export class ClusterRun implements Run {
     await writeSettings(
       this.#store,
       this.id,
-      runSettings(definition, this.#options.checkpoint, { window: on.window, poison: this.#options }),
+      runSettings(definition, this.#options.checkpoint, { window: on.window, replicas: this.#options.replicas, poison: this.#options }),
     )
     const firstStep = (await this.#head())?.manifests[0]?.step ?? 0
     this.#before = await lastChunkOf(this.#store, this.id)

@@ -2,8 +2,10 @@
 import { SOURCE } from '../components/definition.js'
 import type { ActorContext } from '../runtime/actor-system/actor-system.js'
 import { isSwarmError } from '../runtime/errors.js'
+import { followed, followersIn } from '../runtime/followers.js'
 import { Balance, type BalanceOptions, type Look } from './balance.js'
 import { type Decision, isTransient, type Leaving } from './calls.js'
+import type { Followers } from './followers.js'
 import type { HeadEcho } from './head-echo.js'
 import type { Commit } from './reports.js'
 import type { Move } from './rebalance.js'
@@ -16,6 +18,9 @@ export interface HandoverOptions {
   readonly run: () => PlacingRun
   /** One durable write, then the grants. */
   readonly move: (decisions: readonly Decision[], reason: string) => Promise<void>
+  readonly followers: Pick<Followers, 'promotions' | 'seek'>
+  /** Followers are no more where they are: they have nothing to hand over. */
+  readonly dismiss: (followers: readonly string[]) => Promise<void>
   /** Told when VNodes have nowhere to go; knows how long steps take, and how far the run is. */
   readonly monitor: Pick<RunMonitor, 'waits' | 'times' | 'step'>
   readonly balance?: Partial<BalanceOptions>
@@ -47,9 +52,12 @@ export class Handover {
 
   /** A PNode wants to go: what it has moves at the next checkpoint. This is said again until nothing is left. @returns what is still there */
   async drain({ pnode, isPatient = false }: Leaving): Promise<string[]> {
-    const here = this.#vnodesOn(pnode)
-    if (here.length === 0) return []
+    const all = this.#vnodesOn(pnode)
+    if (all.length === 0) return []
     this.#leaving.set(pnode, { isPatient, atMs: this.#now })
+    const here = all.filter((vnode) => followed(vnode) === undefined)
+    if (here.length < all.length) await this.#options.dismiss(all.filter((vnode) => followed(vnode) !== undefined))
+    if (here.length === 0) return []
     // What is held already found no place before. The source has no state: it is held at once.
     if (here.every((vnode) => vnode === SOURCE || this.#held.has(vnode))) await this.give()
     else if (!isPatient || (await this.#hasPlaceFor(here))) await this.#holdAtNextCut(here)
@@ -60,6 +68,7 @@ export class Handover {
   async joined(pnode: string): Promise<void> {
     this.#leaving.delete(pnode)
     if (this.#held.size > 0) await this.give()
+    this.#options.followers.seek()
     await this.#look((look) => this.#balance.lookAtOnce(look, pnode), new Map())
   }
 
@@ -86,12 +95,22 @@ export class Handover {
     const { context, run, monitor } = this.#options
     const look = await lookAt(context, run(), { step: monitor.step, spent })
     const moves = balance(look)
-    const over = this.#balance.overLimit(look)
+    const over = await this.#withoutFollowers(this.#balance.overLimit(look))
     // One move at a time: what is under way changes what is worth moving.
     const isQuiet = this.#held.size === 0 && this.#planned.size === 0 && this.#askedAtMs.size === 0
     for (const vnode of over) this.#planned.set(vnode, undefined)
     if (over.length === 0 && isQuiet) for (const { vnode, to } of moves) this.#planned.set(vnode, to)
     if (this.#planned.size > 0) await this.#holdAtNextCut([...this.#planned.keys()])
+  }
+
+  /** Where there is too little room, those who stand by go first, and at once. */
+  async #withoutFollowers(over: readonly string[]): Promise<readonly string[]> {
+    const { directory } = this.#options.run().head
+    const pnodes = new Set(over.map((vnode) => directory[vnode].pnode))
+    const standing = followersIn({ directory }).filter((id) => pnodes.has(directory[id].pnode))
+    if (standing.length === 0) return over
+    await this.#options.dismiss(standing)
+    return []
   }
 
   /** A checkpoint is complete: VNodes stand still behind it. */
@@ -113,7 +132,7 @@ export class Handover {
    */
   interrupted(): void {
     const { run, echo } = this.#options
-    echo.release(Object.keys(run().head.directory).filter((vnode) => vnode !== SOURCE))
+    echo.release(Object.keys(run().head.directory).filter((vnode) => vnode !== SOURCE && followed(vnode) === undefined))
     this.#askedAtMs.clear()
     this.#planned.clear()
     this.#held.clear()
@@ -165,13 +184,16 @@ export class Handover {
 
   /** Where they go; where nobody can take them, what may go on where it is does, from just behind the checkpoint. */
   async #place(vnodes: readonly string[]): Promise<readonly Decision[]> {
-    const { context, run, monitor } = this.#options
+    const { context, run, monitor, followers } = this.#options
     const leaving = [...this.#leaving.keys()].filter((pnode) => this.#isLeaving(pnode))
     const at = new Map([...this.#planned].flatMap(([vnode, pnode]) => (pnode === undefined ? [] : [[vnode, pnode] as const])))
     try {
       return await placeVNodes(context, run(), vnodes, leaving, false, at)
     } catch (error) {
       if (!isSwarmError(error, 'placement.no-pnode')) throw error
+      // Better there than nowhere.
+      const heirs = followers.promotions(vnodes)
+      if (heirs.length > 0) return heirs
       monitor.waits(vnodes, error.message)
       const { directory } = run().head
       const mustGo = (vnode: string) => this.#isLeaving(directory[vnode].pnode, 'at once') || (this.#planned.has(vnode) && !at.has(vnode))

@@ -5,6 +5,7 @@
 import { type NetworkDefinition, SOURCE } from '../components/definition.js'
 import type { ActorContext } from '../runtime/actor-system/actor-system.js'
 import { type ErrorCode, isSwarmError, toSwarmError } from '../runtime/errors.js'
+import { followed, followersOf, vnodeOf } from '../runtime/followers.js'
 import { type ControlKey, GRANT_VERSION, type Grant, type Placed, signGrant } from '../runtime/grant.js'
 import { type Head, type Manifest, skipsOf } from '../runtime/head.js'
 import { actor, call, type Calls, isTransient, untilHeard } from './calls.js'
@@ -33,11 +34,11 @@ export class HeadEcho {
 
   /** Tells the neighbours first, so that they know the new owner's term before it speaks; then the new owners. */
   async grant(vnodes: readonly string[]): Promise<void> {
-    const { network, context } = this.#options
+    const { context } = this.#options
     const tasks: Promise<void>[] = []
     for (const vnode of vnodes) {
-      for (const other of new Set([...producersOf(network, vnode), ...consumersOf(network, vnode)])) {
-        if (!vnodes.includes(other)) tasks.push(this.#deliver(other, () => this.#call(other, 'neighbour', this.#whereIs(vnode))))
+      for (const other of this.#neighboursOf(vnode)) {
+        if (!vnodes.includes(other)) tasks.push(this.#deliver(other, () => this.#tellOf(vnode, other)))
       }
     }
     // A neighbour that cannot be reached is itself lost or slow: nobody waits long for it.
@@ -93,12 +94,12 @@ export class HeadEcho {
   }
 
   #grant(vnode: string): Promise<unknown> {
-    const { network, controlKey } = this.#options
+    const { controlKey } = this.#options
     const head = this.#options.head()
     const manifest = this.#options.manifest()
     const { incarnation } = head.directory[vnode]
-    const blob = manifest?.vnodes.find((entry) => entry.vnode === vnode)?.hash ?? ''
-    const skips = skipsOf(head, vnode, manifest?.position)
+    const blob = manifest?.vnodes.find((entry) => entry.vnode === vnodeOf(vnode))?.hash ?? ''
+    const skips = skipsOf(head, vnodeOf(vnode), manifest?.position)
     const grant: Grant = {
       v: GRANT_VERSION,
       run: head.run,
@@ -107,10 +108,27 @@ export class HeadEcho {
       ...(incarnation && { incarnation }),
       ...(manifest && { checkpoint: { generation: manifest.generation, step: manifest.step, position: manifest.position, blob } }),
       ...(skips.length > 0 && { skips }),
-      inputs: producersOf(network, vnode).map((id) => this.#whereIs(id)),
-      outputs: consumersOf(network, vnode).map((id) => this.#whereIs(id)),
+      inputs: producersOf(this.#options.network, vnodeOf(vnode)).map((id) => this.#whereIs(id)),
+      outputs: this.#readersOf(vnode).map((id) => this.#whereIs(id)),
     }
     return this.#call(vnode, 'grant', signGrant(grant, controlKey))
+  }
+
+  /** Who gets what it sends: its consumers and those who follow them. */
+  #readersOf(vnode: string): string[] {
+    const { network, head } = this.#options
+    const consumers = consumersOf(network, vnodeOf(vnode))
+    return [...consumers, ...consumers.flatMap((id) => followersOf(head(), id))]
+  }
+
+  /** Who has to know where it is. A follower sends nothing. */
+  #neighboursOf(vnode: string): ReadonlySet<string> {
+    const producers = producersOf(this.#options.network, vnodeOf(vnode))
+    return new Set(followed(vnode) === undefined ? [...producers, ...this.#readersOf(vnode)] : producers)
+  }
+
+  async #tellOf(vnode: string, other: string): Promise<void> {
+    if (vnode in this.#options.head().directory) await this.#call(other, 'neighbour', this.#whereIs(vnode))
   }
 
   #call<M extends keyof Calls['VNode']>(vnode: string, method: M, argument: Calls['VNode'][M][0]): Promise<unknown> {
@@ -143,7 +161,8 @@ export class HeadEcho {
   /** Tries until it is heard, or until the VNode has another owner: then somebody else is told. */
   async #deliver(vnode: string, attempt: () => Promise<unknown>, onRefusal?: (error: unknown) => Promise<void>): Promise<void> {
     const { context, head, onError } = this.#options
-    const { term } = head().directory[vnode] ?? {}
+    const term = head().directory[vnode]?.term
+    if (term === undefined) return
     try {
       const isSaid = async () => {
         if (head().directory[vnode]?.term === term) await attempt()

@@ -2,6 +2,7 @@
 import { SOURCE } from '../components/definition.js'
 import { shardKey } from '../components/datasets/index.js'
 import { SwarmError, isSwarmError } from '../runtime/errors.js'
+import { vnodeOf } from '../runtime/followers.js'
 import { keys } from '../runtime/head.js'
 import { readHead } from '../runtime/head-store.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
@@ -96,7 +97,7 @@ async function isDamaged(store: ObjectStore, objectKey: string): Promise<boolean
 async function placedOn(store: ObjectStore, run: string, host: string): Promise<string[]> {
   try {
     const { head } = await readHead(store, run)
-    return Object.entries(head.directory).flatMap(([vnode, { pnode }]) => (pnode === host ? [vnode] : []))
+    return Object.entries(head.directory).flatMap(([vnode, { pnode }]) => (pnode === host ? [vnodeOf(vnode)] : []))
   } catch (error) {
     if (isSwarmError(error, 'run.not-found', 'store.invalid-key')) return []
     throw error

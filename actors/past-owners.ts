@@ -2,6 +2,7 @@
 import type { ActorSystem } from '../runtime/actor-system/actor-system.js'
 import type { Clock } from '../runtime/clock.js'
 import { isSwarmError } from '../runtime/errors.js'
+import { followed } from '../runtime/followers.js'
 import type { Head } from '../runtime/head.js'
 import { readHead } from '../runtime/head-store.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
@@ -70,6 +71,7 @@ export class PastOwners {
 /** Up to which term a VNode is of the past on this PNode; undefined: it is where it should be, or nobody knows. */
 function lastPastTerm(head: Head | undefined, vnode: string, pnode: string): number | undefined {
   const place = head?.directory[vnode]
+  if (head && !place && followed(vnode) !== undefined) return head.termCounter
   if (!head || !place) return undefined
   if (head.status !== 'running') return place.term
   return place.pnode === pnode ? undefined : place.term - 1

@@ -1,6 +1,7 @@
 /** What can be seen of a run from outside: turns observations into views and events. Nothing here touches a VNode's state. */
 import { SOURCE } from '../components/definition.js'
 import type { Clock } from '../runtime/clock.js'
+import { followed } from '../runtime/followers.js'
 import type { Head, RunStatus } from '../runtime/head.js'
 import { Feed } from '../runtime/telemetry.js'
 import { Timetable } from '../runtime/timetable.js'
@@ -128,7 +129,7 @@ export class RunMonitor {
   placed(vnode: string, pnode: string, term: number, step: number, move?: { readonly from: string; readonly lostAtMs: number }): void {
     this.#waitsFor = undefined
     if (move) this.#counters.moves++
-    if (vnode === SOURCE) return
+    if (vnode === SOURCE || followed(vnode) !== undefined) return
     this.times.forget(vnode)
     const before = this.#vnodes.get(vnode)
     const frontier = Math.max(before?.frontier ?? 0, step)
@@ -150,7 +151,7 @@ export class RunMonitor {
     }
     const tracked = this.#vnodes.get(observation.vnode)
     if (!tracked || tracked.term !== observation.term) return
-    if (observation.type === 'restored') tracked.state = 'running'
+    if (observation.type === 'restored') this.#restored(tracked, observation.step)
     else if (observation.entry.evaluation === 0) {
       this.times.add(observation.vnode, observation.busyMs)
       this.#applied(observation.vnode, tracked, observation.entry.step, observation.metrics)
@@ -214,6 +215,15 @@ export class RunMonitor {
       load: busyShare,
       vnodes: state === 'lost' ? [] : [...this.#vnodes].filter(([, tracked]) => tracked.pnode === pnode).map(([vnode]) => vnode),
     }))
+  }
+
+  /** From the checkpoint; or it was a follower, which has applied more than that. */
+  #restored(tracked: Tracked, step: number): void {
+    tracked.state = 'running'
+    if (!(step > tracked.step)) return
+    tracked.step = Math.min(step, this.#timetable.totalSteps)
+    tracked.frontier = Math.max(tracked.frontier, tracked.step)
+    if (tracked.move) tracked.move.fromStep = tracked.step
   }
 
   #applied(vnode: string, tracked: Tracked, step: number, metrics: { readonly [name: string]: number }): void {

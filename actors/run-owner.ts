@@ -7,6 +7,7 @@ import { setMaxListeners } from 'node:events'
 import { SOURCE } from '../components/definition.js'
 import type { ActorContext } from '../runtime/actor-system/actor-system.js'
 import { type ErrorRecord, SwarmError, isSwarmError, toSwarmError } from '../runtime/errors.js'
+import { followed } from '../runtime/followers.js'
 import { MARK } from '../runtime/frame.js'
 import {
   advanced,
@@ -23,21 +24,21 @@ import {
 import type { HeadWriter } from '../runtime/head-store.js'
 import { hashRun } from '../runtime/state.js'
 import type { Timetable } from '../runtime/timetable.js'
-import { actor, call, type Decision, type Loss } from './calls.js'
-import { Handover } from './handover.js'
+import { actor, call, type Loss } from './calls.js'
 import { HeadEcho } from './head-echo.js'
 import { evict, newestUsable, readManifest, sweepAll, writeManifest } from './checkpoints.js'
 import type { Evaluations } from './evaluations.js'
 import type { RunDefinition } from './run-definition.js'
+import { Moves } from './moves.js'
 import { OpenCuts } from './open-cuts.js'
 import { DeadLetters } from './dead-letters.js'
 import { Poison } from './poison.js'
 import { RETRY_MS } from './relocation.js'
 import { poisonLimits } from './run-settings.js'
-import { lostOf, RollCall } from './roll-call.js'
+import { RollCall } from './roll-call.js'
 import { DEFAULT_MEMBERSHIP } from './placement.js'
 import type { OpenedRun } from './run-opening.js'
-import { hasOther, placeAll, placeElsewhere, type PlacingRun, plainly } from './run-placing.js'
+import { hasOther, placeAll, type PlacingRun, plainly } from './run-placing.js'
 import type { RunMonitor } from './run-monitor.js'
 import type { Commit, Evaluated, Failure } from './reports.js'
 import type { RunActorOptions } from './run.js'
@@ -64,13 +65,11 @@ export class RunOwner {
   #isAwake = false
   /** Sees to it that losses are heard of. */
   readonly rollCall: RollCall
-  /** Planned moves, while the run is under way. */
-  readonly handover: Handover
+  /** What moves, and why. */
+  readonly moves: Moves
   /** Why a rollback is under way, and to what. */
   #rollback: { readonly reason: string; readonly change: (head: Head) => Head } | undefined
   readonly #echo: HeadEcho
-  /** The newest loss: the terms of the VNodes, and when it was heard of. */
-  #loss: { readonly key: string; readonly atMs: number } | undefined
 
   readonly #report = (error: unknown): void => {
     if (!this.#context.signal.aborted) this.#options.onError(toSwarmError(error, 'internal', `run ${this.#run}`))
@@ -104,12 +103,16 @@ export class RunOwner {
     const { store } = options
     this.#deadLetters = new DeadLetters({ store, clock: context.clock, writer, echo: this.#echo, monitor: this.#monitor, limits })
     this.rollCall = new RollCall({ context, head: () => writer.head, lost: (loss) => this.hostLost(loss), onError: this.#report })
-    this.handover = new Handover({
+    this.moves = new Moves({
       context,
+      store,
+      writer,
       echo: this.#echo,
-      run: () => this.#placing,
-      move: (decisions, reason) => this.#move(decisions, reason, context.clock.now()),
       monitor: this.#monitor,
+      cuts: this.#cuts,
+      run: () => this.#placing,
+      manifest: () => this.#manifest,
+      pauseAgain: () => this.#pauseAgain(),
       balance: options.balance,
     })
   }
@@ -156,8 +159,9 @@ export class RunOwner {
     for (const [vnode, { pnode, term }] of Object.entries(this.head.directory)) this.#monitor.placed(vnode, pnode, term, step)
     if (this.#isComplete) return this.#finish()
     if (position > 0) this.#echo.manifest(position)
-    this.handover.watch()
-    void this.#echo.grant(this.#ids).then(() => this.#pauseAgain())
+    this.moves.handover.watch()
+    void this.#echo.grant(this.moves.everybody).then(() => this.#pauseAgain())
+    this.moves.followers.seek()
     this.rollCall.watch(this.#options.rollCallMs ?? DEFAULT_MEMBERSHIP.lostMs, this.head.termCounter)
   }
 
@@ -170,7 +174,7 @@ export class RunOwner {
     if (complete) return this.#complete(complete)
     if (commit.step > newest) return
     // Told again: to an owner that has just begun, or because what was to follow failed the last time.
-    this.handover.completed([commit])
+    this.moves.handover.completed([commit])
     await this.#goOn()
   }
 
@@ -193,7 +197,7 @@ export class RunOwner {
       this.#monitor.emit({ type: 'paused', step })
       await this.#end()
     } else {
-      this.handover.completed(commits)
+      this.moves.handover.completed(commits)
       await this.#goOn()
     }
   }
@@ -201,7 +205,7 @@ export class RunOwner {
   /** What follows from the newest checkpoint. */
   async #goOn(): Promise<void> {
     if (this.#isComplete) await this.#finish()
-    else await this.handover.give()
+    else await this.moves.handover.give()
   }
 
   get #isComplete(): boolean {
@@ -222,6 +226,8 @@ export class RunOwner {
   async failed(failure: Failure): Promise<void> {
     if (!this.#isCurrent(failure, 'failure')) return
     const { vnode, error } = failure
+    // Whoever else meets it says so.
+    if (followed(vnode) !== undefined) return this.moves.dismiss([vnode])
     // Before the first checkpoint there is nothing to go back to: the same would happen again.
     if (error.code === 'checkpoint.damaged' && this.#manifest) return this.#rollBack(error.message)
     const { pnode } = this.head.directory[vnode]
@@ -234,7 +240,9 @@ export class RunOwner {
 
   /** Recovery one: the VNodes of a lost PNode, or of its lost worker, are placed anew and restore from the newest manifest. */
   async hostLost(loss: Loss): Promise<void> {
-    if (this.head.status === 'running') await this.#orFail(() => this.#relocate(loss))
+    if (this.head.status !== 'running') return
+    // Whoever would have told again what its end follows from may be lost too.
+    await this.#orFail(() => (this.#isComplete ? this.#finish() : this.moves.relocate(loss)))
   }
 
   /** What may pass is tried again by whoever told us; what may not ends the run. */
@@ -246,35 +254,6 @@ export class RunOwner {
       if (cause.retryable) throw cause
       await this.#fail(cause.toJSON())
     }
-  }
-
-  async #relocate(loss: Loss): Promise<void> {
-    const { pnode, what, reason } = loss
-    const ids = lostOf(this.#ids, this.head, loss)
-    if (ids.length === 0) return
-    // Whoever would have told again what its end follows from may be lost too.
-    if (this.#isComplete) return this.#finish()
-    // Until somebody takes the VNodes it is told again and again.
-    const key = ids.map((vnode) => this.head.directory[vnode].term).join()
-    const isNew = this.#loss?.key !== key
-    if (isNew) this.#monitor.emit({ type: 'lost', pnode, what, reason, vnodes: ids })
-    const { atMs: lostAtMs } = (this.#loss = isNew ? { key, atMs: this.#context.clock.now() } : this.#loss!)
-    const decisions = await this.#orSayWhyNot(ids, placeElsewhere(this.#context, this.#placing, ids, pnode))
-    this.handover.interrupted()
-    await this.#move(decisions, what === 'pnode' ? `${pnode} was lost` : `the worker of ${pnode} was lost`, lostAtMs)
-    this.#echo.toSource('cut')
-  }
-
-  /** One durable write, then the grants. */
-  async #move(decisions: readonly Decision[], reason: string, sinceMs: number): Promise<void> {
-    const before = this.head.directory
-    await this.#writer.update((head) => placed(head, decisions))
-    for (const decision of decisions) {
-      this.#cuts.forget(decision.vnode)
-      this.handover.moved(decision.vnode)
-      this.#placed(decision, reason, { from: before[decision.vnode].pnode, lostAtMs: sinceMs })
-    }
-    void this.#echo.grant(decisions.map(({ vnode }) => vnode)).then(() => this.#pauseAgain())
   }
 
   /** At the next step boundary, with a checkpoint. */
@@ -328,37 +307,24 @@ export class RunOwner {
   /** Places every VNode from one manifest: one durable write, then the grants. */
   async #begin(change: (head: Head) => Head): Promise<void> {
     this.#cuts.clear()
-    this.handover.clear()
+    this.moves.handover.clear()
     this.#manifest = undefined
     const { manifest, head: next, unusable } = await newestUsable(this.#options.store, change(this.head), this.#ids.slice(1))
     this.#manifest = manifest
     if (unusable) this.#monitor.emit({ type: 'rolledBack', generation: next.generation, step: this.#manifest?.step ?? 0, reason: unusable })
     this.#evaluations.goBackTo(this.#manifest?.step ?? 0)
     const run = { definition: this.#definition, head: next, computeClass: manifest?.computeClass }
-    const { decisions, computeClass } = await this.#orSayWhyNot(this.#ids, placeAll(this.#context, run))
+    const { decisions, computeClass } = await this.moves.orSayWhyNot(this.#ids, placeAll(this.#context, run))
     const begun = { ...next, status: 'running', error: undefined, computeClass } as const
     await this.#writer.update((head) => placed({ ...begun, writer: head.writer }, decisions))
     sweepAll(this.#options.store, this.head).catch(this.#report)
-    for (const decision of decisions) this.#placed(decision, 'start of a generation')
+    for (const decision of decisions) this.moves.placed(decision, 'start of a generation')
     void this.#echo.grant(this.#ids).then(() => this.#pauseAgain())
-  }
-
-  /** Those who watch are to know why VNodes wait. */
-  #orSayWhyNot<T>(ids: readonly string[], placing: Promise<T>): Promise<T> {
-    return placing.catch((error: unknown) => {
-      if (isSwarmError(error, 'placement.no-pnode')) this.#monitor.waits(ids, error.message)
-      throw error
-    })
+    this.moves.followers.seek()
   }
 
   get #placing(): PlacingRun {
     return { definition: this.#definition, head: this.head, computeClass: this.#manifest?.computeClass ?? this.head.computeClass }
-  }
-
-  #placed({ vnode, pnode, candidates }: Decision, reason: string, move?: { from: string; lostAtMs: number }): void {
-    const { term } = this.head.directory[vnode]
-    this.#monitor.placed(vnode, pnode, term, this.#manifest?.step ?? 0, move)
-    this.#monitor.emit({ type: 'placed', vnode, pnode, term, reason, candidates })
   }
 
   /** From the current owner, in the current generation? Anything else is dropped and counted. */

@@ -1,6 +1,7 @@
 /** Asks the placement service where VNodes of a run should be, and says it plainly when only other kinds of PNodes are there. */
 import type { ActorContext } from '../runtime/actor-system/actor-system.js'
 import { SwarmError, isSwarmError } from '../runtime/errors.js'
+import { followersIn, vnodeOf } from '../runtime/followers.js'
 import type { Head } from '../runtime/head.js'
 import { Timetable } from '../runtime/timetable.js'
 import { SOURCE } from '../components/definition.js'
@@ -18,25 +19,63 @@ export interface PlacingRun {
 }
 
 /**
- * Places `ids`, anywhere but on `avoid`; everything else stays where it is, unless `isAll`.
+ * Places `ids`, anywhere but on `avoid`; everything else stays where it is, unless `isAll`. Followers make room where there is no other.
  * @param at vnode → pnode: there, if it may
  * @throws `placement.no-pnode` (retryable)
  */
 export async function placeVNodes(
   context: ActorContext,
-  { definition, head, computeClass }: PlacingRun,
+  run: PlacingRun,
   ids: readonly string[],
   avoid: readonly string[],
   isAll: boolean,
   at: ReadonlyMap<string, string> = new Map(),
 ): Promise<readonly Decision[]> {
+  const followers = isAll ? [] : followersIn(run.head)
+  try {
+    return await ask(context, run, { ids, avoid, isAll, at, followers })
+  } catch (error) {
+    if (followers.length === 0 || !isSwarmError(error, 'placement.no-pnode')) throw error
+    const decisions = await ask(context, run, { ids, avoid, isAll, at, followers: [] })
+    const { directory } = run.head
+    return decisions.map((decision) => ({ ...decision, displaces: followers.filter((id) => directory[id].pnode === decision.pnode) }))
+  }
+}
+
+/** Places followers that have no place yet, apart from whom they follow. @returns undefined: there is no room for all of them */
+export async function placeFollowers(
+  context: ActorContext,
+  run: PlacingRun,
+  ids: readonly string[],
+): Promise<readonly Decision[] | undefined> {
+  try {
+    return await ask(context, run, { ids, avoid: [], isAll: false, at: new Map(), followers: [...followersIn(run.head), ...ids] })
+  } catch (error) {
+    if (!isSwarmError(error, 'placement.no-pnode')) throw error
+    return undefined
+  }
+}
+
+interface Asking {
+  readonly ids: readonly string[]
+  readonly avoid: readonly string[]
+  readonly isAll: boolean
+  readonly at: ReadonlyMap<string, string>
+  readonly followers: readonly string[]
+}
+
+function ask(
+  context: ActorContext,
+  { definition, head, computeClass }: PlacingRun,
+  { ids, avoid, isAll, at, followers }: Asking,
+): Promise<readonly Decision[]> {
   const { network } = definition
-  const staying = isAll
-    ? {}
-    : Object.fromEntries(
-        [SOURCE, ...network.vnodes.map(({ id }) => id)].filter((id) => !ids.includes(id)).map((id) => [id, head.directory[id].pnode]),
-      )
-  const demands = demandsOf(definition).map((demand) => (at.has(demand.vnode) ? { ...demand, at: at.get(demand.vnode) } : demand))
+  const everybody = [SOURCE, ...network.vnodes.map(({ id }) => id), ...followers]
+  const stays = isAll ? [] : everybody.filter((id) => !ids.includes(id))
+  const staying = Object.fromEntries(stays.map((id) => [id, head.directory[id].pnode]))
+  const demands = demandsOf(definition, followers).map((demand) =>
+    at.has(demand.vnode) ? { ...demand, at: at.get(demand.vnode) } : demand,
+  )
   const request = { run: head.run, demands, staying, avoid, code: definition.bundles, ...(computeClass && { computeClass }) }
   return askPlaces(context, request, head.writer)
 }
@@ -79,9 +118,16 @@ export async function plainly(context: ActorContext, { computeClass }: PlacingRu
   return new SwarmError('checkpoint.class', { what: 'checkpoint of another compute class', expected: computeClass, got: ready[0], fix })
 }
 
-export function demandsOf(definition: RunDefinition): Demand[] {
+/** Of the source, the VNodes and these followers: a follower needs what its VNode needs, on another machine. */
+export function demandsOf(definition: RunDefinition, followers: readonly string[] = []): Demand[] {
   const { network, training } = definition
-  return [demandOfSource(definition), ...network.vnodes.map((vnode) => demandOf(vnode, training.batchSize))]
+  const own = new Map(network.vnodes.map((vnode) => [vnode.id, demandOf(vnode, training.batchSize)]))
+  const areFollowed = new Set(followers.map(vnodeOf))
+  return [
+    demandOfSource(definition),
+    ...[...own.values()].map((demand) => (areFollowed.has(demand.vnode) ? { ...demand, spread: demand.vnode } : demand)),
+    ...followers.map((id) => ({ ...own.get(vnodeOf(id))!, vnode: id, near: undefined, spread: vnodeOf(id) })),
+  ]
 }
 
 /** Whether a VNode could go anywhere but to `pnode` now. */
@@ -100,7 +146,7 @@ export async function lookAt(
 ): Promise<Look> {
   const members = await listMembers(context)
   const { run, directory } = head
-  const [demands, code, nowMs] = [demandsOf(definition), definition.bundles, context.clock.now()]
+  const [demands, code, nowMs] = [demandsOf(definition, followersIn(head)), definition.bundles, context.clock.now()]
   const stepsLeft = new Timetable(definition.timetable).totalSteps - step
   return { run, nowMs, members, demands, directory, spent, code, stepsLeft, ...(computeClass && { computeClass }) }
 }

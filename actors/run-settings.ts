@@ -1,6 +1,7 @@
 /** How a run is carried out: `runs/<run>/settings`. None of it changes a bit of the result, so a resume may write it anew. */
 import { canonicalJson } from '../runtime/canonical-json.js'
 import { SwarmError, isSwarmError } from '../runtime/errors.js'
+import { MAX_REPLICAS } from '../runtime/followers.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import { DEFAULT_POISON_LIMITS, type PoisonLimits } from './poison.js'
 import type { RunDefinition } from './run-definition.js'
@@ -24,6 +25,8 @@ export interface RunSettings {
   /** Steps in flight on every edge: 1 to 1,024. */
   readonly window: number
   readonly cuts: CutPolicy
+  /** Followers of each VNode that stand by, 0 to 8. Absent: 0. */
+  readonly replicas?: number
   /** Those that differ from the defaults. */
   readonly poison?: Partial<PoisonLimits>
 }
@@ -44,13 +47,21 @@ const DEFAULT_RETENTION_BYTES = 128 * 2 ** 20
 /** A commit carries four bytes for each step since the one before, and has to stay a short message. */
 const MAX_STEPS_PER_CUT = 8_192
 
+/** What else may be set. */
+export interface MoreSettings {
+  readonly window: number
+  readonly atSteps?: ReadonlySet<number>
+  readonly replicas?: number
+  readonly poison?: Partial<PoisonLimits>
+}
+
 export const settingsKey = (run: string): string => `runs/${run}/settings`
 
 /** Cuts as often as asked, and before any VNode's kept outputs outgrow their budget. @throws `usage` */
 export function runSettings(
   { network, training, timetable }: RunDefinition,
   options: CheckpointOptions = {},
-  { window, atSteps, poison }: { readonly window: number; readonly atSteps?: ReadonlySet<number>; readonly poison?: Partial<PoisonLimits> },
+  { window, atSteps, replicas = 0, poison }: MoreSettings,
 ): RunSettings {
   const { everySteps, everySeconds, retentionBytes = DEFAULT_RETENTION_BYTES } = { ...DEFAULT_CHECKPOINT, ...options }
   const isValid = Number.isSafeInteger(everySteps) && everySteps >= 1 && everySeconds > 0 && retentionBytes >= 0
@@ -75,6 +86,7 @@ export function runSettings(
       maxAhead: Math.max(affordable, least + inARow),
       ...(atSteps && { atSteps: [...atSteps] }),
     },
+    ...(checked('replicas', replicas, 0, MAX_REPLICAS) > 0 && { replicas }),
     ...checkedLimits(poison),
   }
 }
@@ -90,13 +102,14 @@ function depthOf({ vnodes }: RunDefinition['network']): number {
 const MAX_DEAD_LETTERS = 1_000
 const MAX_DELIVERY_ATTEMPTS = 100
 
+function checked(what: string, value: number, least: number, most: number): number {
+  if (Number.isSafeInteger(value) && value >= least && value <= most) return value
+  throw new SwarmError('usage', { what, expected: `an integer from ${least} to ${most}`, got: String(value) })
+}
+
 function checkedLimits({ maxDeadLetters, maxDeliveryAttempts }: Partial<PoisonLimits> = {}): Pick<RunSettings, 'poison'> {
-  const check = (what: string, value: number | undefined, least: number, most: number) => {
-    if (value === undefined || (Number.isSafeInteger(value) && value >= least && value <= most)) return
-    throw new SwarmError('usage', { what, expected: `an integer from ${least} to ${most}`, got: String(value) })
-  }
-  check('maxDeadLetters', maxDeadLetters, 0, MAX_DEAD_LETTERS)
-  check('maxDeliveryAttempts', maxDeliveryAttempts, 1, MAX_DELIVERY_ATTEMPTS)
+  if (maxDeadLetters !== undefined) checked('maxDeadLetters', maxDeadLetters, 0, MAX_DEAD_LETTERS)
+  if (maxDeliveryAttempts !== undefined) checked('maxDeliveryAttempts', maxDeliveryAttempts, 1, MAX_DELIVERY_ATTEMPTS)
   if (maxDeadLetters === undefined && maxDeliveryAttempts === undefined) return {}
   return {
     poison: { ...(maxDeadLetters !== undefined && { maxDeadLetters }), ...(maxDeliveryAttempts !== undefined && { maxDeliveryAttempts }) },

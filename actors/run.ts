@@ -8,6 +8,7 @@ import type { Leaving, Loss } from './calls.js'
 import type { Commit, Evaluated, Failure } from './reports.js'
 import type { RunDefinition } from './run-definition.js'
 import type { RunMonitor } from './run-monitor.js'
+import { STANDBYS } from './followers.js'
 import { LOOK } from './handover.js'
 import { ROLL_CALL } from './roll-call.js'
 import { openRun } from './run-opening.js'
@@ -55,11 +56,12 @@ export function runActor(options: RunActorOptions): ActorDefinition<RunOwner> {
       evaluated: awake((owner, result: Evaluated) => owner.evaluated(result)),
       failed: awake((owner, failure: Failure) => owner.failed(failure)),
       hostLost: awake((owner, loss: Loss) => owner.hostLost(loss)),
-      drain: underWay(({ handover }, leaving: Leaving) => handover.drain(leaving), []),
-      joined: underWay(({ handover }, { pnode }: { readonly pnode: string }) => handover.joined(pnode), null),
-      [LOOK]: underWay(({ handover }) => handover.look(), null),
+      drain: underWay(({ moves }, leaving: Leaving) => moves.handover.drain(leaving), []),
+      joined: underWay(({ moves }, { pnode }: { readonly pnode: string }) => moves.handover.joined(pnode), null),
+      [LOOK]: underWay(({ moves }) => moves.handover.look(), null),
       pause: awake((owner) => owner.pause()),
       rollBackAgain: awake((owner) => owner.rollBackAgain()),
+      [STANDBYS]: underWay(({ moves }) => moves.followers.fill(), null),
       [ROLL_CALL]: awake(({ rollCall }) => rollCall.call()),
     },
   }

@@ -64,6 +64,11 @@ export interface RunOptions extends Partial<PoisonLimits> {
   /** A folder, or a store. Default `./runs`. */
   readonly store?: string | ObjectStore
   readonly checkpoint?: CheckpointOptions
+  /**
+   * Standbys of each VNode, 0 to 8: PNodes that apply the same steps in silence. One of them takes over at once when the VNode is lost; each costs
+   * as much as the VNode itself. As many as there is room for. Default 0.
+   */
+  readonly replicas?: number
   /** Its abort pauses the run at a step boundary. */
   readonly signal?: AbortSignal
   /** Of downloads. */
@@ -249,7 +254,12 @@ class LocalRun implements Run {
     await writeSettings(
       this.#store,
       this.id,
-      runSettings(definition, this.#options.checkpoint, { window: on.window, atSteps: cutSteps, poison: this.#options }),
+      runSettings(definition, this.#options.checkpoint, {
+        window: on.window,
+        atSteps: cutSteps,
+        replicas: this.#options.replicas,
+        poison: this.#options,
+      }),
     )
     const swarm: LocalSwarm = new LocalSwarm({
       run: this.id,

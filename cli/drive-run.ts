@@ -78,8 +78,9 @@ export async function driveRun(context: CommandContext, { seed, start }: Drive):
 }
 
 /** What the flags say of checkpoints and of steps that fail. */
-export function executionOf({ checkpointEvery: everySteps, maxDeadLetters, maxDeliveryAttempts }: Settings): RunOptions {
-  return { checkpoint: everySteps === undefined ? undefined : { everySteps }, maxDeadLetters, maxDeliveryAttempts }
+export function executionOf({ checkpointEvery: everySteps, ...rest }: Settings): RunOptions {
+  const { replicas, maxDeadLetters, maxDeliveryAttempts } = rest
+  return { checkpoint: everySteps === undefined ? undefined : { everySteps }, replicas, maxDeadLetters, maxDeliveryAttempts }
 }
 
 interface ShowOptions {

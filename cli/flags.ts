@@ -135,6 +135,14 @@ export const FLAGS = {
     key: 'checkpointEvery',
     parse: integer(1),
   }),
+  replicas: flag({
+    syntax: '--replicas <N>',
+    description: 'standbys of each VNode: one of them goes on at once when its machine is lost',
+    default: '0',
+    environment: environment('REPLICAS'),
+    key: 'replicas',
+    parse: integer(0, 8),
+  }),
   maxDeadLetters: flag({
     syntax: '--max-dead-letters <N>',
     description: 'steps that the run may give up before it fails',
@@ -241,6 +249,7 @@ export const EXECUTION_FLAGS = [
   'threads',
   'backend',
   'checkpointEvery',
+  'replicas',
   'maxDeadLetters',
   'maxDeliveryAttempts',
   'chaos',

@@ -218,13 +218,15 @@ function checkTensor([name, , shape, offset, size]: Metadata['tensors'][number],
   if ((payloadOffset + offset) % ALIGNMENT !== 0) throw damaged(`alignment of tensor '${name}'`)
 }
 
-/** The frame as it is under another term: changed in place, so by nobody but its maker, before anybody else has it. */
+/** The frame as it is under another term: a copy, unless it has that term already. */
 export function underTerm(frame: Uint8Array, term: number): Uint8Array {
-  const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength)
-  if (view.getUint32(12, true) === term) return frame
+  const viewOf = (bytes: Uint8Array) => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  if (viewOf(frame).getUint32(12, true) === term) return frame
+  const copy = frame.slice()
+  const view = viewOf(copy)
   view.setUint32(12, term, true)
-  view.setUint32(52, crc32(frame.subarray(0, 52)), true)
-  return frame
+  view.setUint32(52, crc32(copy.subarray(0, 52)), true)
+  return copy
 }
 
 /** The digest of the batch that a whole frame or a tombstone is of. @throws as `decodeFrame` */

@@ -106,9 +106,16 @@ export function claimed(head: Head): Head {
   return { ...head, writer: head.writer + 1 }
 }
 
-/** VNodes are given to PNodes, each under a term of its own, drawn in the order given. */
-export function placed(head: Head, moves: readonly (Omit<Place, 'term'> & { readonly vnode: string })[]): Head {
-  const directory = { ...head.directory }
+/**
+ * VNodes are given to PNodes, each under a term of its own, drawn in the order given.
+ * @param gone followers that are no more
+ */
+export function placed(
+  head: Head,
+  moves: readonly (Omit<Place, 'term'> & { readonly vnode: string })[],
+  gone: readonly string[] = [],
+): Head {
+  const directory = Object.fromEntries(Object.entries(head.directory).filter(([vnode]) => !gone.includes(vnode)))
   let { termCounter } = head
   for (const { vnode, pnode, incarnation } of moves) directory[vnode] = { pnode, term: ++termCounter, ...(incarnation && { incarnation }) }
   return { ...head, directory, termCounter }

@@ -3,6 +3,7 @@ import type { Json } from '../../runtime/actor-system/actor-system.js'
 import { canonicalJson } from '../../runtime/canonical-json.js'
 import type { ApplyRequest } from '../../runtime/compute/compute.js'
 import { isSwarmError } from '../../runtime/errors.js'
+import { followersOf, vnodeOf } from '../../runtime/followers.js'
 import type { SignedGrant } from '../../runtime/grant.js'
 import { decodeHead, decodeManifest, type Head, keys, type Manifest } from '../../runtime/head.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
@@ -55,6 +56,7 @@ export class Invariants {
   /** When something new last came about. */
   progressAt = 0
   stepsApplied = 0
+  takeovers = 0
   #violation: Violation | undefined
 
   constructor(run: SimulatedRun, reference: Reference, now: () => number) {
@@ -113,13 +115,16 @@ export class Invariants {
   }
 
   /** A step is about to be applied. */
-  onApply(host: string, vnode: string, { inputs, header }: ApplyRequest, computeClass: string): void {
+  onApply(host: string, id: string, { inputs, header }: ApplyRequest, computeClass: string): void {
+    const vnode = vnodeOf(id)
     const first = this.#classes.get(header.generation) ?? computeClass
     this.#classes.set(header.generation, first)
     if (computeClass !== first) this.fail(`${vnode} on ${host} computes in class ${computeClass}, others in ${first}`)
-    const place = `${host}/${vnode}`
-    if (inputs.some((input) => this.#read(input)?.arrivals[place] ?? this.#unreadable.has(input)))
-      this.fail(`${vnode} on ${host} applies a frame of the past at step ${header.step}`)
+    const isPast = (input: Uint8Array) => {
+      const arrivals = this.#read(input)?.arrivals
+      return arrivals ? arrivals[`${host}/${id}`] || arrivals[`${host}/${vnode}`] : this.#unreadable.has(input)
+    }
+    if (inputs.some(isPast)) this.fail(`${id} on ${host} applies a frame of the past at step ${header.step}`)
     const key = `${vnode}/${header.term}`
     const before = this.#applied.get(key)
     let next = (before ?? 0) + 1
@@ -129,6 +134,7 @@ export class Invariants {
   }
 
   onObservation(_host: string, observation: Observation): void {
+    if (observation.type === 'restored' && observation.step > (this.#newest?.step ?? 0)) this.takeovers++
     if (observation.type !== 'applied') return
     this.stepsApplied++
     const { vnode, entry } = observation
@@ -153,6 +159,10 @@ export class Invariants {
     if (!before) return
     this.progressAt = this.#now()
     const terms = Object.values(head.directory).map(({ term }) => term)
+    for (const [id, { pnode }] of Object.entries(head.directory)) {
+      const others = [vnodeOf(id), ...followersOf(head, vnodeOf(id))].filter((other) => other !== id)
+      if (others.some((other) => head.directory[other].pnode === pnode)) this.fail(`${id} and another of it are on ${pnode}`)
+    }
     if (head.writer < before.writer) this.fail(`writer ${head.writer} after ${before.writer}`)
     if (head.generation < before.generation) this.fail(`generation ${head.generation} after ${before.generation}`)
     if (head.termCounter < before.termCounter) this.fail(`term counter ${head.termCounter} after ${before.termCounter}`)
@@ -189,7 +199,7 @@ export class Invariants {
     const { window, cuts } = this.#run.settings
     for (const pnode of cluster.pnodes()) {
       for (const { vnode, waiting, retained, applied, manifest } of pnode.stats) {
-        const inputs = this.#run.definition.network.vnodes.find(({ id }) => id === vnode)?.inputs.length ?? 0
+        const inputs = this.#run.definition.network.vnodes.find(({ id }) => id === vnodeOf(vnode))?.inputs.length ?? 0
         if (waiting > inputs * window) this.fail(`${waiting} inputs wait at ${vnode} on ${pnode.pnode}`)
         if (retained > Math.min(cuts.maxAhead, Math.max(0, applied - manifest)))
           this.fail(`${vnode} on ${pnode.pnode} keeps ${retained} outputs`)

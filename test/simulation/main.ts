@@ -52,7 +52,7 @@ if (values.stride !== undefined) {
 async function simulateAll(): Promise<boolean> {
   const jobs = Math.min(count('jobs'), seeds)
   const startedMs = performance.now()
-  const total = { seeds: 0, failed: 0, faults: 0, events: 0, stepsApplied: 0, simulatedHours: 0 }
+  const total = { seeds: 0, failed: 0, faults: 0, events: 0, stepsApplied: 0, takeovers: 0, simulatedHours: 0 }
   const kinds = new Map<string, number>()
   const onResult = (result: SeedResult) => {
     total.seeds++
@@ -60,10 +60,11 @@ async function simulateAll(): Promise<boolean> {
       total.failed++
       tellFailure(result.failure)
     } else {
-      const { faults, events, stepsApplied, simulatedMs } = result.outcome
+      const { faults, events, stepsApplied, takeovers, simulatedMs } = result.outcome
       total.faults += faults.length
       total.events += events
       total.stepsApplied += stepsApplied
+      total.takeovers += takeovers
       total.simulatedHours += simulatedMs / 3_600_000
       for (const { kind } of faults) kinds.set(kind, (kinds.get(kind) ?? 0) + 1)
     }
@@ -75,9 +76,9 @@ async function simulateAll(): Promise<boolean> {
   const summary = { ...total, simulatedHours: Math.round(total.simulatedHours * 10) / 10, seconds, kinds: faults }
   if (values.json) process.stdout.write(`${JSON.stringify({ v: 1, type: 'simulated', ...summary })}\n`)
   else {
-    const { failed, stepsApplied, simulatedHours } = summary
+    const { failed, stepsApplied, takeovers, simulatedHours } = summary
     process.stdout.write(
-      `${total.seeds} seeds, ${failed} failed: ${total.faults} faults, ${stepsApplied} steps in ${simulatedHours} simulated hours; ${seconds} s\n`,
+      `${total.seeds} seeds, ${failed} failed: ${total.faults} faults, ${stepsApplied} steps, ${takeovers} taken over by standbys, in ${simulatedHours} simulated hours; ${seconds} s\n`,
     )
     process.stdout.write(
       `${Object.entries(faults)

@@ -23,6 +23,8 @@ export interface Outcome {
   readonly events: number
   /** Steps of all VNodes, replays too. */
   readonly stepsApplied: number
+  /** Standbys that went on with what they had followed. */
+  readonly takeovers: number
   readonly simulatedMs: number
   readonly faults: readonly Fault[]
   readonly hosts: number
@@ -57,7 +59,10 @@ export function drawPlan(seed: number): Plan {
   const size = random.below(50)
   const hostCount = size === 0 ? 50 + random.below(151) : size < 6 ? 12 + random.below(20) : 3 + random.below(7)
   const vnodeCount = hostCount > 40 ? 20 + random.below(20) : 1 + random.below(8)
-  const run = drawRun(random, { vnodes: vnodeCount, steps: 3 + random.below(hostCount > 40 ? 12 : 50), isPoisoned: seed % 8 === 3 }, seed)
+  const steps = 3 + random.below(hostCount > 40 ? 12 : 50)
+  // Every third cluster has standbys.
+  const replicas = seed % 3 === 1 ? 1 + (seed % 2) : 0
+  const run = drawRun(random, { vnodes: vnodeCount, steps, isPoisoned: seed % 8 === 3, replicas }, seed)
   const pace = [0.05, 0.5, 3][random.below(3)]
   const leastMs = [0.05, 1, 20][random.below(3)]
   const latency = { leastMs, mostMs: leastMs * (1 + random.below(5)), jitterMs: random.below(2) * leastMs }
@@ -139,6 +144,7 @@ export function carryOut(
     trace: world.trace,
     events: world.events,
     stepsApplied: invariants.stepsApplied,
+    takeovers: invariants.takeovers,
     simulatedMs: world.now,
     faults,
     hosts: plan.hosts.length,

@@ -116,7 +116,7 @@ export interface SimulatedComputeOptions {
   /** Whether a step fails, wherever it is tried. */
   readonly isPoison: (vnode: string, position: number) => boolean
   readonly times?: ComputeTimes
-  /** Sees the inputs of each step before it is applied. */
+  /** Sees the inputs of each step before it is applied, by whom: a VNode, or one that follows it, or has until it was promoted. */
   readonly onApply: (vnode: string, request: ApplyRequest) => void
 }
 
@@ -189,7 +189,7 @@ export class SimulatedCompute implements Compute {
       this.#machines.delete(id)
       throw new SwarmError('compute.failed', { what: 'poison', where: `position ${request.header.position}` })
     }
-    this.#options.onApply(definition.vnode.id, request)
+    this.#options.onApply(id.split('/')[1], request)
     const inputs = request.inputs.map(contentOf)
     const [{ labels, count, batch }] = inputs
     if (inputs.some((input) => input.batch !== batch)) throw new SwarmError('compute.failed', `inputs of different batches at ${id}`)

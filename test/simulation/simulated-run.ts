@@ -29,6 +29,8 @@ export interface RunSize {
   readonly window?: number
   readonly everySteps?: number
   readonly isPoisoned?: boolean
+  /** Standbys of each VNode. */
+  readonly replicas?: number
 }
 
 const TARGET = { kind: 'categorical', classes: 2 } as const
@@ -64,6 +66,7 @@ export function drawRun(random: RandomStream, size: RunSize, seed: number): Simu
       everyMs: [200, 2_000, 30_000][random.below(3)],
       maxAhead: Math.max(least + random.below(30), size.everySteps ?? 0),
     },
+    ...(size.replicas && { replicas: size.replicas }),
   }
   const timetable = new Timetable(definition.timetable)
   const { vnodes } = definition.network
