@@ -2,6 +2,7 @@
 import type { Observation } from '../actors/reports.js'
 import type { Head } from '../runtime/head.js'
 import { SOURCE } from '../components/definition.js'
+import { followed } from '../runtime/followers.js'
 import type { SimulatedCluster } from '../test/simulation/cluster.js'
 import type { Spectator } from '../test/simulation/simulate.js'
 import type { World } from '../test/simulation/world.js'
@@ -24,6 +25,8 @@ export type Cause = (typeof CAUSES)[number]
 
 export interface AccountsOptions {
   readonly vnodes: readonly string[]
+  /** Standbys of each VNode. */
+  readonly standbys: number
   /** Steps in a simulated ms that the hosts that are there could do without faults. */
   readonly possible: (atMs: number) => { readonly stepsPerMs: number; readonly nodes: number }
 }
@@ -110,7 +113,8 @@ export class Accounts implements Spectator {
   #cause(cluster: SimulatedCluster, head: Head | undefined): Cause {
     if (!head || Object.keys(head.directory).length === 0) return 'start'
     const hosts = new Set(cluster.hosts)
-    const all = Object.entries(head.directory)
+    // Nobody waits for a standby.
+    const all = Object.entries(head.directory).filter(([id]) => followed(id) === undefined)
     if (all.some(([, { pnode }]) => !hosts.has(pnode))) return 'detection'
     const places = all.flatMap(([vnode, { term }]) => (vnode === SOURCE ? [] : [{ term, place: this.#places.get(vnode)! }]))
     if (places.some(({ term, place }) => place.term !== term))
@@ -124,7 +128,8 @@ export class Accounts implements Spectator {
   #excess(head: Head, nodes: number): number {
     const counts = new Map<string, number>()
     for (const [vnode, { pnode }] of Object.entries(head.directory)) if (vnode !== SOURCE) counts.set(pnode, (counts.get(pnode) ?? 0) + 1)
-    const best = Math.ceil(this.#options.vnodes.length / nodes)
+    const { vnodes, standbys } = this.#options
+    const best = Math.ceil((vnodes.length * (1 + standbys)) / nodes)
     return Math.max(0, 1 - best / Math.max(...counts.values()))
   }
 }

@@ -8,6 +8,7 @@ interface Flags {
   readonly isCluster: boolean
   readonly kills: number | undefined
   readonly hours: number | undefined
+  readonly standbys: number | undefined
 }
 
 const BENCHMARKS: { readonly [name: string]: { readonly what: string; readonly run: (flags: Flags) => Promise<Report> } } = {
@@ -33,8 +34,8 @@ const BENCHMARKS: { readonly [name: string]: { readonly what: string; readonly r
     run: async () => (await import('./simulator.js')).simulator(),
   },
   goodput: {
-    what: 'useful samples under a trace of spot instances, over those without faults (simulated; --hours N: its beginning)',
-    run: async ({ hours }) => (await import('./goodput.js')).goodput({ hours }),
+    what: 'useful samples under a trace of spot instances, over those without faults (simulated; --hours N: its beginning; --standbys N)',
+    run: async ({ hours, standbys }) => (await import('./goodput.js')).goodput({ hours, standbys }),
   },
   fashion: {
     what: 'Fashion-MNIST, MLP 3×256, five epochs: accuracy, seconds, memory',
@@ -49,11 +50,13 @@ const { values, positionals } = parseArgs({
     cluster: { type: 'boolean', default: false },
     kills: { type: 'string' },
     hours: { type: 'string' },
+    standbys: { type: 'string' },
   },
 })
 const [wanted = 'list'] = positionals
 const kills = count('kills')
 const hours = count('hours')
+const standbys = count('standbys')
 const print = (text: string) => process.stdout.write(`${text}\n`)
 
 if (wanted === 'list') {
@@ -65,7 +68,7 @@ if (wanted === 'list') {
       process.stderr.write(`no benchmark '${name}'; there are: ${Object.keys(BENCHMARKS).join(', ')}, all\n`)
       process.exit(2)
     }
-    const { figures, bars } = await BENCHMARKS[name].run({ isCluster: values.cluster, kills, hours })
+    const { figures, bars } = await BENCHMARKS[name].run({ isCluster: values.cluster, kills, hours, standbys })
     if (values.json)
       print(
         JSON.stringify({
@@ -82,7 +85,7 @@ if (wanted === 'list') {
   }
 }
 
-function count(name: 'kills' | 'hours'): number | undefined {
+function count(name: 'kills' | 'hours' | 'standbys'): number | undefined {
   const text = values[name]
   const value = text === undefined ? undefined : Number(text)
   if (value === undefined || (Number.isSafeInteger(value) && value > 0)) return value
