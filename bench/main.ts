@@ -37,6 +37,10 @@ const BENCHMARKS: { readonly [name: string]: { readonly what: string; readonly r
     what: 'useful samples under a trace of spot instances, over those without faults (simulated; --hours N: its beginning; --standbys N)',
     run: async ({ hours, standbys }) => (await import('./goodput.js')).goodput({ hours, standbys }),
   },
+  'learning-at-home': {
+    what: 'a tenth of all messages lost, latency exponential with a mean of 1 s (simulated): samples per second, the same hash',
+    run: async () => (await import('./learning-at-home.js')).learningAtHome(),
+  },
   fashion: {
     what: 'Fashion-MNIST, MLP 3×256, five epochs: accuracy, seconds, memory',
     run: async () => (await import('./fashion.js')).fashion(),
@@ -60,7 +64,7 @@ const standbys = count('standbys')
 const print = (text: string) => process.stdout.write(`${text}\n`)
 
 if (wanted === 'list') {
-  for (const [name, { what }] of Object.entries(BENCHMARKS)) print(`${name.padEnd(10)} ${what}`)
+  for (const [name, { what }] of Object.entries(BENCHMARKS)) print(`${name.padEnd(16)} ${what}`)
 } else {
   const names = wanted === 'all' ? Object.keys(BENCHMARKS) : [wanted]
   for (const name of names) {

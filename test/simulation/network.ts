@@ -17,10 +17,17 @@ export interface Storm {
   readonly lost: number
   readonly doubled: number
   readonly delayed: number
-  /** The longest delay, in ms. */
+  /** The longest delay, in ms; the mean, if it is exponential. */
   readonly delayMs: number
+  readonly isExponential?: boolean
   readonly corrupted: number
 }
+
+/**
+ * Learning@home's setting (Ryabinin and Gusev, NeurIPS 2020): a tenth of the requests fail, and latency is exponential with a mean of 1 s. Here of
+ * all messages over the broker, heartbeats too.
+ */
+export const LEARNING_AT_HOME: Storm = { lost: 0.1, doubled: 0, delayed: 1, delayMs: 1_000, isExponential: true, corrupted: 0 }
 
 /** What became of a message. */
 export interface Arrival {
@@ -132,14 +139,14 @@ export class Network {
       return
     }
     const { stream } = this.#link(from, to)
-    for (const { lost, doubled, delayed, delayMs, corrupted } of this.#storms) {
+    for (const { lost, doubled, delayed, delayMs, isExponential, corrupted } of this.#storms) {
       const fate = stream.uniform()
       if (fate < lost) {
         world.at(at, to, () => arrive({ isCorrupted: false, isLost: true }))
         return
       }
       const isCorrupted = stream.uniform() < corrupted
-      const late = stream.uniform() < delayed ? stream.uniform() * delayMs : 0
+      const late = stream.uniform() < delayed ? delayMs * (isExponential ? exponential(stream) : stream.uniform()) : 0
       world.at(at + late, to, () => arrive({ isCorrupted, isLost: false }))
       if (stream.uniform() < doubled) world.at(at + stream.uniform() * delayMs, to, () => arrive(ARRIVED))
       // One storm decides; the others would only do the same again.
@@ -170,5 +177,18 @@ export class Network {
     const link = { baseMs: leastMs + stream.uniform() * (mostMs - leastMs), jitterMs, stream, freeAt: 0 }
     this.#links.set(key, link)
     return link
+  }
+}
+
+/**
+ * Exponential with mean 1, by comparisons alone (von Neumann, 1951): a logarithm has other bits elsewhere. Of a falling run of numbers that is odd, the
+ * first one; each run that is even adds 1.
+ */
+export function exponential(stream: RandomStream): number {
+  for (let whole = 0; ; whole++) {
+    const first = stream.uniform()
+    let length = 1
+    for (let before = first, next = stream.uniform(); next < before; before = next, next = stream.uniform()) length++
+    if (length % 2 === 1) return whole + first
   }
 }
