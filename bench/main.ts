@@ -6,6 +6,7 @@ import { type Report, rounded } from './measure.js'
 /** What the command line says beside names. */
 interface Flags {
   readonly isCluster: boolean
+  readonly isReal: boolean
   readonly kills: number | undefined
   readonly hours: number | undefined
   readonly standbys: number | undefined
@@ -34,8 +35,9 @@ const BENCHMARKS: { readonly [name: string]: { readonly what: string; readonly r
     run: async () => (await import('./simulator.js')).simulator(),
   },
   goodput: {
-    what: 'useful samples under a trace of spot instances, over those without faults (simulated; --hours N: its beginning; --standbys N)',
-    run: async ({ hours, standbys }) => (await import('./goodput.js')).goodput({ hours, standbys }),
+    what: 'useful samples under a trace of spot instances, over those without faults (simulated; --hours N: its beginning; --standbys N; --real: on real PNodes, faster)',
+    run: async ({ hours, standbys, isReal }) =>
+      isReal ? (await import('./goodput-real.js')).goodputReal(hours) : (await import('./goodput.js')).goodput({ hours, standbys }),
   },
   'learning-at-home': {
     what: 'a tenth of all messages lost, latency exponential with a mean of 1 s (simulated): samples per second, the same hash',
@@ -52,6 +54,7 @@ const { values, positionals } = parseArgs({
   options: {
     json: { type: 'boolean', default: false },
     cluster: { type: 'boolean', default: false },
+    real: { type: 'boolean', default: false },
     kills: { type: 'string' },
     hours: { type: 'string' },
     standbys: { type: 'string' },
@@ -72,7 +75,7 @@ if (wanted === 'list') {
       process.stderr.write(`no benchmark '${name}'; there are: ${Object.keys(BENCHMARKS).join(', ')}, all\n`)
       process.exit(2)
     }
-    const { figures, bars } = await BENCHMARKS[name].run({ isCluster: values.cluster, kills, hours, standbys })
+    const { figures, bars } = await BENCHMARKS[name].run({ isCluster: values.cluster, isReal: values.real, kills, hours, standbys })
     if (values.json)
       print(
         JSON.stringify({
