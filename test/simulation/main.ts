@@ -5,6 +5,7 @@
 import { fork } from 'node:child_process'
 import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
+import { SIMULATING } from './flags.js'
 import { type SeedResult, trySeed } from './seeds.js'
 
 const { values } = parseArgs({
@@ -27,9 +28,6 @@ function count(name: 'seeds' | 'first-seed' | 'jobs' | 'stride'): number {
   process.stderr.write(`--${name}: expected a positive integer, got '${values[name]}'\n`)
   process.exit(2)
 }
-
-/** Frames and messages live for a moment: with more room for what is new, most of it is gone before it is looked at. */
-const SIMULATING = ['--max-semi-space-size=64']
 
 const seeds = count('seeds')
 const first = count('first-seed')
