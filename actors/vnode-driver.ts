@@ -43,6 +43,8 @@ const TOLD_BY_THE_HOST: ReadonlySet<ErrorCode> = new Set([
 const HOLD_PATIENCE_MS = 20_000
 /** How often what may have been lost is asked for again, in ms. */
 const TICK_MS = 250
+/** As often as that nothing has come for a follower that is behind the newest checkpoint: nobody keeps it any more. */
+const BEHIND_TICKS = 8
 
 /** An entry with the compute. */
 interface UnderWay {
@@ -78,8 +80,8 @@ export class VNodeDriver {
   #manifest: number
   /** Of the last entry that was applied. */
   #step: number
-  /** Where a follower stood when it was seen to be behind. */
-  #behindAt: number | undefined
+  /** Where a follower stands since it was seen to be behind, and how often it was seen there. */
+  #behind = { applied: 0, ticks: 0 }
 
   constructor({ host, definition, initial, computeClass, grant, window, maxAhead }: VNodeDriverOptions) {
     // Every report that is not heard yet waits.
@@ -340,7 +342,8 @@ export class VNodeDriver {
   /** A follower for which nothing is kept any more begins anew: the run does not wait for it. */
   #lookBehind(): void {
     const { applied, isBehind } = this.#log
-    if (isBehind && this.#behindAt === applied)
+    this.#behind = { applied, ticks: isBehind && this.#behind.applied === applied ? this.#behind.ticks + 1 : 0 }
+    if (this.#behind.ticks >= BEHIND_TICKS)
       void this.#fail(
         new SwarmError('follower.behind', {
           what: `follower ${this.id}`,
@@ -348,7 +351,6 @@ export class VNodeDriver {
           got: `a checkpoint at ${this.#manifest}`,
         }),
       )
-    this.#behindAt = isBehind ? applied : undefined
   }
 
   #me() {
