@@ -51,7 +51,7 @@ interface Output {
 
 /**
  * How many windows a VNode may run ahead of its slowest consumer: the run goes on while a consumer is being restored,
- * and the memory that this costs stays bounded.
+ * and the memory that this costs stays bounded. As far a follower may be behind the newest manifest.
  */
 export const AHEAD_WINDOWS = 8
 
@@ -69,6 +69,8 @@ export class StepLog<Ref> {
   readonly #skips: ReadonlySet<number>
   readonly #counts = { received: 0, taken: 0, kept: 0, released: 0 }
   #manifest: number
+  /** What is not kept any more: up to the manifest, or less where a follower lacks something. */
+  #released: number
   #applied: number
   /** Credit that the producers have been told of. */
   #granted = 0
@@ -90,6 +92,7 @@ export class StepLog<Ref> {
     this.#skips = new Set(options.skips)
     this.#isFollower = options.isFollower ?? false
     this.#manifest = options.from
+    this.#released = options.from
     this.#applied = options.from
     this.#inputs = options.inputs.map(({ vnode, term }) => ({ vnode, term, inbox: new Map() }))
     this.#outputs = options.outputs.map((peer) => this.#output(peer))
@@ -218,14 +221,15 @@ export class StepLog<Ref> {
     if (!output) return drop('stranger')
     if (event.term < output.term) return drop('term')
     if (event.term > output.term) return drop('ungranted')
-    // A late message: nobody is restored from before the newest manifest.
-    if (event.next <= this.#manifest) return drop('behind-manifest')
+    // A late message: nobody is restored from before the newest manifest. A follower may be a little behind it.
+    if (event.next <= (output.isFollower ? this.#released : this.#manifest)) return drop('behind-manifest')
     // Credits may arrive in any order; absolute numbers make the newest the largest.
     output.upTo = Math.max(output.upTo, event.upTo)
     output.next = Math.max(output.next, event.next)
     // A request that was overtaken gets no more than what is missing now.
     output.sent = event.resend ? output.next - 1 : Math.max(output.sent, output.next - 1)
     this.#send(output, out)
+    if (output.isFollower) this.#release()
   }
 
   #onHello(event: StepEvent<Ref> & { type: 'hello' }, out: StepCommand<Ref>[]): void {
@@ -268,7 +272,8 @@ export class StepLog<Ref> {
   }
 
   #output({ vnode, term }: Peer): Output {
-    return { vnode, isFollower: followed(vnode) !== undefined, term, sent: this.#manifest, upTo: 0, next: this.#manifest + 1 }
+    const isFollower = followed(vnode) !== undefined
+    return { vnode, isFollower, term, sent: this.#manifest, upTo: 0, next: this.#manifest + 1 }
   }
 
   #onApplied(position: number, ref: Ref, out: StepCommand<Ref>[]): void {
@@ -290,13 +295,23 @@ export class StepLog<Ref> {
     // A source that starts anew has no part in the cut and no state: what everybody has applied it need not make again.
     if (this.#inputs.length === 0 && this.#issued.length === 0) this.#applied = Math.max(this.#applied, position)
     invariant(position <= this.#applied || this.#isFollower, () => `${this.vnode}: manifest ${position} beyond ${this.#applied}`)
-    for (let p = this.#manifest + 1; p <= position; p++) if (this.#retained.delete(p)) this.#counts.released++
     this.#manifest = position
+    this.#release()
     // Every consumer has applied it: one that is being restored starts from here, whatever it was told of.
     for (const output of this.#outputs) {
+      if (output.isFollower) continue
       output.sent = Math.max(output.sent, position)
       output.next = Math.max(output.next, position + 1)
     }
+  }
+
+  /** Lets go of what no checkpoint needs, and no follower that is only a little behind it. */
+  #release(): void {
+    const least = this.#manifest - AHEAD_WINDOWS * this.window
+    const lacking = this.#outputs.filter(({ isFollower, next }) => isFollower && next > least)
+    const upTo = Math.min(this.#manifest, ...lacking.map(({ next }) => next - 1))
+    for (let p = this.#released + 1; p <= upTo; p++) if (this.#retained.delete(p)) this.#counts.released++
+    this.#released = Math.max(this.#released, upTo)
   }
 
   /** Issues what has all its inputs, in order. */

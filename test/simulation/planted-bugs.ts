@@ -44,9 +44,9 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'a commit is told before its state is stored',
-    file: 'actors/vnode-driver.ts',
-    find: 'await storeState(this.#host',
-    replace: 'void storeState(this.#host',
+    file: 'actors/vnode-reports.ts',
+    find: 'await storeState(host.store',
+    replace: 'void storeState(host.store',
   },
   {
     name: 'kept outputs are evicted by age',
@@ -86,7 +86,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'the loss of a worker is not told',
-    file: 'actors/pnode.ts',
+    file: 'actors/hosted-vnodes.ts',
     find: 'if (others.length > 0 || !guilty) this.#tellLoss(',
     replace: 'if (others.length < 0) this.#tellLoss(',
   },
@@ -104,7 +104,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'a grant that is repeated does not tell where the neighbours are',
-    file: 'actors/pnode.ts',
+    file: 'actors/hosted-vnodes.ts',
     find: 'for (const peer of [...grant.inputs, ...grant.outputs]) current.neighbour(peer)',
     replace: '',
   },
@@ -131,5 +131,47 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     file: 'actors/assignment.ts',
     find: 'if (computeClass !== undefined) return [computeClass]\n',
     replace: 'if (members.length > 0) return [computeClass]\n',
+  },
+  {
+    name: 'evaluations are followed by updates, too',
+    file: 'actors/refinement-queue.ts',
+    find: 'const count = evaluation > 0 ? 0 : updatesAfter(',
+    replace: 'const count = evaluation > 1 ? 0 : updatesAfter(',
+  },
+  {
+    name: 'updates are asked for a moment late',
+    file: 'actors/vnode-driver.ts',
+    find: 'const refining = this.#refinement.after(entry)',
+    replace: 'const refining = Promise.resolve().then(() => this.#refinement.after(entry))',
+  },
+  {
+    name: 'what a standby has kept goes out under the term that it had',
+    file: 'actors/vnode-driver.ts',
+    find: 'underTerm(command.ref, this.grant.term)',
+    replace: 'underTerm(command.ref, 1) && command.ref',
+  },
+  {
+    name: 'a standby that lacks what nobody keeps takes over',
+    file: 'actors/vnode-driver.ts',
+    find: 'if (generation !== this.#grant.generation || this.#log.applied <',
+    replace: 'if (generation !== this.#grant.generation || this.#log.applied < 0 *',
+  },
+  {
+    name: 'a VNode waits for standbys of its consumers',
+    file: 'runtime/step-log.ts',
+    find: 'isFollower || position < next',
+    replace: 'position < next',
+  },
+  {
+    name: 'who takes over says nothing of the checkpoint that it has just passed',
+    file: 'actors/vnode-reports.ts',
+    find: 'if (one.blob) this.#store(one)',
+    replace: 'if (one.blob) Promise.resolve()',
+  },
+  {
+    name: 'a standby may be on the machine that it stands by for',
+    file: 'actors/run-placing.ts',
+    find: 'near: undefined, spread: vnodeOf(id)',
+    replace: 'near: vnodeOf(id)',
   },
 ]

@@ -10,7 +10,8 @@ import type { RandomStream } from '../../runtime/random.js'
 import { hashRun, hashState } from '../../runtime/state.js'
 import type { Entry } from '../../runtime/step-log.js'
 import { Timetable } from '../../runtime/timetable.js'
-import { advance, firstNumbers, metricsOf, type Numbers, stateOf } from './simulated-compute.js'
+import { updatesAfter } from '../../components/refinement.js'
+import { advance, firstNumbers, keptBy, metricsOf, type Numbers, refine, stateOf } from './simulated-compute.js'
 
 export interface SimulatedRun {
   readonly id: string
@@ -22,6 +23,11 @@ export interface SimulatedRun {
   readonly poison?: { readonly vnode: string; readonly position: number }
 }
 
+/** Whether a step of a VNode fails, wherever it is tried. */
+export function isPoison(run: SimulatedRun | undefined, vnode: string, position: number): boolean {
+  return run?.poison?.vnode === vnode && run.poison.position === position
+}
+
 /** How large a run is to be. */
 export interface RunSize {
   readonly vnodes: number
@@ -29,6 +35,7 @@ export interface RunSize {
   readonly window?: number
   readonly everySteps?: number
   readonly isPoisoned?: boolean
+  readonly isRefined?: boolean
   /** Standbys of each VNode. */
   readonly replicas?: number
 }
@@ -50,6 +57,7 @@ export function drawRun(random: RandomStream, size: RunSize, seed: number): Simu
     ...(isEvaluated && { test: { inputs: test, labels: test.map(([x]) => x % 2) } }),
   })
   const vnodes = drawVNodes(random, size.vnodes)
+  const refinement = size.isRefined && { passes: 1 + random.below(2), inputs: 1 + random.below(4) }
   const training = {
     rule: { name: 'pred', options: {} },
     optimizer: { name: 'sgd', options: {} },
@@ -60,6 +68,7 @@ export function drawRun(random: RandomStream, size: RunSize, seed: number): Simu
     learningRate: 1,
     decay: 1,
     milestones: [],
+    ...(refinement && { refinement }),
   }
   const definition: RunDefinition = {
     v: RUN_DEFINITION_VERSION,
@@ -140,15 +149,18 @@ export function referenceOf({ definition, dataset, timetable, poison }: Simulate
     const isFinal = entry.evaluation > 0 && entry.step === timetable.totalSteps
     const { value, count } = sourceAt(definition, dataset, entry, timetable, orders)
     const outputs = new Map([[SOURCE, value]])
-    for (const { id, inputs } of network.vnodes) {
+    for (const vnode of network.vnodes) {
+      const { id, inputs } = vnode
       const own = numbers.get(id)!
-      const isPoison = poison?.vnode === id && poison.position === position
-      if (isPoison || inputs.some((input) => tombstones.has(`${input}/${position}`))) {
+      const fails = poison?.vnode === id && poison.position === position
+      if (fails || inputs.some((input) => tombstones.has(`${input}/${position}`))) {
         tombstones.add(`${id}/${position}`)
         continue
       }
       const read = inputs.map((input) => outputs.get(input)!)
-      const output = advance(own, entry.step, entry.evaluation, read)
+      const output = advance(own, entry.step, entry.evaluation, read, keptBy({ vnode, training }))
+      const updates = entry.evaluation > 0 ? 0 : updatesAfter(entry.step, vnode, training.refinement)
+      for (let update = 0; update < updates; update++) refine(own, entry.step, update, training.refinement)
       outputs.set(id, output)
       if (isFinal && id === network.output) {
         for (const [name, metric] of Object.entries(metricsOf(output, count)))

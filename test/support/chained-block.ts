@@ -70,6 +70,19 @@ export const failingWhile = defineBlock<{ at: readonly number[]; evaluation?: bo
   },
 })
 
+/** The identity, but at these steps: there it throws when it is trained a second time, in the refinement after the step, while `file` is there. */
+export const failingAgain = defineBlock<{ at: readonly number[]; file: string }>({
+  module,
+  name: 'failing-again',
+  shape: (input) => [...input],
+  state: () => ({ step: tf.zeros([], 'int32') }),
+  forward(_parameters, x, { training, step, state }, { at, file }) {
+    if (training && state.step.dataSync()[0] === step && at.includes(step) && existsSync(file)) throw new Error('on purpose')
+    if (training) state.step = tf.scalar(step, 'int32')
+    return x.clone()
+  },
+})
+
 const nobodyWakes = new Int32Array(new SharedArrayBuffer(4))
 
 /** The identity, after a rest of `ms` in each training step: how fast a run is, whatever the machine. */
