@@ -21,7 +21,7 @@ const MEMBERSHIP = { suspectMs: 1_500, lostMs: 2_500 }
 /** A step of a VNode takes at least so long, in ms, and a run has so many: what is struck is at work. */
 const [STEP_MS, EPOCHS] = [5, 12]
 /** Of runs that last longer than a host needs to start, or is cut off, in ms. */
-const [SLOW_STEP_MS, LONG_EPOCHS, CUT_MS] = [40, 25, 15_000]
+const [SLOW_STEP_MS, LONG_EPOCHS, CUT_MS] = [20, 15, 15_000]
 const STRIKE_STEP = 40
 
 const file = forFile()
@@ -170,7 +170,7 @@ test.serial('torchft: communicators are aborted: every host loses its connection
 test.serial(
   'a host is cut off: it does what it has credit for, then holds, loses what it had, and is welcome when it is back',
   async (t) => {
-    t.timeout(150_000)
+    t.timeout(200_000)
     const { run } = await begun('cut-off', { isLong: true })
     const placed = async () => (await readHead(cluster.store, run.id)).head.directory
     const { pnode, term } = (await placed())[SOURCE]

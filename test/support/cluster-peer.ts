@@ -97,11 +97,17 @@ export class Peer {
   }
 
   /** Of a PNode, asked past all networks. */
-  async stats(): Promise<PNodeStats> {
+  stats(): Promise<PNodeStats> {
     const app = this.#app!
-    const answer = once(app, 'message') as Promise<[PeerMessage]>
-    app.send('stats')
-    for (let [{ stats }] = await answer; ; [{ stats }] = (await once(app, 'message')) as [PeerMessage]) if (stats) return stats
+    return new Promise((resolve) => {
+      const hear = ({ stats }: PeerMessage) => {
+        if (!stats) return
+        app.off('message', hear)
+        resolve(stats)
+      }
+      app.on('message', hear)
+      app.send('stats')
+    })
   }
 
   /** Resolves with its status, or the signal that ended it. */
