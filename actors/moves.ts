@@ -50,7 +50,13 @@ export class Moves {
   constructor(options: MovesOptions) {
     this.#options = options
     const { context, store, run, echo, monitor, balance } = options
-    this.followers = new Followers({ context, store, run, place: (decisions, reason) => this.#move(decisions, reason) })
+    this.followers = new Followers({
+      context,
+      store,
+      run,
+      place: (decisions, reason) => this.#move(decisions, reason),
+      stop: (before) => echo.stop(before),
+    })
     this.handover = new Handover({
       context,
       echo,
