@@ -138,7 +138,8 @@ export class Moves {
     for (const decision of decisions) {
       const { vnode } = decision
       cuts.forget(vnode)
-      this.handover.moved(vnode)
+      // A standby that is new may be better off where somebody joins next.
+      if (vnode in before) this.handover.moved(vnode)
       this.placed(decision, reason, sinceMs === undefined ? undefined : { from: before[vnode].pnode, lostAtMs: sinceMs })
     }
     echo.stop(displaced.map((vnode) => ({ vnode, ...before[vnode] })))
