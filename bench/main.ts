@@ -23,7 +23,7 @@ const BENCHMARKS: { readonly [name: string]: { readonly what: string; readonly r
     run: async () => (await import('./cluster.js')).cluster(),
   },
   recovery: {
-    what: 'from the loss of a worker (--cluster: of a PNode) to the next applied step',
+    what: 'from the loss of a worker (--cluster: of a PNode) to the next applied step (--standbys N)',
     run: async (flags) => (await import('./recovery.js')).recovery(flags),
   },
   placement: {

@@ -7,9 +7,9 @@ const KILLS_PER_PROCESS = 60
 /** Of each kind, on a cluster. */
 const CLUSTER_KILLS = 30
 /** Bars of each kind, in ms. */
-const ENDINGS: { readonly [ending in Ending]: { readonly p50: number; readonly p99?: number } } = {
-  app: { p50: 3_000, p99: 8_000 },
-  appAndDaprd: { p50: 3_000, p99: 8_000 },
+const ENDINGS: { readonly [ending in Ending]: { readonly p50: number; readonly withStandbys?: number; readonly p99?: number } } = {
+  app: { p50: 3_000, withStandbys: 1_500, p99: 8_000 },
+  appAndDaprd: { p50: 3_000, withStandbys: 1_500, p99: 8_000 },
   silent: { p50: 7_000 },
 }
 
@@ -29,13 +29,15 @@ export interface RecoveryOptions {
   readonly isCluster?: boolean
   /** Default: 300; on a cluster 30 of each kind. */
   readonly kills?: number
+  /** Of each VNode. Default: none. */
+  readonly standbys?: number
 }
 
-export function recovery({ isCluster = false, kills }: RecoveryOptions = {}): Promise<Report> {
-  return isCluster ? onCluster(kills ?? CLUSTER_KILLS) : embedded(kills ?? KILLS)
+export function recovery({ isCluster = false, kills, standbys = 0 }: RecoveryOptions = {}): Promise<Report> {
+  return isCluster ? onCluster(kills ?? CLUSTER_KILLS, standbys) : embedded(kills ?? KILLS, standbys)
 }
 
-async function embedded(wanted: number): Promise<Report> {
+async function embedded(wanted: number, standbys: number): Promise<Report> {
   const samples: Sample[] = []
   let kills = 0
   for (let seed = 1; kills < wanted; seed++) {
@@ -43,6 +45,7 @@ async function embedded(wanted: number): Promise<Report> {
       'recovery-run',
       String(seed),
       String(Math.min(KILLS_PER_PROCESS, wanted - kills)),
+      String(standbys),
     )) as unknown as Recoveries
     kills += figures.kills
     samples.push(...figures.samples)
@@ -51,20 +54,24 @@ async function embedded(wanted: number): Promise<Report> {
   return {
     figures: { kills, vnodesMoved: samples.length, ...summaries(samples), ...all(samples) },
     bars: [
-      { name: 'first step applied, p50 ms', value: firstStepMs.p50, atMost: 300 },
+      { name: 'first step applied, p50 ms', value: firstStepMs.p50, atMost: standbys > 0 ? 150 : 300 },
       { name: 'first step applied, p99 ms', value: firstStepMs.p99, atMost: 1000 },
     ],
   }
 }
 
-async function onCluster(wanted: number): Promise<Report> {
+async function onCluster(wanted: number, standbys: number): Promise<Report> {
   const figures: { [ending: string]: unknown } = {}
   const bars: Report['bars'][number][] = []
   for (const [ending, bar] of Object.entries(ENDINGS)) {
-    const { samples, ...rest } = (await measure('cluster-recovery', ending, String(wanted))) as unknown as Recoveries
+    const { samples, ...rest } = (await measure('cluster-recovery', ending, String(wanted), String(standbys))) as unknown as Recoveries
     const { firstStepMs } = summaries(samples)
     figures[ending] = { ...rest, vnodesMoved: samples.length, ...summaries(samples), ...all(samples) }
-    bars.push({ name: `${ending}: first step applied, p50 ms`, value: firstStepMs.p50, atMost: bar.p50 })
+    bars.push({
+      name: `${ending}: first step applied, p50 ms`,
+      value: firstStepMs.p50,
+      atMost: (standbys > 0 && bar.withStandbys) || bar.p50,
+    })
     if (bar.p99) bars.push({ name: `${ending}: first step applied, p99 ms`, value: firstStepMs.p99, atMost: bar.p99 })
   }
   return { figures, bars }

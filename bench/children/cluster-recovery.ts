@@ -5,6 +5,8 @@ import type { Run } from '../../index.js'
 import { SOURCE } from '../../components/definition.js'
 import { systemClock } from '../../runtime/clock.js'
 import { RandomStream } from '../../runtime/random.js'
+import { followed } from '../../runtime/followers.js'
+import { StandbyCount } from './standby-count.js'
 import { until } from './cluster-gauges.js'
 import { benchCluster } from './cluster-parts.js'
 
@@ -14,7 +16,7 @@ export type Ending = 'app' | 'appAndDaprd' | 'silent'
 /** Between two losses. */
 const PAUSE_MS = 1_000
 
-const [, , ending, wanted] = process.argv as [string, string, Ending, string]
+const [, , ending, wanted, standbys = '0'] = process.argv as [string, string, Ending, string, string?]
 const random = new RandomStream(1, `kills ${ending}`)
 const hidden = (units: number) => block(dense(units), batchNorm(), leakyRelu(), dropout(0.025))
 const net = network({ input: [28, 28, 1], target: categorical(10) }, [flatten(), hidden(256), hidden(256), hidden(256)])
@@ -23,6 +25,7 @@ const samples: { firstStepMs: number; newStepMs: number }[] = []
 const placed = new Map<string, string>()
 /** VNodes that have to come back. */
 const gone = new Set<string>()
+const standing = new StandbyCount()
 let goneAtMs = 0
 let step = 0
 const reasons: { [reason: string]: number } = {}
@@ -31,12 +34,14 @@ const made = await benchCluster({ pnodes: 4 })
 try {
   const stop = new AbortController()
   const training = { data: datasets.fashionMnist(), rule: predsim(), epochs: 1_000, seed: 1, learningRate: 2e-3 }
-  const run = train(net, training, { on: made.on, signal: stop.signal })
+  const run = train(net, training, { on: made.on, replicas: Number(standbys), signal: stop.signal })
   const watching = (async () => {
     for await (const event of run.events()) {
+      standing.see(event)
       if (event.type === 'snapshot') for (const { vnode, pnode } of event.vnodes) placed.set(vnode, pnode)
       else if (event.type === 'progress') step = event.step
-      else if (event.type === 'placed' && event.vnode !== SOURCE) placed.set(event.vnode, event.pnode)
+      else if (event.type === 'placed' && event.vnode !== SOURCE && followed(event.vnode) === undefined)
+        placed.set(event.vnode, event.pnode)
       else if (event.type === 'lost') {
         const reason = event.reason.replaceAll(/[\d.]+/g, 'n')
         reasons[reason] = (reasons[reason] ?? 0) + 1
@@ -51,6 +56,7 @@ try {
   for (let kill = 1; kill <= Number(wanted); kill++) {
     const names = [...new Set(placed.values())].toSorted()
     await endOne(run, names[random.below(names.length)])
+    await until(run, () => standing.isFull(Number(standbys)), 'all standbys')
     await sleep(PAUSE_MS)
   }
   stop.abort()

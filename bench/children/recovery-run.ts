@@ -21,13 +21,16 @@ syncBuiltinESMExports()
 const { batchNorm, block, categorical, datasets, dense, dropout, flatten, leakyRelu, local, network, predsim } =
   await import('../../index.js')
 const { train } = await import('../../actors/train.js')
+const { followed } = await import('../../runtime/followers.js')
+const { StandbyCount } = await import('./standby-count.js')
 const { RandomStream } = await import('../../runtime/random.js')
 
-const [, , seed, wanted] = process.argv
+const [, , seed, wanted, standbys = '0'] = process.argv
 const random = new RandomStream(Number(seed), 'kills')
 const hidden = (units: number) => block(dense(units), batchNorm(), leakyRelu(), dropout(0.025))
 const net = network({ input: [28, 28, 1], target: categorical(10) }, [flatten(), hidden(256), hidden(256), hidden(256)])
 const store = await mkdtemp(join(tmpdir(), 'swarmgrad-bench-'))
+const standing = new StandbyCount()
 const samples: { firstStepMs: number; newStepMs: number }[] = []
 /** VNodes that the last kill may have moved: term before it, highest step applied. */
 const known = new Map<string, { term: number; frontier: number; firstAt?: number }>()
@@ -53,6 +56,8 @@ async function killOne(): Promise<void> {
   if (samples.length === before && !isMoving()) return
   while (isMoving()) await sleep(20)
   await sleep(PAUSE_MS)
+  while (!standing.isFull(Number(standbys))) await sleep(20)
+  if (Number(standbys) > 0) await sleep(PAUSE_MS)
   kills++
   if (kills >= Number(wanted)) stop.abort()
 }
@@ -65,11 +70,12 @@ function isMoving(): boolean {
 const run = train(
   net,
   { data: datasets.fashionMnist(), rule: predsim(), epochs: 1_000, seed: 1, learningRate: 2e-3 },
-  { on: local({ pnodes: 4 }), store, signal: stop.signal },
+  { on: local({ pnodes: 4 }), store, replicas: Number(standbys), signal: stop.signal },
   {
     onSwarm: (swarm) => {
-      swarm.monitor.feed.listen(({ type, ...event }) => {
-        if (type === 'lost' && 'vnodes' in event) lost = event.vnodes.length > 0
+      swarm.monitor.feed.listen((event) => {
+        standing.see(event)
+        if (event.type === 'lost') lost = event.vnodes.some((vnode) => followed(vnode) === undefined)
       })
       started.resolve()
     },
