@@ -23,6 +23,8 @@ export interface BalanceOptions {
 
 export const DEFAULT_BALANCE: BalanceOptions = { everyMs: 5_000, holdMs: 30_000, leastGain: LEAST_GAIN }
 
+/** Of moves of followers alone: they cost a restore, while nobody waits. */
+const LEAST_GAIN_BY_FOLLOWERS = 0.1
 /** So many looks one after the other must find the same need: what lasts less is noise. */
 const CONFIRMATIONS = 3
 /** Of the newest look in the averages. */
@@ -94,7 +96,7 @@ export class Balance {
     const stages = look.members
       .map((member) => stageOf(member, look))
       .map((stage) => ({ ...stage, isOpen: stage.isOpen && stage.pnode === newcomer }))
-    return worthMoving(stages, this.#works(look, false), { leastGain: this.#options.leastGain })
+    return followersFirst(stages, this.#works(look, false), { leastGain: this.#options.leastGain })
   }
 
   /** VNodes that have to go now, since their PNodes lend less than they need. */
@@ -137,7 +139,7 @@ export class Balance {
   #worthMoving(look: Look): Move[] {
     const stages = look.members.map((member) => stageOf(member, look))
     const least = { leastGain: this.#options.leastGain, leastSavedMs: MOVE_MS / Math.max(1, look.stepsLeft) }
-    const moves = worthMoving(stages, this.#works(look, true), least)
+    const moves = followersFirst(stages, this.#works(look, true), least)
     if (moves.length === 0) return moves
     return (this.#busy.get(look.directory[moves[0].vnode].pnode)?.all ?? 0) >= LEAST_LOAD ? moves : []
   }
@@ -191,8 +193,9 @@ export class Balance {
         const known = this.#knownOn(vnodeOf(vnode), to, look)
         return (known ? known.ms * known.gflops : this.#least.get(vnodeOf(vnode))! * (slowness.get(to) ?? 1)) / speed / share
       }
-      const isFree = vnode !== SOURCE && followed(vnode) === undefined && this.#isFree(vnode, nowMs)
-      const apart = followersOf({ directory }, vnode).map((id) => directory[id].pnode)
+      const isFree = vnode !== SOURCE && this.#isFree(vnode, nowMs)
+      const own = vnodeOf(vnode)
+      const apart = [own, ...followersOf({ directory }, own)].filter((id) => id !== vnode)
       return [{ vnode, pnode, memoryBytes, isFree, msOn, ...(apart.length > 0 && { apart }) }]
     })
   }
@@ -214,6 +217,17 @@ export class Balance {
     const { all, own } = this.#busy.get(pnode) ?? { all: 1, own: 0 }
     return 1 - Math.min(Math.max(0, all - own), others / (others + 1))
   }
+}
+
+/** Nobody waits for a follower that moves: if that helps, the VNodes stay. */
+function followersFirst(
+  stages: readonly Stage[],
+  works: readonly Work[],
+  least: { readonly leastGain: number; readonly leastSavedMs?: number },
+): Move[] {
+  const onlyFollowers = works.map((work) => ({ ...work, isFree: work.isFree && followed(work.vnode) !== undefined }))
+  const moves = worthMoving(stages, onlyFollowers, { leastGain: Math.min(least.leastGain, LEAST_GAIN_BY_FOLLOWERS) })
+  return moves.length > 0 ? moves : worthMoving(stages, works, least)
 }
 
 const runOf = (vnode: string): string => vnode.slice(0, vnode.indexOf('/'))

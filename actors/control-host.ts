@@ -281,7 +281,7 @@ export class ControlHost {
       if (!monitor) continue
       if (report.type === 'dropped') monitor.observe(report)
       // A PNode speaks for what is placed on it.
-      else if (monitor.vnodes().find(({ vnode }) => vnode === report.vnode)?.pnode !== from) this.refuse('metrics: stranger')
+      else if (monitor.pnodeOf(report.vnode) !== from) this.refuse('metrics: stranger')
       else if (report.type === 'span') {
         const { run, vnode, busyMs, firstStep, lastStep } = report
         this.#ratings.observe(run, vnode, from, { busyMs, steps: lastStep - firstStep + 1 })

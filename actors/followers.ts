@@ -2,9 +2,11 @@
 import { followerOf, followersIn, followersOf, vnodeOf } from '../runtime/followers.js'
 import type { ActorContext } from '../runtime/actor-system/actor-system.js'
 import { isSwarmError } from '../runtime/errors.js'
+import type { Placed } from '../runtime/grant.js'
 import type { Head } from '../runtime/head.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import { type Decision, isTransient } from './calls.js'
+import type { Move } from './rebalance.js'
 import { type PlacingRun, placeFollowers } from './run-placing.js'
 import { readSettings } from './run-settings.js'
 
@@ -14,6 +16,8 @@ export interface FollowersOptions {
   readonly run: () => PlacingRun
   /** One durable write, then the grants. */
   readonly place: (decisions: readonly Decision[], reason: string) => Promise<void>
+  /** They are no more where they were. */
+  readonly stop: (before: readonly Placed[]) => void
 }
 
 /** Handler of the Run actor, and its timer, for `Followers.fill`. */
@@ -55,6 +59,17 @@ export class Followers {
       const { pnode, incarnation } = head.directory[heir]
       return [{ vnode, pnode, ...(incarnation && { incarnation }), candidates: [] }]
     })
+  }
+
+  /** Followers stand by elsewhere: they have nothing to hand over, and begin anew there. */
+  async move(moves: readonly Move[]): Promise<void> {
+    const { context, run, place, stop } = this.#options
+    const { directory } = run().head
+    const ids = moves.map(({ vnode }) => vnode)
+    const decisions = await placeFollowers(context, run(), ids, new Map(moves.map(({ vnode, to }) => [vnode, to])))
+    if (!decisions) return
+    await place(decisions, 'stands by there instead')
+    stop(ids.map((vnode) => ({ vnode, ...directory[vnode] })))
   }
 
   /** Places those that are missing, as far as there is room for them. */

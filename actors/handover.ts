@@ -18,7 +18,7 @@ export interface HandoverOptions {
   readonly run: () => PlacingRun
   /** One durable write, then the grants. */
   readonly move: (decisions: readonly Decision[], reason: string) => Promise<void>
-  readonly followers: Pick<Followers, 'promotions' | 'seek'>
+  readonly followers: Pick<Followers, 'promotions' | 'seek' | 'move'>
   /** Followers are no more where they are: they have nothing to hand over. */
   readonly dismiss: (followers: readonly string[]) => Promise<void>
   /** Told when VNodes have nowhere to go; knows how long steps take, and how far the run is. */
@@ -99,7 +99,10 @@ export class Handover {
     // One move at a time: what is under way changes what is worth moving.
     const isQuiet = this.#held.size === 0 && this.#planned.size === 0 && this.#askedAtMs.size === 0
     for (const vnode of over) this.#planned.set(vnode, undefined)
-    if (over.length === 0 && isQuiet) for (const { vnode, to } of moves) this.#planned.set(vnode, to)
+    const isWanted = over.length === 0 && isQuiet
+    const standing = moves.filter(({ vnode }) => followed(vnode) !== undefined)
+    if (isWanted && standing.length > 0) await this.#options.followers.move(standing)
+    if (isWanted) for (const { vnode, to } of moves) if (!standing.some((move) => move.vnode === vnode)) this.#planned.set(vnode, to)
     if (this.#planned.size > 0) await this.#holdAtNextCut([...this.#planned.keys()])
   }
 

@@ -50,7 +50,13 @@ export class Moves {
   constructor(options: MovesOptions) {
     this.#options = options
     const { context, store, run, echo, monitor, balance } = options
-    this.followers = new Followers({ context, store, run, place: (decisions, reason) => this.#move(decisions, reason) })
+    this.followers = new Followers({
+      context,
+      store,
+      run,
+      place: (decisions, reason) => this.#move(decisions, reason),
+      stop: (before) => echo.stop(before),
+    })
     this.handover = new Handover({
       context,
       echo,
@@ -132,7 +138,8 @@ export class Moves {
     for (const decision of decisions) {
       const { vnode } = decision
       cuts.forget(vnode)
-      this.handover.moved(vnode)
+      // A standby that is new may be better off where somebody joins next.
+      if (vnode in before) this.handover.moved(vnode)
       this.placed(decision, reason, sinceMs === undefined ? undefined : { from: before[vnode].pnode, lostAtMs: sinceMs })
     }
     echo.stop(displaced.map((vnode) => ({ vnode, ...before[vnode] })))

@@ -26,6 +26,18 @@ export interface AppliedSpan {
   readonly metrics: { readonly [name: string]: number }
 }
 
+/** A span that grows. */
+interface Span {
+  readonly run: string
+  readonly vnode: string
+  readonly term: number
+  readonly firstStep: number
+  lastStep: number
+  steps: number
+  busyMs: number
+  readonly sums: { [name: string]: number }
+}
+
 export type Report = AppliedSpan | Restored | (Observation & { readonly type: 'dropped' })
 
 /** Gathers a PNode's observations and sends them on together. The first step after a restore goes at once: somebody waits for it. */
@@ -33,7 +45,7 @@ export class ObservationSender {
   readonly #clock: Clock
   readonly #send: (bytes: Uint8Array) => void
   #reports: Report[] = []
-  readonly #spans = new Map<string, Applied[]>()
+  readonly #spans = new Map<string, Span>()
   /** VNodes, with their terms, that have been restored and not applied a step since. */
   readonly #fresh = new Set<string>()
   #cancel: (() => void) | undefined
@@ -47,9 +59,9 @@ export class ObservationSender {
     if (observation.type === 'applied') {
       if (observation.entry.evaluation > 0) return
       const key = keyOf(observation)
-      const span = this.#spans.get(key) ?? []
-      this.#spans.set(key, span)
-      span.push(observation)
+      const span = this.#spans.get(key)
+      if (span) grow(span, observation)
+      else this.#spans.set(key, spanFrom(observation))
       if (this.#fresh.delete(key)) return this.flush()
     } else {
       this.#reports.push(observation)
@@ -70,14 +82,21 @@ export class ObservationSender {
 
 const keyOf = ({ run, vnode, term }: Applied | Restored): string => `${run} ${vnode} ${term}`
 
-function spanOf(steps: readonly Applied[]): AppliedSpan {
-  const [{ run, vnode, term, entry }] = steps
-  const metrics: { [name: string]: number } = {}
-  for (const step of steps) {
-    for (const [name, value] of Object.entries(step.metrics)) metrics[name] = (metrics[name] ?? 0) + value / steps.length
-  }
-  const busyMs = steps.reduce((sum, step) => sum + step.busyMs, 0)
-  return { type: 'span', run, vnode, term, firstStep: entry.step, lastStep: steps.at(-1)!.entry.step, busyMs, metrics }
+function spanFrom(first: Applied): Span {
+  const { run, vnode, term, entry, busyMs, metrics } = first
+  return { run, vnode, term, firstStep: entry.step, lastStep: entry.step, steps: 1, busyMs, sums: { ...metrics } }
+}
+
+function grow(span: Span, { entry, busyMs, metrics }: Applied): void {
+  span.lastStep = entry.step
+  span.steps++
+  span.busyMs += busyMs
+  for (const name in metrics) span.sums[name] = (span.sums[name] ?? 0) + metrics[name]
+}
+
+function spanOf({ steps, sums, ...span }: Span): AppliedSpan {
+  const metrics = Object.fromEntries(Object.entries(sums).map(([name, sum]) => [name, sum / steps]))
+  return { type: 'span', ...span, metrics }
 }
 
 export function encodeReports(reports: readonly Report[]): Uint8Array {

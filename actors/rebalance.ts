@@ -22,7 +22,7 @@ export interface Work {
   readonly isFree: boolean
   /** How long a step takes it on a PNode, in ms. */
   readonly msOn: (pnode: string) => number
-  /** PNodes where it must not be: somebody there stands by for it, or it stands by for somebody there. */
+  /** With whom it must not be on one PNode: who stands by for it, or for whom it stands by. */
   readonly apart?: readonly string[]
 }
 
@@ -47,7 +47,7 @@ export function worthMoving(stages: readonly Stage[], all: readonly Work[], { le
   const longest = () => [...msOf].reduce((most, [pnode, ms]) => (ms > most.ms ? { pnode, ms } : most), { pnode: '', ms: 0 })
   const hasRoom = ({ pnode, isOpen, memoryBytes, maxVNodes = Infinity }: Stage, added: Work): boolean => {
     const here = on(pnode)
-    if (added.apart?.includes(pnode)) return false
+    if (here.some(({ vnode }) => added.apart?.includes(vnode))) return false
     return isOpen && here.length < maxVNodes && sum(here.map((work) => work.memoryBytes)) + added.memoryBytes <= memoryBytes
   }
   const before = longest()

@@ -195,6 +195,11 @@ export class RunMonitor {
     return this.#vnodes.get(vnode)?.step ?? 0
   }
 
+  /** Where a VNode is placed. */
+  pnodeOf(vnode: string): string | undefined {
+    return this.#vnodes.get(vnode)?.pnode
+  }
+
   vnodes(): VNodeView[] {
     return this.#definition.network.vnodes.flatMap(({ id }) => {
       const tracked = this.#vnodes.get(id)

@@ -44,14 +44,20 @@ export async function placeVNodes(
   }
 }
 
-/** Places followers that have no place yet, apart from whom they follow. @returns undefined: there is no room for all of them */
+/**
+ * Places followers, apart from whom they follow.
+ * @param at follower → pnode: there, if it may
+ * @returns undefined: there is no room for all of them
+ */
 export async function placeFollowers(
   context: ActorContext,
   run: PlacingRun,
   ids: readonly string[],
+  at: ReadonlyMap<string, string> = new Map(),
 ): Promise<readonly Decision[] | undefined> {
   try {
-    return await ask(context, run, { ids, avoid: [], isAll: false, at: new Map(), followers: [...followersIn(run.head), ...ids] })
+    const followers = [...new Set([...followersIn(run.head), ...ids])]
+    return await ask(context, run, { ids, avoid: [], isAll: false, at, followers })
   } catch (error) {
     if (!isSwarmError(error, 'placement.no-pnode')) throw error
     return undefined

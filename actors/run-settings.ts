@@ -37,12 +37,13 @@ export interface CheckpointOptions {
   readonly everySteps?: number
   /** Default 30. */
   readonly everySeconds?: number
-  /** Outputs that a VNode keeps between two checkpoints, in bytes. Default 128 MiB. */
+  /** Outputs that a VNode keeps between two checkpoints, in bytes. Default 128 MiB, and in any case twice as many outputs as VNodes stand in a row. */
   readonly retentionBytes?: number
 }
 
 /** 200 steps are seconds of work to replay; 128 MiB are room for hundreds of steps of a wide layer, and little beside tfjs itself. */
-const DEFAULT_CHECKPOINT = { everySteps: 200, everySeconds: 30, retentionBytes: 128 * 2 ** 20 } as const
+const DEFAULT_CHECKPOINT = { everySteps: 200, everySeconds: 30 } as const
+const DEFAULT_RETENTION_BYTES = 128 * 2 ** 20
 /** A commit carries four bytes for each step since the one before, and has to stay a short message. */
 const MAX_STEPS_PER_CUT = 8_192
 
@@ -62,7 +63,7 @@ export function runSettings(
   options: CheckpointOptions = {},
   { window, atSteps, replicas = 0, poison }: MoreSettings,
 ): RunSettings {
-  const { everySteps, everySeconds, retentionBytes } = { ...DEFAULT_CHECKPOINT, ...options }
+  const { everySteps, everySeconds, retentionBytes = DEFAULT_RETENTION_BYTES } = { ...DEFAULT_CHECKPOINT, ...options }
   const isValid = Number.isSafeInteger(everySteps) && everySteps >= 1 && everySeconds > 0 && retentionBytes >= 0
   if (!isValid)
     throw new SwarmError('usage', {
@@ -74,18 +75,27 @@ export function runSettings(
   const affordable = Math.min(Math.floor(retentionBytes / largest), MAX_STEPS_PER_CUT)
   // An evaluation cannot be cut in two: there is always room for one, and for what is in flight.
   const least = Math.max(timetable.evaluationBatches, timetable.finalBatches) + 2 * window + 2
+  // The first VNode is a whole row ahead of the last when all work at once, and while the last comes to one cut there is another to run to.
+  const inARow = options.retentionBytes === undefined ? 2 * depthOf(network) : 0
   return {
     v: RUN_SETTINGS_VERSION,
     window,
     cuts: {
       everySteps: Math.min(everySteps, MAX_STEPS_PER_CUT),
       everyMs: everySeconds * 1000,
-      maxAhead: Math.max(affordable, least),
+      maxAhead: Math.max(affordable, least + inARow),
       ...(atSteps && { atSteps: [...atSteps] }),
     },
     ...(checked('replicas', replicas, 0, MAX_REPLICAS) > 0 && { replicas }),
     ...checkedLimits(poison),
   }
+}
+
+/** VNodes on the longest way from the source. */
+function depthOf({ vnodes }: RunDefinition['network']): number {
+  const depths = new Map<string, number>()
+  for (const { id, inputs } of vnodes) depths.set(id, 1 + Math.max(0, ...inputs.map((input) => depths.get(input) ?? 0)))
+  return Math.max(0, ...depths.values())
 }
 
 /** A head names every skip, and has to stay a short object. */

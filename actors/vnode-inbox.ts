@@ -1,6 +1,6 @@
 /** What arrives for one VNode: read, checked and counted before its step log hears of it. */
 import { isSwarmError } from '../runtime/errors.js'
-import { decodeFrameOrTombstone } from '../runtime/frame.js'
+import { headerOf } from '../runtime/frame.js'
 import type { Grant, Placed } from '../runtime/grant.js'
 import { decodeSignal, subjectOf } from '../runtime/signal.js'
 import type { StepEvent } from '../runtime/step-log.js'
@@ -60,11 +60,10 @@ export class VNodeInbox {
 
   #onFrame(bytes: Uint8Array, from: string): void {
     this.#guard(() => {
-      const { header } = decodeFrameOrTombstone(bytes)
-      if (!this.#isFromOwner(header.vnode, header.term, from)) return
-      const { position, step, evaluation, marks, generation, term, kind } = header
+      const { vnode, position, step, evaluation, marks, generation, term, kind } = headerOf(bytes)
+      if (!this.#isFromOwner(vnode, term, from)) return
       const entry = { position, step, evaluation, marks }
-      this.#options.onEvent({ type: 'frame', from: header.vnode, generation, term, entry, ref: bytes, isTombstone: kind === 'tombstone' })
+      this.#options.onEvent({ type: 'frame', from: vnode, generation, term, entry, ref: bytes, isTombstone: kind === 'tombstone' })
     })
   }
 

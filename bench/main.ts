@@ -6,7 +6,10 @@ import { type Report, rounded } from './measure.js'
 /** What the command line says beside names. */
 interface Flags {
   readonly isCluster: boolean
+  readonly isReal: boolean
   readonly kills: number | undefined
+  readonly hours: number | undefined
+  readonly standbys: number | undefined
 }
 
 const BENCHMARKS: { readonly [name: string]: { readonly what: string; readonly run: (flags: Flags) => Promise<Report> } } = {
@@ -31,6 +34,15 @@ const BENCHMARKS: { readonly [name: string]: { readonly what: string; readonly r
     what: 'steps of VNodes that the simulator makes in a second, on 8 hosts without faults',
     run: async () => (await import('./simulator.js')).simulator(),
   },
+  goodput: {
+    what: 'useful samples under a trace of spot instances, over those without faults (simulated; --hours N: its beginning; --standbys N; --real: on real PNodes, faster)',
+    run: async ({ hours, standbys, isReal }) =>
+      isReal ? (await import('./goodput-real.js')).goodputReal(hours) : (await import('./goodput.js')).goodput({ hours, standbys }),
+  },
+  'learning-at-home': {
+    what: 'a tenth of all messages lost, latency exponential with a mean of 1 s (simulated): samples per second, the same hash',
+    run: async () => (await import('./learning-at-home.js')).learningAtHome(),
+  },
   fashion: {
     what: 'Fashion-MNIST, MLP 3×256, five epochs: accuracy, seconds, memory',
     run: async () => (await import('./fashion.js')).fashion(),
@@ -39,18 +51,23 @@ const BENCHMARKS: { readonly [name: string]: { readonly what: string; readonly r
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { json: { type: 'boolean', default: false }, cluster: { type: 'boolean', default: false }, kills: { type: 'string' } },
+  options: {
+    json: { type: 'boolean', default: false },
+    cluster: { type: 'boolean', default: false },
+    real: { type: 'boolean', default: false },
+    kills: { type: 'string' },
+    hours: { type: 'string' },
+    standbys: { type: 'string' },
+  },
 })
 const [wanted = 'list'] = positionals
-const kills = values.kills === undefined ? undefined : Number(values.kills)
-if (kills !== undefined && !(Number.isSafeInteger(kills) && kills > 0)) {
-  process.stderr.write(`--kills: expected a positive integer, got '${values.kills}'\n`)
-  process.exit(2)
-}
+const kills = count('kills')
+const hours = count('hours')
+const standbys = count('standbys')
 const print = (text: string) => process.stdout.write(`${text}\n`)
 
 if (wanted === 'list') {
-  for (const [name, { what }] of Object.entries(BENCHMARKS)) print(`${name.padEnd(10)} ${what}`)
+  for (const [name, { what }] of Object.entries(BENCHMARKS)) print(`${name.padEnd(16)} ${what}`)
 } else {
   const names = wanted === 'all' ? Object.keys(BENCHMARKS) : [wanted]
   for (const name of names) {
@@ -58,7 +75,7 @@ if (wanted === 'list') {
       process.stderr.write(`no benchmark '${name}'; there are: ${Object.keys(BENCHMARKS).join(', ')}, all\n`)
       process.exit(2)
     }
-    const { figures, bars } = await BENCHMARKS[name].run({ isCluster: values.cluster, kills })
+    const { figures, bars } = await BENCHMARKS[name].run({ isCluster: values.cluster, isReal: values.real, kills, hours, standbys })
     if (values.json)
       print(
         JSON.stringify({
@@ -73,6 +90,14 @@ if (wanted === 'list') {
       )
     else show(name, figures, bars)
   }
+}
+
+function count(name: 'kills' | 'hours' | 'standbys'): number | undefined {
+  const text = values[name]
+  const value = text === undefined ? undefined : Number(text)
+  if (value === undefined || (Number.isSafeInteger(value) && value > 0)) return value
+  process.stderr.write(`--${name}: expected a positive integer, got '${text}'\n`)
+  process.exit(2)
 }
 
 function show(name: string, figures: Report['figures'], bars: Report['bars']): void {

@@ -7,9 +7,14 @@ export type Figures = { readonly [name: string]: number }
 
 /** Runs a compiled child script and returns the JSON object that it prints last. @throws if it fails */
 export function measure(script: string, ...args: readonly string[]): Promise<Figures> {
+  return measureWith([], script, ...args)
+}
+
+/** The same, with flags of Node. */
+export function measureWith(flags: readonly string[], script: string, ...args: readonly string[]): Promise<Figures> {
   const path = fileURLToPath(new URL(`./children/${script}.js`, import.meta.url))
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [path, ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const child = spawn(process.execPath, [...flags, path, ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
     let output = ''
     child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text))
     child.on('error', reject)

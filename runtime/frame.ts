@@ -86,6 +86,19 @@ interface Metadata {
   tensors: [name: string, dtype: Dtype, shape: number[], offset: number, bytes: number][]
 }
 
+/** What the metadata of a frame say, once they have been checked. */
+interface Checked {
+  readonly metadata: Metadata
+  /** Of the header: the checksum of the body, and where its parts are. */
+  readonly bodyCrc: number
+  readonly metadataBytes: number
+  readonly payloadOffset: number
+}
+
+/** Kept on the bytes themselves, for whoever reads them again in this process: of a small frame, a WeakMap costs more than reading it again. */
+const CHECKED = Symbol('checked')
+type Known = Uint8Array & { [CHECKED]?: Checked }
+
 const packr = new Packr({ useRecords: false })
 const KINDS = ['', 'output', 'tombstone'] as const
 /** The minor version in which each kind came. */
@@ -118,11 +131,12 @@ function encode(
     payloadBytes = align(offset + bytes.byteLength)
     return [name, dtype, [...shape], offset, bytes.byteLength]
   })
-  const metadata = packr.pack({ run: header.run, vnode: header.vnode, batch, tensors: entries } satisfies Metadata)
-  const payloadOffset = align(FRAME_HEADER_BYTES + metadata.byteLength)
+  const metadata: Metadata = { run: header.run, vnode: header.vnode, batch, tensors: entries }
+  const packed = packr.pack(metadata)
+  const payloadOffset = align(FRAME_HEADER_BYTES + packed.byteLength)
   const total = payloadOffset + payloadBytes
   const bytes = shared ? sharedBytes(total) : new Uint8Array(total)
-  bytes.set(metadata, FRAME_HEADER_BYTES)
+  bytes.set(packed, FRAME_HEADER_BYTES)
   tensors.forEach(([, tensor], i) => bytes.set(tensor.bytes, payloadOffset + entries[i][3]))
   const view = new DataView(bytes.buffer)
   view.setUint32(0, MAGIC, true)
@@ -132,14 +146,16 @@ function encode(
   view.setUint8(7, header.marks)
   view.setUint32(8, header.generation, true)
   view.setUint32(12, header.term, true)
-  view.setBigUint64(16, BigInt(header.step), true)
-  view.setBigUint64(24, BigInt(header.position), true)
+  setUint64(view, 16, header.step)
+  setUint64(view, 24, header.position)
   view.setUint32(32, header.evaluation, true)
-  view.setUint32(36, metadata.byteLength, true)
+  view.setUint32(36, packed.byteLength, true)
   view.setUint32(40, payloadOffset, true)
   view.setUint32(44, payloadBytes, true)
-  view.setUint32(48, crc32(bytes.subarray(BODY_OFFSET)), true)
+  const bodyCrc = crc32(bytes.subarray(BODY_OFFSET))
+  view.setUint32(48, bodyCrc, true)
   view.setUint32(52, crc32(bytes.subarray(0, 52)), true)
+  ;(bytes as Known)[CHECKED] = { metadata, bodyCrc, metadataBytes: packed.byteLength, payloadOffset }
   return bytes
 }
 
@@ -156,26 +172,50 @@ export function decodeFrame(bytes: Uint8Array, options: { readonly isWhole?: boo
 }
 
 /** Decodes and checks what a producer may send. Parameters and errors as `decodeFrame`. */
-export function decodeFrameOrTombstone(bytes: Uint8Array, { isWhole = false }: { readonly isWhole?: boolean } = {}): Frame | Tombstone {
-  const header = decodeHeader(bytes)
-  if (!isWhole && crc32(bytes.subarray(BODY_OFFSET)) !== header.bodyCrc) throw damaged('checksum of the body')
-  const { run, vnode, batch, tensors } = unpack(bytes.subarray(FRAME_HEADER_BYTES, FRAME_HEADER_BYTES + header.metadataBytes))
-  const { kind, ...fields } = header.fields
-  if (kind === 'tombstone') {
-    if (tensors.length > 0 || header.payloadBytes > 0) throw damaged('a tombstone with tensors')
-    return { header: { kind, ...fields, run, vnode }, batch }
-  }
+export function decodeFrameOrTombstone(bytes: Uint8Array, options: { readonly isWhole?: boolean } = {}): Frame | Tombstone {
+  const { header, metadata, payloadOffset } = open(bytes, options)
+  const { batch } = metadata
+  if (header.kind === 'tombstone') return { header, batch }
   const tensor = (wanted: string): TensorBytes => {
-    const entry = tensors.find(([name]) => name === wanted)
-    if (!entry) throw damaged(`no tensor '${wanted}'`)
-    const [, dtype, shape, offset, size] = entry
-    const elements = shape.reduce((a, b) => a * b, 1)
-    if (elements * BYTES_PER_ELEMENT !== size || offset + size > header.payloadBytes) throw damaged(`size of tensor '${wanted}'`)
-    const start = header.payloadOffset + offset
-    if (start % ALIGNMENT !== 0) throw damaged(`alignment of tensor '${wanted}'`)
-    return { dtype, shape, bytes: bytes.subarray(start, start + size) }
+    const [, dtype, shape, offset, size] = tensorOf(metadata, wanted)
+    return { dtype, shape, bytes: bytes.subarray(payloadOffset + offset, payloadOffset + offset + size) }
   }
-  return { header: { kind, ...fields, run, vnode }, output: tensor('output'), labels: tensor('labels'), batch }
+  return { header, output: tensor('output'), labels: tensor('labels'), batch }
+}
+
+/** Checks all of what a producer has sent, and says whose it is: for those who leave its tensors to others. Errors as `decodeFrame`. */
+export function headerOf(bytes: Uint8Array): (Frame | Tombstone)['header'] {
+  return open(bytes, {}).header
+}
+
+function open(bytes: Uint8Array, { isWhole = false }: { readonly isWhole?: boolean }) {
+  const fixed = decodeHeader(bytes)
+  const { kind, metadataBytes, payloadOffset, payloadBytes, bodyCrc } = fixed
+  if (!isWhole && crc32(bytes.subarray(BODY_OFFSET)) !== bodyCrc) throw damaged('checksum of the body')
+  const known = (bytes as Known)[CHECKED]
+  const isKnown = known?.bodyCrc === bodyCrc && known.metadataBytes === metadataBytes && known.payloadOffset === payloadOffset
+  const metadata = isKnown ? known.metadata : unpack(bytes.subarray(FRAME_HEADER_BYTES, FRAME_HEADER_BYTES + metadataBytes))
+  if (kind === 'tombstone') {
+    if (metadata.tensors.length > 0 || payloadBytes > 0) throw damaged('a tombstone with tensors')
+  } else if (!isKnown) {
+    for (const name of ['output', 'labels']) checkTensor(tensorOf(metadata, name), payloadOffset, payloadBytes)
+  }
+  if (!isKnown && !isWhole) (bytes as Known)[CHECKED] = { metadata, bodyCrc, metadataBytes, payloadOffset }
+  const { marks, generation, term, step, position, evaluation } = fixed
+  const { run, vnode } = metadata
+  const header = { kind, marks, generation, term, step, position, evaluation, run, vnode } as (Frame | Tombstone)['header']
+  return { header, metadata, payloadOffset }
+}
+
+function tensorOf({ tensors }: Metadata, wanted: string): Metadata['tensors'][number] {
+  for (const entry of tensors) if (entry[0] === wanted) return entry
+  throw damaged(`no tensor '${wanted}'`)
+}
+
+function checkTensor([name, , shape, offset, size]: Metadata['tensors'][number], payloadOffset: number, payloadBytes: number): void {
+  const elements = shape.reduce((a, b) => a * b, 1)
+  if (elements * BYTES_PER_ELEMENT !== size || offset + size > payloadBytes) throw damaged(`size of tensor '${name}'`)
+  if ((payloadOffset + offset) % ALIGNMENT !== 0) throw damaged(`alignment of tensor '${name}'`)
 }
 
 /** The frame as it is under another term: a copy, unless it has that term already. */
@@ -224,17 +264,21 @@ function decodeHeader(bytes: Uint8Array) {
   if (payloadOffset + payloadBytes !== bytes.byteLength || FRAME_HEADER_BYTES + metadataBytes > payloadOffset) throw damaged('sizes')
   const kind = KINDS[view.getUint8(6)]
   if (!kind) throw damaged('kind')
-  const fields = {
+  const header = {
     kind,
     marks: view.getUint8(7),
     generation: view.getUint32(8, true),
     term: view.getUint32(12, true),
-    step: Number(view.getBigUint64(16, true)),
-    position: Number(view.getBigUint64(24, true)),
+    step: uint64(view, 16),
+    position: uint64(view, 24),
     evaluation: view.getUint32(32, true),
+    metadataBytes,
+    payloadOffset,
+    payloadBytes,
+    bodyCrc: view.getUint32(48, true),
   }
-  if (!isSize(fields.step) || !isSize(fields.position)) throw damaged('numbers')
-  return { fields, metadataBytes, payloadOffset, payloadBytes, bodyCrc: view.getUint32(48, true) }
+  if (!isSize(header.step) || !isSize(header.position)) throw damaged('numbers')
+  return header
 }
 
 function unpack(bytes: Uint8Array): Metadata {
@@ -262,6 +306,16 @@ function unpack(bytes: Uint8Array): Metadata {
   if (!isValid) throw damaged('metadata')
   return metadata
 }
+
+const TWO_TO_32 = 4_294_967_296
+
+function setUint64(view: DataView, offset: number, value: number): void {
+  view.setUint32(offset, value % TWO_TO_32, true)
+  view.setUint32(offset + 4, Math.floor(value / TWO_TO_32), true)
+}
+
+/** Not exact beyond 2⁵³: then it is no safe integer. */
+const uint64 = (view: DataView, offset: number): number => view.getUint32(offset + 4, true) * TWO_TO_32 + view.getUint32(offset, true)
 
 const isSize = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
 const align = (size: number): number => Math.ceil(size / ALIGNMENT) * ALIGNMENT

@@ -261,3 +261,38 @@ test('whoever joins is given what makes the longest stage shorter by costs and r
   t.deepEqual(balance.lookAtOnce(look, 'c'), [], 'what is known of it says more')
   t.deepEqual(balance.lookAtOnce(look, 'b'), [{ vnode: 'v0', to: 'b' }])
 })
+
+test('followers move first, for a smaller gain, and never to whom they follow; together with VNodes if they alone do not help', (t) => {
+  const member = (pnode: string): Membership => ({
+    pnode,
+    incarnation: '',
+    computeClass: 'c',
+    gflops: 10,
+    memoryBytes: 1e9,
+    state: 'ready',
+    busyShare: 1,
+    vnodes: [],
+  })
+  const movesFor = (places: { readonly [pnode: string]: readonly string[] }) => {
+    const all = Object.entries(places).flatMap(([pnode, vnodes]) => vnodes.map((vnode) => [vnode, { pnode, term: 1 }] as const))
+    const look: Look = {
+      run: 'r',
+      nowMs: 0,
+      members: [...Object.keys(places), 'new'].map(member),
+      demands: all.map(([vnode]) => ({ vnode, cost: 1, memoryBytes: 1 })),
+      directory: Object.fromEntries(all),
+      spent: new Map(),
+      code: [],
+      stepsLeft: 1e6,
+    }
+    return new Balance().lookAtOnce(look, 'new').map(({ vnode }) => vnode)
+  }
+  t.deepEqual(movesFor({ a: ['v0', 'v1', 'v2', 'v3', 'v4', 'v5'] }), ['v0', 'v1', 'v2'])
+  // Six of six need one to go, which is too little for a VNode, and not for a follower.
+  const fives = Object.fromEntries(['b', 'c', 'd', 'e', 'f'].map((pnode) => [pnode, Array.from({ length: 5 }, (_, i) => `${pnode}${i}`)]))
+  t.deepEqual(movesFor({ a: ['v0', 'v1', 'v2', 'v3', 'v4', 'v5'], ...fives }), [])
+  t.deepEqual(movesFor({ a: ['v0', 'v1', 'v2', 'v3', 'v4', 'b0~1'], ...fives }), ['b0~1'])
+  const both = movesFor({ a: ['v0', 'v1', 'v2'], b: ['v0~1', 'v1~1', 'v2~1'] })
+  t.is(both.length, 2)
+  t.not(both[0].slice(0, 2), both[1].slice(0, 2), 'apart')
+})

@@ -1,4 +1,5 @@
 /** What must hold for each of the runs that share a cluster: each of them as if it were alone. */
+import type { Head } from '../../runtime/head.js'
 import type { SimulatedCluster, Watch } from './cluster.js'
 import { Invariants } from './invariants.js'
 import { referenceOf, type SimulatedRun } from './simulated-run.js'
@@ -48,6 +49,16 @@ export class AllInvariants {
   /** When the one that has waited longest for something new, of those that are not done, last had it; Infinity: all are done. */
   get progressAt(): number {
     return this.#all.reduce((oldest, { head, progressAt }) => (head?.status === 'done' ? oldest : Math.min(oldest, progressAt)), Infinity)
+  }
+
+  /** When anything new last came about. */
+  get lastProgressAt(): number {
+    return Math.max(...this.#all.map(({ progressAt }) => progressAt))
+  }
+
+  /** Of the first run. */
+  get head(): Head | undefined {
+    return this.#first.head
   }
 
   get stepsApplied(): number {

@@ -12,10 +12,10 @@ import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import { patientStore } from '../../runtime/object-store/patient-store.js'
 import type { Observation } from '../../actors/reports.js'
 import type { Fault, Way } from './faults.js'
-import { type Cut, Network } from './network.js'
+import { type Cut, Network, type Sizes } from './network.js'
 import { ActorDirectory, SimulatedActors } from './simulated-actors.js'
 import { SimulatedBroker } from './simulated-bus.js'
-import { SimulatedCompute } from './simulated-compute.js'
+import { type ComputeTimes, SimulatedCompute } from './simulated-compute.js'
 import { isPoison, type SimulatedRun } from './simulated-run.js'
 import { StoreServer } from './simulated-store.js'
 import type { Process, World } from './world.js'
@@ -52,6 +52,9 @@ export interface ClusterPlan {
   readonly others?: readonly { readonly run: SimulatedRun; readonly atMs: number }[]
   readonly hosts: readonly HostPlan[]
   readonly latency: { readonly leastMs: number; readonly mostMs: number; readonly jitterMs: number }
+  /** Default: nothing takes longer for being large. */
+  readonly sizes?: Sizes
+  readonly times?: ComputeTimes
 }
 
 /** A host as it runs now. */
@@ -93,7 +96,7 @@ export class SimulatedCluster {
     this.#plan = plan
     this.#watch = watch
     this.#plans = new Map(plan.hosts.map((host) => [host.name, host]))
-    this.network = new Network(world, plan.latency)
+    this.network = new Network(world, plan.latency, plan.sizes)
     this.#broker = new SimulatedBroker(world, this.network, (message) => watch.onMessage(message))
     this.#actors = new ActorDirectory(world, this.network, (to, target, method, argument) =>
       watch.onCall(to.name, target, method, argument),
@@ -190,6 +193,7 @@ export class SimulatedCluster {
       computeClass: plan.computeClass,
       gflops: plan.gflops,
       stepMs: (cost) => cost * plan.msPerCost,
+      times: this.#plan.times,
       isPoison: (id, vnode, position) => isPoison(runs.get(id), vnode, position),
       onApply: (vnode, request) => this.#watch.onApply(name, vnode, request),
     })
@@ -236,11 +240,12 @@ export class SimulatedCluster {
     const { world } = this
     const host = 'host' in fault ? this.#running.get(fault.host) : undefined
     world.note(5, fault.kind.length, fault.atMs)
-    const later = (ms: number, action: () => void) => void world.after(ms, undefined, action)
+    const later = (ms: number, action: () => void) => world.after(ms, undefined, action)
     switch (fault.kind) {
+      case 'join':
+        return this.startHost(fault.host)
       case 'crash':
-        this.#crash(fault.host, fault.returnsMs, fault.isSilent)
-        break
+        return this.#crash(fault.host, fault.returnsMs, fault.isSilent)
       case 'crash-all':
         for (const name of this.hosts) this.#crash(name, fault.returnsMs, false)
         break
@@ -326,9 +331,6 @@ export class SimulatedCluster {
         this.#pausedUntil = world.now + fault.forMs
         break
       }
-      case 'join':
-        this.startHost(fault.host)
-        break
       case 'leave': {
         if (!host?.process.isAlive) break
         const { process, pnode } = host
@@ -356,7 +358,7 @@ export class SimulatedCluster {
     if (!host?.process.isAlive) return
     host.process.kill()
     this.#notice(name, isSilent ? PING_MS : NOTICE_MS, host.process)
-    this.world.after(returnsMs, undefined, () => this.startHost(name))
+    if (returnsMs < Infinity) this.world.after(returnsMs, undefined, () => this.startHost(name))
   }
 
   /** The broker tells control that a connection is gone; of one that was followed by another nobody hears. */

@@ -38,8 +38,10 @@ export class Invariants {
   readonly #now: () => number
   /** What a host was told when it was granted a VNode, and since: by `<host>/<VNode>`. */
   readonly #told = new Map<string, Told>()
-  /** Frames that were of the past when they first arrived at `<host>/<VNode>`: true; those that were not: false. */
-  readonly #isPast = new WeakMap<Uint8Array, Map<string, boolean>>()
+  /** `<host>/<VNode>` of subjects of frames; undefined: of others. */
+  readonly #places = new Map<string, string | undefined>()
+  /** Frames that nobody can read, or that are of no step. */
+  readonly #unreadable = new WeakSet<Uint8Array>()
   /** The last step that each VNode has ever applied. */
   readonly #frontier = new Map<string, number>()
   /** Applied under one term: `<vnode>/<term>` to position. */
@@ -93,14 +95,24 @@ export class Invariants {
 
   /** A message arrives at a host. One that is of an older term than the host has been told of must change nothing. */
   onMessage({ to, subject, bytes }: { readonly to: string; readonly subject: string; readonly bytes: Uint8Array }): void {
-    if (!subject.endsWith('.frame')) return
-    const vnode = subject.split('.')[4]
-    const place = `${to}/${vnode}`
-    const told = this.#told.get(place)
-    if (!told) return
-    const known = this.#isPast.get(bytes) ?? new Map<string, boolean>()
-    this.#isPast.set(bytes, known)
-    if (!known.has(place)) known.set(place, isOfThePast(bytes, told))
+    if (!this.#places.has(subject)) this.#places.set(subject, subject.endsWith('.frame') ? `${to}/${subject.split('.')[4]}` : undefined)
+    const place = this.#places.get(subject)
+    const told = place === undefined ? undefined : this.#told.get(place)
+    if (place === undefined || !told) return
+    const content = this.#read(bytes)
+    if (content) content.arrivals[place] ??= isOfThePast(bytes, content.header.vnode, told)
+  }
+
+  /** What cannot be read must change nothing either. */
+  #read(bytes: Uint8Array): Pick<ReturnType<typeof contentOf>, 'header' | 'arrivals'> | undefined {
+    if (this.#unreadable.has(bytes)) return undefined
+    try {
+      return contentOf(bytes)
+    } catch (error) {
+      if (!isSwarmError(error, 'frame.damaged', 'frame.version')) throw error
+      this.#unreadable.add(bytes)
+      return undefined
+    }
   }
 
   /** A step is about to be applied. */
@@ -109,13 +121,14 @@ export class Invariants {
     const first = this.#classes.get(header.generation) ?? computeClass
     this.#classes.set(header.generation, first)
     if (computeClass !== first) this.fail(`${vnode} on ${host} computes in class ${computeClass}, others in ${first}`)
-    for (const input of inputs) {
+    const isPast = (input: Uint8Array) => {
+      const arrivals = this.#read(input)?.arrivals
+      if (!arrivals) return this.#unreadable.has(input)
       // Who was promoted has two addresses: that a copy came to the other one too late says nothing.
-      const known = this.#isPast.get(input)
-      const judged = [id, vnode].flatMap((address) => known?.get(`${host}/${address}`) ?? [])
-      if (judged.length > 0 && judged.every((isPast) => isPast))
-        this.fail(`${id} on ${host} applies a frame of the past at step ${header.step}`)
+      const judged = [id, vnode].flatMap((address) => arrivals[`${host}/${address}`] ?? [])
+      return judged.length > 0 && judged.every((isLate) => isLate)
     }
+    if (inputs.some(isPast)) this.fail(`${id} on ${host} applies a frame of the past at step ${header.step}`)
     const key = `${vnode}/${header.term}`
     const before = this.#applied.get(key)
     let next = (before ?? 0) + 1
@@ -240,13 +253,8 @@ export class Invariants {
   }
 }
 
-/** What cannot be read must change nothing either. */
-function isOfThePast(bytes: Uint8Array, { generation, peers }: Told): boolean {
-  try {
-    const { header } = contentOf(bytes)
-    return header.term < (peers.get(header.vnode) ?? 0) || header.generation < generation
-  } catch (error) {
-    if (!isSwarmError(error, 'frame.damaged', 'frame.version')) throw error
-    return true
-  }
+/** By the frame as it is on the wire: whoever is promoted sends under its new term what it has made under another. */
+function isOfThePast(bytes: Uint8Array, vnode: string, { generation, peers }: Told): boolean {
+  const view = new DataView(bytes.buffer, bytes.byteOffset)
+  return view.getUint32(12, true) < (peers.get(vnode) ?? 0) || view.getUint32(8, true) < generation
 }

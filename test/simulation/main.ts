@@ -5,6 +5,7 @@
 import { fork } from 'node:child_process'
 import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
+import { SIMULATING } from './flags.js'
 import { type SeedResult, trySeed } from './seeds.js'
 
 const { values } = parseArgs({
@@ -88,7 +89,8 @@ async function simulateAll(): Promise<boolean> {
 
 function runChild(from: number, span: number, stride: number, onResult: (result: SeedResult) => void): Promise<number> {
   const flags = ['--first-seed', String(from), '--seeds', String(span), '--stride', String(stride)]
-  const child = fork(new URL(import.meta.url), [...flags, ...(values.faults === undefined ? [] : ['--faults', values.faults])])
+  const args = [...flags, ...(values.faults === undefined ? [] : ['--faults', values.faults])]
+  const child = fork(new URL(import.meta.url), args, { execArgv: [...process.execArgv, ...SIMULATING] })
   child.on('message', (result) => onResult(result as SeedResult))
   return new Promise((resolve) => child.on('exit', (code) => resolve(code ?? 1)))
 }

@@ -1,6 +1,9 @@
 /** One seed, from its cluster and its faults to its end. */
 import { RandomStream } from '../../runtime/random.js'
+import type { ActorRef } from '../../runtime/actor-system/actor-system.js'
 import { type SwarmError } from '../../runtime/errors.js'
+import type { Head } from '../../runtime/head.js'
+import type { Observation } from '../../actors/reports.js'
 import { type ClusterPlan, type HostPlan, SimulatedCluster } from './cluster.js'
 import { calmAfter, drawFaults, type Fault } from './faults.js'
 import { AllInvariants } from './all-invariants.js'
@@ -28,6 +31,23 @@ export interface Outcome {
   readonly doneMs: number
   readonly faults: readonly Fault[]
   readonly hosts: number
+}
+
+/** Somebody who looks on. */
+export interface Spectator {
+  /** Everything is set up, nothing has happened yet. */
+  begin?(world: World, cluster: SimulatedCluster, head: () => Head | undefined): void
+  onObservation?(observation: Observation): void
+  /** A call has reached a host. */
+  onCall?(target: ActorRef, method: string): void
+}
+
+export interface CarryOutOptions {
+  /** It is left there, in simulated ms, wherever it is then. Default: it is carried out to its end. */
+  readonly untilMs?: number
+  /** Default 1,000,000. */
+  readonly maxEvents?: number
+  readonly spectator?: Spectator
 }
 
 /** Memory and progress are looked at this often, in simulated ms. */
@@ -93,7 +113,10 @@ function expectedMs(positions: number, pace: number, latencyMs: number): number 
 }
 
 /** Carries a plan out. Not to be called from within a promise. @throws Violation */
-export function carryOut({ seed, cluster: plan, faults }: Plan): Outcome {
+export function carryOut(
+  { seed, cluster: plan, faults }: Plan,
+  { untilMs = Infinity, maxEvents = MAX_EVENTS, spectator = {} }: CarryOutOptions = {},
+): Outcome {
   const world = new World(seed)
   const classes = new Map(plan.hosts.map(({ name, computeClass }) => [name, computeClass]))
   const runs = [plan.run, ...(plan.others ?? []).map(({ run }) => run)]
@@ -103,13 +126,23 @@ export function carryOut({ seed, cluster: plan, faults }: Plan): Outcome {
     () => world.now,
   )
   const errors: string[] = []
+  const { watch } = invariants
   const cluster = new SimulatedCluster(world, plan, {
-    ...invariants.watch,
+    ...watch,
+    onObservation: (host, observation) => {
+      watch.onObservation(host, observation)
+      spectator.onObservation?.(observation)
+    },
+    onCall: (to, target, method, argument) => {
+      watch.onCall(to, target, method, argument)
+      spectator.onCall?.(target, method)
+    },
     onError: (process, error: SwarmError) => {
       errors.push(`${process}: ${error.code} ${error.message}`)
       if (error.code === 'internal') invariants.fail(`${process}: ${error.message}`)
     },
   })
+  spectator.begin?.(world, cluster, () => invariants.head)
   cluster.begin()
   for (const fault of faults) world.at(fault.atMs, undefined, () => cluster.strike(fault))
   const calmMs = calmAfter(faults)
@@ -123,10 +156,24 @@ export function carryOut({ seed, cluster: plan, faults }: Plan): Outcome {
   look()
   const isDone = () => {
     invariants.check()
-    if (world.events > MAX_EVENTS) throw new Violation(`no end after ${world.events} events: ${invariants.describe()}`)
+    if (world.events > maxEvents) throw new Violation(`no end after ${world.events} events: ${invariants.describe()}`)
     return invariants.areDone && world.now > calmMs
   }
-  world.run(isDone, Infinity)
+  const outcome = (): Outcome => ({
+    seed,
+    trace: world.trace,
+    events: world.events,
+    stepsApplied: invariants.stepsApplied,
+    takeovers: invariants.takeovers,
+    simulatedMs: world.now,
+    doneMs: invariants.lastProgressAt,
+    faults,
+    hosts: plan.hosts.length,
+  })
+  if (!world.run(isDone, untilMs) && untilMs < Infinity) {
+    invariants.check()
+    return outcome()
+  }
   let isChecked = false
   let failure: Error | undefined
   invariants.checkEnd(cluster.store.objects).then(
@@ -140,18 +187,7 @@ export function carryOut({ seed, cluster: plan, faults }: Plan): Outcome {
   if (failure !== undefined) throw new Violation(`something cannot be read at the end: ${failure.message}`)
   if (!isChecked) throw new Violation('the store does not answer at the end')
   invariants.check()
-  const { events, now, trace } = world
-  return {
-    seed,
-    trace,
-    events,
-    stepsApplied: invariants.stepsApplied,
-    takeovers: invariants.takeovers,
-    simulatedMs: now,
-    doneMs: invariants.progressAt,
-    faults,
-    hosts: plan.hosts.length,
-  }
+  return outcome()
 }
 
 /** One seed. @throws Violation */

@@ -21,6 +21,8 @@ export class SimulatedBroker {
   readonly #exact = new Map<string, Set<Reader>>()
   /** By the prefix before `.>`. */
   readonly #wild = new Map<string, Set<Reader>>()
+  /** Readers by subject, until somebody comes or goes. */
+  readonly #routes = new Map<string, readonly Reader[]>()
   readonly #tap: Tap
 
   constructor(world: World, network: Network, tap: Tap) {
@@ -39,22 +41,29 @@ export class SimulatedBroker {
     const key = isWild ? subject.slice(0, -2) : subject
     const readers = map.get(key) ?? new Set()
     map.set(key, readers.add(reader))
+    this.#routes.clear()
     return () => {
+      this.#routes.clear()
       readers.delete(reader)
       if (readers.size === 0 && map.get(key) === readers) map.delete(key)
     }
   }
 
   publish(from: Process, subject: string, bytes: Uint8Array): void {
-    for (const reader of this.#exact.get(subject) ?? []) this.#send(from, reader, subject, bytes)
-    if (this.#wild.size === 0) return
-    for (let dot = subject.lastIndexOf('.'); dot > 0; dot = subject.lastIndexOf('.', dot - 1)) {
-      for (const reader of this.#wild.get(subject.slice(0, dot)) ?? []) this.#send(from, reader, subject, bytes)
-    }
+    for (const reader of this.#routes.get(subject) ?? this.#route(subject)) this.#send(from, reader, subject, bytes)
+  }
+
+  #route(subject: string): readonly Reader[] {
+    const readers = [...(this.#exact.get(subject) ?? [])]
+    for (let dot = subject.lastIndexOf('.'); dot > 0; dot = subject.lastIndexOf('.', dot - 1))
+      readers.push(...(this.#wild.get(subject.slice(0, dot)) ?? []))
+    this.#routes.set(subject, readers)
+    return readers
   }
 
   #send(from: Process, reader: Reader, subject: string, bytes: Uint8Array): void {
-    this.#network.publish(from, reader.process, (arrival) => this.#arrive(from, reader, subject, bytes, arrival))
+    const extraMs = subject.endsWith('.frame') ? this.#network.transferMs(from, reader.process, 'frame') : 0
+    this.#network.publish(from, reader.process, (arrival) => this.#arrive(from, reader, subject, bytes, arrival), extraMs)
   }
 
   #arrive(from: Process, reader: Reader, subject: string, bytes: Uint8Array, arrival: Arrival): void {

@@ -84,26 +84,31 @@ export function numbersOf(blob: Uint8Array): Numbers {
   return { state, chain, kept }
 }
 
-/** What is in a frame, for those in this process that made or read it before. */
+/** What is in a frame. */
 interface Content {
   readonly value: number
   readonly labels: Uint8Array
   readonly count: number
   readonly batch: string
   readonly header: FrameHeader
+  /** By place of arrival: whether it was of the past when it first came there. */
+  readonly arrivals: { [place: string]: boolean }
 }
-const contents = new WeakMap<Uint8Array, Content>()
+
+/** For those who made or read a frame before: on the frame itself, since weak maps of millions of frames are most of the work of a simulation. */
+const CONTENT = Symbol('content')
+type Known = Uint8Array & { [CONTENT]?: Content }
 
 export function contentOf(frame: Uint8Array): Content {
-  const known = contents.get(frame)
+  const known = (frame as Known)[CONTENT]
   if (known) return known
   const { header, output, labels, batch } = decodeFrame(frame)
   let value = 0
   for (let i = 0; i < output.bytes.length; i++) value = Math.imul(value ^ output.bytes[i], 0x01000193)
   // What a VNode puts out is one integer; of the source's samples all bytes count.
   if (output.dtype === 'int32') value = new DataView(output.bytes.buffer, output.bytes.byteOffset).getInt32(0, true)
-  const content = { value: value >>> 0, labels: labels.bytes, count: labels.shape[0], batch, header }
-  contents.set(frame, content)
+  const content = { value: value >>> 0, labels: labels.bytes, count: labels.shape[0], batch, header, arrivals: {} }
+  ;(frame as Known)[CONTENT] = content
   return content
 }
 
@@ -142,12 +147,21 @@ export interface SimulatedComputeOptions {
   readonly stepMs: (cost: number) => number
   /** Whether a step fails, wherever it is tried. */
   readonly isPoison: (run: string, vnode: string, position: number) => boolean
+  readonly times?: ComputeTimes
   /** Sees the inputs of each step before it is applied, by whom: a VNode, or one that follows it, or has until it was promoted. */
   readonly onApply: (vnode: string, request: ApplyRequest) => void
 }
 
-const START_MS = 30
-const LOAD_MS = 3
+/** How long what is no step takes, in simulated ms. */
+export interface ComputeTimes {
+  /** Of a worker, until it is warm and measured. */
+  readonly startMs: number
+  /** Of a state that is at hand. */
+  readonly loadMs: number
+  readonly snapshotMs: number
+}
+
+const DEFAULT_TIMES: ComputeTimes = { startMs: 30, loadMs: 3, snapshotMs: 0 }
 const RESTART_MS = 60
 const DEFAULT_DEADLINE_MS = 60_000
 const outputBytes = new Uint8Array(4)
@@ -157,6 +171,7 @@ export class SimulatedCompute implements Compute {
   /** It takes requests and answers none, as a worker in an endless loop. */
   isStuck = false
   readonly #options: SimulatedComputeOptions
+  readonly #times: ComputeTimes
   readonly #machines = new Map<string, Machine>()
   readonly #listeners = new Set<(loss: ComputeLoss) => void>()
   readonly #waiting = new Turns<Request>()
@@ -169,11 +184,12 @@ export class SimulatedCompute implements Compute {
 
   constructor(options: SimulatedComputeOptions) {
     this.#options = options
+    this.#times = options.times ?? DEFAULT_TIMES
   }
 
   start(): Promise<{ readonly computeClass: string; readonly gflops: number }> {
     const { computeClass, gflops } = this.#options
-    return this.#request('benchmark', control(''), START_MS, () => ({ computeClass, gflops }))
+    return this.#request('benchmark', control(''), this.#times.startMs, () => ({ computeClass, gflops }))
   }
 
   load(
@@ -186,7 +202,7 @@ export class SimulatedCompute implements Compute {
     return this.#request(
       `load of ${id}`,
       control(id),
-      LOAD_MS,
+      this.#times.loadMs,
       () => {
         const numbers = blob ? numbersOf(blob) : firstNumbers(machine.vnode.id, machine.training.seed)
         this.#machines.set(id, { definition: machine, numbers })
@@ -236,12 +252,12 @@ export class SimulatedCompute implements Compute {
       labels: { dtype: 'int32', shape: [count], bytes: labels },
       batch,
     })
-    contents.set(frame, { value, labels, count, batch, header: request.header })
+    ;(frame as Known)[CONTENT] = { value, labels, count, batch, header: request.header, arrivals: {} }
     return { frame, metrics: metricsOf(value, count), busyMs }
   }
 
   snapshot(id: string): Promise<Uint8Array> {
-    return this.#request(`snapshot of ${id}`, control(id), 0, () => stateOf(this.#find(id).numbers))
+    return this.#request(`snapshot of ${id}`, control(id), this.#times.snapshotMs, () => stateOf(this.#find(id).numbers))
   }
 
   unload(id: string): Promise<void> {
@@ -316,20 +332,29 @@ export class SimulatedCompute implements Compute {
     const { process, now } = this.#options
     const worker = this.#worker
     const waitMs = Math.max(0, this.#readyAt - now())
-    const hangsAfter = process.clock.after(waitMs + request.deadlineMs, () => {
+    const tookMs = waitMs + request.ms * process.slowness
+    const patienceMs = waitMs + request.deadlineMs
+    const hangs = () => {
       if (worker === this.#worker) this.#lose(`hung: ${request.what}`, 'compute.hung')
-    })
+    }
     const end = () => {
       if (worker !== this.#worker) return
       // Asked again when it is let go: nothing is answered before.
       if (this.isStuck) return void process.clock.after(100, end)
-      hangsAfter()
+      cancel?.()
       this.#current = undefined
       this.#waiting.took(turn, request.ms * process.slowness)
       request.work()
       this.#next()
     }
-    process.clock.after(waitMs + request.ms * process.slowness, end)
+    let cancel: (() => void) | undefined
+    // Until it would have ended nobody knows that it is stuck: most requests need no second timer.
+    const endOrWait = () => {
+      if (this.isStuck && worker === this.#worker) cancel = process.clock.after(patienceMs - tookMs, hangs)
+      end()
+    }
+    if (tookMs < patienceMs) process.clock.after(tookMs, endOrWait)
+    else process.clock.after(patienceMs, hangs)
   }
 
   #lose(reason: string, code: 'compute.lost' | 'compute.hung' = 'compute.lost'): void {

@@ -56,29 +56,16 @@ export function drawRun(random: RandomStream, size: RunSize, seed: number): Simu
     target: TARGET,
     ...(isEvaluated && { test: { inputs: test, labels: test.map(([x]) => x % 2) } }),
   })
-  const vnodes = drawVNodes(random, size.vnodes)
+  const drawn = drawVNodes(random, size.vnodes)
   const refinement = size.isRefined && { passes: 1 + random.below(2), inputs: 1 + random.below(4) }
-  const training = {
-    rule: { name: 'pred', options: {} },
-    optimizer: { name: 'sgd', options: {} },
+  const definition = definitionOf({
+    dataset,
+    vnodes: drawn,
     batchSize,
-    epochs,
     seed,
-    totalSteps: epochs * stepsPerEpoch,
-    learningRate: 1,
-    decay: 1,
-    milestones: [],
     ...(refinement && { refinement }),
-  }
-  const definition: RunDefinition = {
-    v: RUN_DEFINITION_VERSION,
-    network: { v: DEFINITION_VERSION, input: dataset.input, target: TARGET, vnodes, output: vnodes.at(-1)!.id },
-    training,
-    data: shards(dataset).manifest,
     timetable: { epochs, stepsPerEpoch, evaluationBatches, finalBatches: evaluationBatches },
-    validation: 0,
-    bundles: [],
-  }
+  })
   const window = size.window ?? [1, 1, 2, 2, 4, 8, 16][random.below(7)]
   const least = evaluationBatches + 2 * window + 2
   const settings: RunSettings = {
@@ -92,8 +79,67 @@ export function drawRun(random: RandomStream, size: RunSize, seed: number): Simu
     ...(size.replicas && { replicas: size.replicas }),
   }
   const timetable = new Timetable(definition.timetable)
+  const { vnodes } = definition.network
   const poison = size.isPoisoned && { vnode: vnodes[random.below(vnodes.length)].id, position: 1 + random.below(timetable.totalPositions) }
   return { id: 'run', definition, settings, dataset, timetable, ...(poison && { poison }) }
+}
+
+/** What a definition is made of. */
+interface RunParts {
+  readonly refinement?: RunDefinition['training']['refinement']
+  readonly dataset: Dataset
+  readonly vnodes: readonly VNodeDefinition[]
+  readonly batchSize: number
+  readonly seed: number
+  readonly timetable: RunDefinition['timetable']
+}
+
+function definitionOf({ dataset, vnodes, batchSize, seed, timetable, refinement }: RunParts): RunDefinition {
+  const training = {
+    rule: { name: 'pred', options: {} },
+    optimizer: { name: 'sgd', options: {} },
+    batchSize,
+    epochs: timetable.epochs,
+    seed,
+    totalSteps: timetable.epochs * timetable.stepsPerEpoch,
+    learningRate: 1,
+    decay: 1,
+    milestones: [],
+    ...(refinement && { refinement }),
+  }
+  return {
+    v: RUN_DEFINITION_VERSION,
+    network: { v: DEFINITION_VERSION, input: dataset.input, target: TARGET, vnodes, output: vnodes.at(-1)!.id },
+    training,
+    data: shards(dataset).manifest,
+    timetable,
+    validation: 0,
+    bundles: [],
+  }
+}
+
+/** A chain of equal VNodes with a head each, one sample to a batch, no evaluations: for figures. */
+export function chainRun(
+  count: number,
+  { epochs, stepsPerEpoch }: { readonly epochs: number; readonly stepsPerEpoch: number },
+  settings: (definition: RunDefinition) => RunSettings,
+): SimulatedRun {
+  const samples = Array.from({ length: stepsPerEpoch }, (_, i) => i)
+  const dataset = fromArrays({ inputs: samples.map((i) => [i]), labels: samples.map((i) => i % 2), target: TARGET })
+  const ids = Array.from({ length: count }, (_, i) => `v${String(i + 1).padStart(3, '0')}`)
+  const vnodes = ids.map((id, i) => ({
+    id,
+    inputs: [ids[i - 1] ?? SOURCE],
+    inputShapes: [[1]],
+    outputShape: [1],
+    layers: [],
+    hasHead: true,
+    parameters: 1,
+    cost: 1,
+  }))
+  const timetable = { epochs, stepsPerEpoch, evaluationBatches: 0, finalBatches: 0 }
+  const definition = definitionOf({ dataset, vnodes, batchSize: 1, seed: 1, timetable })
+  return { id: 'run', definition, settings: settings(definition), dataset, timetable: new Timetable(timetable) }
 }
 
 /** A chain, a branch and join, or any directed acyclic graph; each VNode reads the source or those before it. */
@@ -138,11 +184,20 @@ export interface Reference {
 
 export function referenceOf({ definition, dataset, timetable, poison }: SimulatedRun): Reference {
   const { network, training } = definition
-  const states = new Map(network.vnodes.map(({ id }) => [id, [{ ...firstNumbers(id, training.seed) }]]))
+  /** Of each VNode two numbers for each step, and those before the first. */
+  const states = new Map(network.vnodes.map(({ id }) => [id, new Uint32Array(2 * (timetable.totalSteps + 1))]))
+  /** What it keeps for its refinement, after each step. */
+  const buffers = new Map(network.vnodes.map(({ id }): [string, (readonly number[])[]] => [id, []]))
   const sums: { [name: string]: number } = {}
   /** Of the samples, by epoch. */
   const orders: Uint32Array[] = []
   const numbers = new Map(network.vnodes.map(({ id }) => [id, firstNumbers(id, training.seed)]))
+  const keep = (id: string, step: number) => {
+    const { state, chain, kept } = numbers.get(id)!
+    states.get(id)!.set([state, chain], 2 * step)
+    if (training.refinement) buffers.get(id)![step] = [...kept]
+  }
+  for (const { id } of network.vnodes) keep(id, 0)
   const tombstones = new Set<string>()
   for (let position = 1; position <= timetable.totalPositions; position++) {
     const entry = timetable.at(position)
@@ -168,15 +223,19 @@ export function referenceOf({ definition, dataset, timetable, poison }: Simulate
       }
     }
     // A state after step s is the one at a cut there: before the evaluations that follow it.
-    if (entry.evaluation === 0) for (const { id } of network.vnodes) states.get(id)!.push({ ...numbers.get(id)! })
+    if (entry.evaluation === 0) for (const { id } of network.vnodes) keep(id, entry.step)
   }
-  const stateHash = (vnode: string, step: number) => hashState(stateOf(states.get(vnode)![step]))
+  const numbersAt = (vnode: string, step: number): Numbers => {
+    const [state, chain] = states.get(vnode)!.subarray(2 * step)
+    return { state, chain, kept: buffers.get(vnode)![step] ?? [] }
+  }
+  const stateHash = (vnode: string, step: number) => hashState(stateOf(numbersAt(vnode, step)))
   return {
     hash: hashRun(network.vnodes.map(({ id }) => stateHash(id, timetable.totalSteps))),
     metrics: sums,
     stateHash,
     isTombstone: (vnode, position) => tombstones.has(`${vnode}/${position}`),
-    numbers: (vnode, step) => states.get(vnode)![step],
+    numbers: numbersAt,
   }
 }
 

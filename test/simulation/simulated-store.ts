@@ -8,7 +8,7 @@ import type { ListedObject, ObjectStore, StoredObject } from '../../runtime/obje
 import type { NamedPut } from '../../runtime/object-store/repeated-call.js'
 import type { RandomStream } from '../../runtime/random.js'
 import { type CrashingFileSystem, crashingFileSystem } from '../support/crashing-file-system.js'
-import type { Network } from './network.js'
+import { type Network, STORE } from './network.js'
 import type { Process, World } from './world.js'
 
 /** Told of each object that has been put, before its writer is. */
@@ -18,6 +18,8 @@ export type PutTap = (key: string, bytes: Uint8Array, writer: string) => void
 const DISK_MS = 0.4
 /** An answer is waited for so long, in ms. */
 const ANSWER_MS = 5_000
+/** The same of a state, which may be large. */
+const STATE_ANSWER_MS = 60_000
 
 export class StoreServer {
   /** Share of the requests that are refused. */
@@ -39,7 +41,7 @@ export class StoreServer {
     this.#network = network
     this.#tap = tap
     this.#stream = world.stream('store')
-    this.process = world.spawn('store')
+    this.process = world.spawn(STORE)
     this.#disk = crashingFileSystem(() => this.process.clock.sleep(this.#stream.uniform() * DISK_MS))
     this.#store = this.#open()
   }
@@ -63,7 +65,7 @@ export class StoreServer {
   /** The power fails; it is back after a while, with what the disk has kept. */
   crash(): void {
     this.process.kill()
-    this.process = this.#world.spawn('store')
+    this.process = this.#world.spawn(STORE)
     this.process.stoppedUntil = Infinity
     this.#disk = this.#disk.crash(() => this.#stream.below(2) === 0)
     this.#store = this.#open()
@@ -75,10 +77,13 @@ export class StoreServer {
 
   /** Sends a request on its way, and its answer back. */
   request<T>(from: Process, what: string, work: (store: ObjectStore) => Promise<T>): Promise<T> {
+    const isState = what.includes('/blobs/')
+    const transferMs = (sender: Process, receiver: Process, method: 'put' | 'get') =>
+      isState && what.startsWith(method) ? this.#network.transferMs(sender, receiver, 'state') : 0
     const server = this.process
     return new Promise((resolve, reject) => {
       const gone = (reason: string) => reject(new SwarmError('store.unavailable', { what: `${what}: ${reason}`, retryable: true }))
-      const cancel = from.clock.after(ANSWER_MS, () => gone('no answer'))
+      const cancel = from.clock.after(isState ? STATE_ANSWER_MS : ANSWER_MS, () => gone('no answer'))
       const answer = (end: () => void) => {
         const extra = this.slowMs > 0 ? this.#stream.uniform() * this.slowMs : 0
         this.#network.send(
@@ -90,6 +95,7 @@ export class StoreServer {
             end()
           },
           extra,
+          transferMs(server, from, 'get'),
         )
       }
       if (!server.isAlive || server.stoppedUntil === Infinity) {
@@ -99,14 +105,15 @@ export class StoreServer {
         })
         return
       }
-      this.#network.send(from, server, 'store', () => {
+      const perform = () => {
         this.#world.note(4, what.length, from.index)
         if (this.refusedShare > 0 && this.#stream.uniform() < this.refusedShare) return answer(() => gone('refused'))
         work(this.#store).then(
           (value) => answer(() => resolve(value)),
           (error: unknown) => answer(() => reject(toSwarmError(error, 'internal', what))),
         )
-      })
+      }
+      this.#network.send(from, server, 'store', perform, 0, transferMs(from, server, 'put'))
     })
   }
 

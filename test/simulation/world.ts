@@ -8,10 +8,12 @@ import type { Clock } from '../../runtime/clock.js'
 import { RandomStream } from '../../runtime/random.js'
 
 interface Event {
-  readonly at: number
-  readonly order: number
+  at: number
+  order: number
   readonly process: Process | undefined
-  action: (() => void) | undefined
+  readonly action: () => void
+  /** Place in the heap; −1: it has happened, or was cancelled. */
+  place: number
 }
 
 /** Runs every microtask that is ready, and those that they make ready. Not to be called from within one. */
@@ -45,7 +47,7 @@ export class Process {
   constructor(world: World, name: string, index: number) {
     this.name = name
     this.index = index
-    const after = (delayMs: number, callback: () => void) => world.after(Math.max(0, delayMs), this, callback)
+    const after = (delayMs: number, callback: () => void) => world.timer(Math.max(0, delayMs), this, callback)
     this.clock = {
       now: () => EPOCH_MS + world.now + this.skewMs,
       after,
@@ -106,15 +108,22 @@ export class World {
     return process
   }
 
-  /** Calls `action` at a time; if it belongs to a process, only while that lives and is not stopped. Returns what cancels it. */
-  at(time: number, process: Process | undefined, action: () => void): () => void {
-    const event: Event = { at: time, order: this.#order++, process, action }
-    this.#push(event)
-    return () => void (event.action = undefined)
+  /** Calls `action` at a time; if it belongs to a process, only while that lives and is not stopped. */
+  at(time: number, process: Process | undefined, action: () => void): void {
+    this.#push({ at: time, order: this.#order++, process, action, place: -1 })
   }
 
-  after(delayMs: number, process: Process | undefined, action: () => void): () => void {
-    return this.at(this.now + delayMs, process, action)
+  after(delayMs: number, process: Process | undefined, action: () => void): void {
+    this.at(this.now + delayMs, process, action)
+  }
+
+  /** As `after`. Returns what cancels it: most timers are, and none of those that are stays behind. */
+  timer(delayMs: number, process: Process | undefined, action: () => void): () => void {
+    const event: Event = { at: this.now + delayMs, order: this.#order++, process, action, place: -1 }
+    this.#push(event)
+    return () => {
+      if (event.place >= 0) this.#remove(event)
+    }
   }
 
   /** Notes that something happened, for the hash of the whole history. */
@@ -139,50 +148,69 @@ export class World {
     while (!isDone()) {
       const event = this.#heap[0]
       if (!event || event.at > untilMs) return false
-      this.#pop()
-      const { process, action } = event
-      if (!action || process?.isAlive === false) continue
-      if (process && process.stoppedUntil > event.at) {
-        this.at(process.stoppedUntil, process, action)
+      this.#remove(event)
+      const { process, at } = event
+      if (process?.isAlive === false) continue
+      if (process && process.stoppedUntil > at) {
+        event.at = process.stoppedUntil
+        event.order = this.#order++
+        this.#push(event)
         continue
       }
-      this.now = event.at
+      this.now = at
       this.events++
-      this.note(1, Math.round(event.at * 1000), process ? process.index : -1)
-      action()
+      this.note(1, Math.round(at * 1000), process ? process.index : -1)
+      event.action()
       runMicrotasks()
     }
     return true
   }
 
   #push(event: Event): void {
+    this.#heap.push(event)
+    this.#rise(event, this.#heap.length - 1)
+  }
+
+  #remove(event: Event): void {
+    const { place } = event
+    const last = this.#heap.pop()!
+    event.place = -1
+    if (last === event) return
+    if (place > 0 && isBefore(last, this.#heap[(place - 1) >> 1])) this.#rise(last, place)
+    else this.#sink(last, place)
+  }
+
+  /** Puts an event at a place of the heap, or above it. */
+  #rise(event: Event, place: number): void {
     const heap = this.#heap
-    let i = heap.length
-    heap.push(event)
+    let i = place
     while (i > 0) {
       const parent = (i - 1) >> 1
       if (!isBefore(event, heap[parent])) break
       heap[i] = heap[parent]
+      heap[i].place = i
       i = parent
     }
     heap[i] = event
+    event.place = i
   }
 
-  #pop(): void {
+  /** Puts an event at a place of the heap, or below it. */
+  #sink(event: Event, place: number): void {
     const heap = this.#heap
-    const last = heap.pop()!
     const { length } = heap
-    if (length === 0) return
-    let i = 0
+    let i = place
     for (;;) {
       let child = 2 * i + 1
       if (child >= length) break
       if (child + 1 < length && isBefore(heap[child + 1], heap[child])) child++
-      if (!isBefore(heap[child], last)) break
+      if (!isBefore(heap[child], event)) break
       heap[i] = heap[child]
+      heap[i].place = i
       i = child
     }
-    heap[i] = last
+    heap[i] = event
+    event.place = i
   }
 }
 

@@ -1,0 +1,40 @@
+import test from 'ava'
+import type { RunDefinition } from '../../actors/run-definition.js'
+import { runSettings } from '../../actors/run-settings.js'
+
+const VALUES = 1_024
+const BATCH = 1_024
+const MB = 2 ** 20
+const WINDOW = 4
+/** Evaluations, what is in flight, and the step itself. */
+const LEAST = 1 + 2 * WINDOW + 2
+
+/** VNodes whose outputs have 4 MB, by what they read. */
+function definitionOf(inputs: { readonly [id: string]: readonly string[] }): RunDefinition {
+  const vnodes = Object.entries(inputs).map(([id, reads]) => ({ id, inputs: reads, outputShape: [VALUES] }))
+  const definition = { network: { vnodes }, training: { batchSize: BATCH }, timetable: { evaluationBatches: 1, finalBatches: 1 } }
+  return definition as unknown as RunDefinition
+}
+
+const chain = (length: number): RunDefinition =>
+  definitionOf(Object.fromEntries(Array.from({ length }, (_, i) => [`v${i + 1}`, [i === 0 ? 'source' : `v${i}`]])))
+
+const aheadOf = (definition: RunDefinition, retentionBytes?: number): number =>
+  runSettings(definition, retentionBytes === undefined ? {} : { retentionBytes }, { window: WINDOW }).cuts.maxAhead
+
+test('a run keeps as many outputs as 128 MiB hold', (t) => {
+  t.is(aheadOf(chain(3)), (128 * MB) / (4 * VALUES * BATCH))
+})
+
+test('where many VNodes stand in a row it keeps twice as many outputs as there are, or the first ones would wait for the last at every checkpoint', (t) => {
+  t.is(aheadOf(chain(64)), 2 * 64 + LEAST)
+  // Branches work at the same time: the longest counts.
+  const branches = { a: ['source'], b: ['a'], c: ['b'], d: ['source'], e: ['d', 'c'] }
+  t.is(aheadOf(definitionOf({ ...branches })), 32)
+  t.is(aheadOf(definitionOf({ ...Object.fromEntries(Array.from({ length: 100 }, (_, i) => [`w${i}`, ['source']])), ...branches })), 32)
+})
+
+test('whoever says how much may be kept is taken at their word, but for what a run cannot do without', (t) => {
+  t.is(aheadOf(chain(64), 40 * 4 * MB), 40)
+  t.is(aheadOf(chain(64), 0), LEAST)
+})
