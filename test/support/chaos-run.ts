@@ -166,7 +166,7 @@ export async function withChaos(
   const tooLong = new Promise<never>((_resolve, reject) => {
     const timer = setTimeout(() => {
       const vnodes = JSON.stringify(swarm?.monitor.vnodes())
-      reject(new Error(`not done after ${limitMs} ms: ${JSON.stringify(plan)}; ${swarm?.monitor.step} of ${TOTAL_STEPS} steps; ${vnodes}`))
+      reject(new Error(`not done after ${limitMs} ms: ${JSON.stringify(plan)}; at step ${swarm?.monitor.step}; ${vnodes}`))
     }, limitMs)
     limit.signal.addEventListener('abort', () => clearTimeout(timer))
   })
