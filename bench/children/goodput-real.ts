@@ -36,8 +36,8 @@ function part(): Change[] {
 interface Seen {
   readonly swarm: LocalSwarm
   /** Steps that were done, as the mean over the VNodes. */
-  done(): number
-  applied(): number
+  readonly done: () => number
+  readonly applied: () => number
 }
 
 /** Lets a run go on under some change of its PNodes; it is paused at the end. */

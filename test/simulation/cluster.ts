@@ -234,7 +234,7 @@ export class SimulatedCluster {
     const { world } = this
     const host = 'host' in fault ? this.#running.get(fault.host) : undefined
     world.note(5, fault.kind.length, fault.atMs)
-    const later = (ms: number, action: () => void) => void world.after(ms, undefined, action)
+    const later = (ms: number, action: () => void) => world.after(ms, undefined, action)
     switch (fault.kind) {
       case 'crash':
         this.#crash(fault.host, fault.returnsMs, fault.isSilent)
