@@ -1,5 +1,6 @@
 /** What runs where, with the reason: pure functions of who is there and what is asked (M12). */
-import { SOURCE, type VNodeDefinition } from '../components/definition.js'
+import { SOURCE, type TrainingDefinition, type VNodeDefinition } from '../components/definition.js'
+import { updatesAfter } from '../components/refinement.js'
 import { SwarmError, isSwarmError } from '../runtime/errors.js'
 import { divide } from './divide.js'
 import type { Calls, Decision, Demand, Membership } from './calls.js'
@@ -96,7 +97,8 @@ class Assignment {
     this.#missing = missing
     if (missing === undefined) bringTogether(division, this.#wishes())
     const othersCost = this.#open.map(({ pnode }) => others.get(pnode)?.cost ?? 0)
-    this.#weighing = new Weighing({ division, open: this.#open, closed, othersCost })
+    const othersBytes = this.#open.map(({ pnode }) => others.get(pnode)?.memoryBytes ?? 0)
+    this.#weighing = new Weighing({ division, open: this.#open, closed, othersCost, othersBytes })
   }
 
   /** The longest stage of what was placed; Infinity if something was not. */
@@ -216,9 +218,20 @@ export function demandOfSource({ data, network: { input, vnodes } }: RunDefiniti
   return { vnode: SOURCE, cost: 0, memoryBytes: samples * 4 * (input.reduce((a, b) => a * b, 1) + 1), near }
 }
 
-/** What a VNode needs: its work per step, and its state with the optimizer's two moments, twice at a cut; and to be near the first that it reads. */
-export function demandOf({ id, cost, parameters, outputShape, inputs }: VNodeDefinition, batchSize: number): Demand {
-  const outputBytes = 4 * batchSize * outputShape.reduce((a, b) => a * b, 1)
+/**
+ * What a VNode needs: its work per step, with its refinement; its state, with the optimizer's two moments and the inputs that it keeps, twice at a
+ * cut; and to be near the first that it reads.
+ */
+export function demandOf(vnode: VNodeDefinition, { batchSize, refinement }: Pick<TrainingDefinition, 'batchSize' | 'refinement'>): Demand {
+  const { id, cost, parameters, outputShape, inputShapes, inputs, hasHead } = vnode
+  const bytesOf = (shape: readonly number[]) => 4 * batchSize * shape.reduce((a, b) => a * b, 1)
+  const kept = refinement && hasHead ? refinement.inputs * inputShapes.reduce((sum, shape) => sum + bytesOf(shape), 0) : 0
+  const updates = updatesAfter(Infinity, vnode, refinement)
   const near = inputs.find((input) => input !== SOURCE)
-  return { vnode: id, cost: cost * batchSize, memoryBytes: parameters * 4 * 3 * 2 + outputBytes * 8, ...(near !== undefined && { near }) }
+  return {
+    vnode: id,
+    cost: cost * batchSize * (1 + updates),
+    memoryBytes: parameters * 4 * 3 * 2 + kept * 2 + bytesOf(outputShape) * 8,
+    ...(near !== undefined && { near }),
+  }
 }

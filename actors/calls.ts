@@ -42,6 +42,8 @@ export interface Heartbeat {
   readonly busyShare: number
   /** `<run>/<vnode>` of what it hosts. */
   readonly vnodes: readonly string[]
+  /** What those of each run are thought to need of its memory, in bytes. */
+  readonly placedBytes?: { readonly [run: string]: number }
 }
 
 /** What one VNode needs of its PNode. */
@@ -123,6 +125,8 @@ export interface Calls {
         /** SHA-256 of users' modules that run in it. */
         code: readonly string[]
         avoid: readonly string[]
+        /** It has no place yet, and waits if there is no room. */
+        isBeginning?: boolean
         part?: { readonly writer: number; readonly index: number; readonly isLast: boolean }
       },
       readonly Decision[],

@@ -17,6 +17,8 @@ export interface WeighingOptions {
   readonly closed: readonly Candidate[]
   /** Cost of other runs on those that are open. */
   readonly othersCost: readonly number[]
+  /** What other runs have of the memory of those that are open. */
+  readonly othersBytes: readonly number[]
 }
 
 export class Weighing {
@@ -24,12 +26,14 @@ export class Weighing {
   readonly #open: readonly Membership[]
   readonly #closed: readonly Candidate[]
   readonly #othersCost: readonly number[]
+  readonly #othersBytes: readonly number[]
   readonly #isFew: boolean
 
-  constructor({ division, open, closed, othersCost }: WeighingOptions) {
+  constructor({ division, open, closed, othersCost, othersBytes }: WeighingOptions) {
     this.#division = division
     this.#open = open
     this.#othersCost = othersCost
+    this.#othersBytes = othersBytes
     this.#isFew = open.length + closed.length <= MAX_NAMED
     this.#closed = this.#isFew ? closed : countByReason(closed)
   }
@@ -96,11 +100,12 @@ export class Weighing {
     const { pnode, maxVNodes, memoryBytes, tier } = this.#open[m]
     const { bytes } = this.#division.pieces[p]
     const [{ group, spread }] = demands
+    const others = this.#othersBytes[m] > 0 ? `, of which other runs have ${toMB(this.#othersBytes[m])} MB` : ''
     const reasons = {
       [REFUSAL.none]: '',
       [REFUSAL.allowed]: isBelow(tier, demands) ? `it is of tier ${tier}` : `the rest of the group '${group}' is elsewhere`,
       [REFUSAL.slots]: `its owner allows ${maxVNodes} VNodes`,
-      [REFUSAL.bytes]: `${toMB(bytes)} MB more than its ${toMB(memoryBytes)} MB allow`,
+      [REFUSAL.bytes]: `${toMB(bytes)} MB more than its ${toMB(memoryBytes)} MB allow${others}`,
       [REFUSAL.apart]: `it has another of '${spread}'`,
     }
     return { pnode, reason: reasons[refusal] }

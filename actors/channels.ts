@@ -43,10 +43,20 @@ export function decodeHeartbeat(bytes: Uint8Array, from: string): Heartbeat {
       expected: HEARTBEAT_VERSION,
       got: String(value?.v),
     })
-  const { pnode, busyShare, vnodes } = value
-  const isValid = pnode === from && Number.isFinite(busyShare) && Array.isArray(vnodes) && vnodes.every((id) => typeof id === 'string')
+  const { pnode, busyShare, vnodes, placedBytes } = value
+  const isValid =
+    pnode === from &&
+    Number.isFinite(busyShare) &&
+    Array.isArray(vnodes) &&
+    vnodes.every((id) => typeof id === 'string') &&
+    areBytes(placedBytes)
   if (!isValid) throw new SwarmError('frame.damaged', { what: 'heartbeat with wrong fields', where: from, retryable: true })
-  return { pnode, busyShare, vnodes }
+  return { pnode, busyShare, vnodes, ...(placedBytes && { placedBytes }) }
+}
+
+function areBytes(byRun: unknown): boolean {
+  if (byRun === undefined) return true
+  return typeof byRun === 'object' && byRun !== null && Object.values(byRun).every((bytes) => Number.isFinite(bytes) && bytes >= 0)
 }
 
 /** A PNode's line to control. */

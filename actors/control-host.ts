@@ -157,6 +157,8 @@ export class ControlHost {
     const cancel = clock.after(START_DEADLINE_MS, () => limit.abort(late))
     try {
       await untilHeard(clock, AbortSignal.any([this.#closing.signal, limit.signal]), start)
+      // Whoever saw the end of the stretch before may have deleted it meanwhile.
+      await store.put(marker(run), new Uint8Array())
     } finally {
       cancel()
     }
@@ -315,7 +317,8 @@ export class ControlHost {
     const { run } = monitor
     this.#ratings.forget(run)
     await log.close()
-    await this.#options.store.delete(marker(run)).catch(this.#report)
+    // Somebody may have gone on with it at once.
+    if (this.#monitors.get(run) === monitor) await this.#options.store.delete(marker(run)).catch(this.#report)
     this.#options.clock.after(LINGER_MS, () => {
       monitor.feed.close()
       if (this.#monitors.get(run) === monitor) this.#monitors.delete(run)

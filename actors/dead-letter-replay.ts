@@ -41,6 +41,7 @@ export async function replayDeadLetter(
   const scratch = await scratchRun(store, run, definition, beginning)
   const dataset = await datasetFromShards(definition.data, async (sha256) => (await store.get(shardKey(sha256))).bytes)
   const stop = new AbortController()
+  const pause = new AbortController()
   let isApplied = false
   let error: ErrorRecord | undefined
   const replay = resume(
@@ -48,7 +49,7 @@ export async function replayDeadLetter(
     {
       on: local({ pnodes: 1, threads, ...(stepDeadlineMs !== undefined && { stepDeadlineMs }) }),
       store: scratch,
-      signal: signal ? AbortSignal.any([signal, stop.signal]) : stop.signal,
+      signal: AbortSignal.any([...(signal ? [signal] : []), stop.signal, pause.signal]),
       checkpoint: { everySteps: 1_000_000 },
       // Once is enough to know.
       maxDeliveryAttempts: 1,
@@ -59,7 +60,9 @@ export async function replayDeadLetter(
       onObservation(observation) {
         if (observation.type !== 'applied' || observation.vnode !== vnode || observation.entry.position !== position) return
         isApplied = true
-        stop.abort()
+        // Its refinement may fail yet: it is done before the checkpoint that the run pauses with.
+        if (definition.training.refinement) pause.abort()
+        else stop.abort()
       },
     },
   )

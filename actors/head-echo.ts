@@ -169,7 +169,8 @@ export class HeadEcho {
       }
       await untilHeard(context.clock, context.signal, isSaid, (error) => isTransient(error) || isSwarmError(error, ...GOING))
     } catch (error) {
-      if (context.signal.aborted) return
+      // Who has lost it meanwhile has no right to it any more, and says so: that is no word of whoever has it now.
+      if (context.signal.aborted || head().directory[vnode]?.term !== term) return
       if (onRefusal) await onRefusal(error).catch(onError)
       else onError(error)
     }

@@ -59,6 +59,8 @@ export class LocalSwarm {
   readonly #hosts = new Map<string, PNodeHost>()
   readonly #members = new Map<string, Membership>()
   readonly #returns = new Set<() => void>()
+  /** PNodes that hand over before they go. */
+  readonly #leaving = new Set<string>()
   readonly #closing = new AbortController()
   #isClosed = false
 
@@ -173,8 +175,10 @@ export class LocalSwarm {
   async drain(pnode: string, reason = 'drained'): Promise<void> {
     const host = this.#hosts.get(pnode)
     if (!host) return
+    this.#leaving.add(pnode)
     await host.leave(reason, this.#closing.signal)
     this.#hosts.delete(pnode)
+    this.#leaving.delete(pnode)
   }
 
   /** Stops everything. */
@@ -192,10 +196,11 @@ export class LocalSwarm {
   async #join(pnode: string): Promise<void> {
     if (this.#isClosed) return
     const { run, dataset, store, clock, pool, membership, memoryBytes } = this.#options
+    const bus = await this.#connect(pnode)
     const host = new PNodeHost({
       pnode,
       system: this.#system,
-      bus: await this.#connect(pnode),
+      bus,
       compute: pool.compute(pnode),
       store,
       clock,
@@ -212,6 +217,11 @@ export class LocalSwarm {
       onError: this.#onError,
     })
     this.#hosts.set(pnode, host)
+    // One that nobody hears is lost, whatever else it can do.
+    void bus.closed.then(() => {
+      const isHere = !this.#isClosed && this.#hosts.get(pnode) === host && !this.#leaving.has(pnode)
+      if (isHere) this.killPNode(pnode, 'its bus was closed').catch(this.#onError)
+    })
     await host.join()
   }
 

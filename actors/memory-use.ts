@@ -23,7 +23,7 @@ export class MemoryUse {
   placed(id: string, definition: RunDefinition): void {
     const name = vnodeOf(id.slice(id.indexOf('/') + 1))
     const vnode = name === SOURCE ? undefined : definition.network.vnodes.find((one) => one.id === name)
-    this.#needs.set(id, (vnode ? demandOf(vnode, definition.training.batchSize) : demandOfSource(definition)).memoryBytes)
+    this.#needs.set(id, (vnode ? demandOf(vnode, definition.training) : demandOfSource(definition)).memoryBytes)
   }
 
   /** A follower has been promoted. */
@@ -38,13 +38,19 @@ export class MemoryUse {
 
   /** As of the last time that this was asked and the compute could answer. @param ids `<run>/<vnode>` of what is there */
   use(ids: readonly string[]): Pick<HostUse, 'tensorBytes' | 'placedBytes'> {
+    const placedBytes = this.placedBytes(ids)
+    if (placedBytes.size > 0) void this.#ask()
+    return { tensorBytes: placedBytes.size > 0 ? this.#tensorBytes : 0, placedBytes }
+  }
+
+  /** What VNodes are thought to need, in bytes, by run. @param ids `<run>/<vnode>` */
+  placedBytes(ids: readonly string[]): Map<string, number> {
     const placedBytes = new Map<string, number>()
     for (const id of ids) {
       const run = id.slice(0, id.indexOf('/'))
       placedBytes.set(run, (placedBytes.get(run) ?? 0) + (this.#needs.get(id) ?? 0))
     }
-    if (placedBytes.size > 0) void this.#ask()
-    return { tensorBytes: placedBytes.size > 0 ? this.#tensorBytes : 0, placedBytes }
+    return placedBytes
   }
 
   /** A worker that is lost, or busy for long, answers later or never: nobody waits for it. */

@@ -12,14 +12,24 @@ interface Asked {
   readonly places: ReadonlyMap<string, string>
 }
 
-/** Remembers what runs asked for, while anybody has something of them. Forgotten with the actor: VNodes of unknown size count as the mean of those that ask. */
+/**
+ * Remembers what runs asked for, while anybody has something of them. Forgotten with the actor: then their PNodes say what they need, and the work of
+ * each of their VNodes counts as the mean of those that ask.
+ */
 export class OtherRuns {
   readonly #asked = new Map<string, Asked>()
+  /** By PNode and run, in bytes. */
+  readonly #heard = new Map<string, { readonly [run: string]: number }>()
   readonly #freshMs: number
 
   /** @param freshMs how long what was decided counts though no heartbeat has said so yet */
   constructor(freshMs: number) {
     this.#freshMs = freshMs
+  }
+
+  /** A PNode says what it has. */
+  heard(pnode: string, placedBytes: { readonly [run: string]: number }): void {
+    this.#heard.set(pnode, placedBytes)
   }
 
   decided({ run, demands, staying }: Request, decisions: readonly Decision[], members: readonly Membership[], nowMs: number): void {
@@ -43,11 +53,17 @@ export class OtherRuns {
     for (const [pnode, names] of hosted) {
       const others = [...names].map(split).filter((name) => name.run !== run)
       if (others.length === 0) continue
-      const sizes = others.map((name) => this.#asked.get(name.run)?.demands.get(name.vnode) ?? (name.vnode === SOURCE ? undefined : mean))
+      const heard = this.#heard.get(pnode) ?? {}
+      const unknown = new Set(others.flatMap(({ run: other }) => (this.#asked.has(other) || !(other in heard) ? [] : [other])))
+      const heardBytes = [...unknown].reduce((sum, other) => sum + heard[other], 0)
+      const sizes = others.map((name) => {
+        const size = this.#asked.get(name.run)?.demands.get(name.vnode) ?? (name.vnode === SOURCE ? undefined : mean)
+        return unknown.has(name.run) ? { cost: size?.cost ?? 0, memoryBytes: 0 } : size
+      })
       load.set(pnode, {
         vnodes: others.length,
         cost: sizes.reduce((sum, size) => sum + (size?.cost ?? 0), 0),
-        memoryBytes: sizes.reduce((sum, size) => sum + (size?.memoryBytes ?? 0), 0),
+        memoryBytes: sizes.reduce((sum, size) => sum + (size?.memoryBytes ?? 0), heardBytes),
       })
     }
     return load

@@ -1,12 +1,14 @@
 /** The Placement actor: who is there, and in what state (M10, M11). What runs where is worked out in `assignment.ts`. */
 import { setMaxListeners } from 'node:events'
 import type { ActorContext, ActorDefinition } from '../runtime/actor-system/actor-system.js'
+import { isSwarmError } from '../runtime/errors.js'
 import { type Admission, believedGflops, passesAdmission, type Rating, ratedAnew, ratedBySteps, type Tiers } from './admission.js'
 import { place } from './assignment.js'
 import { actor, call, type Calls, type Decision, type Membership, type Profile, untilHeard } from './calls.js'
 import { asked, assertDrainable, isPatient, keptAtRestart, unknownHost } from './draining.js'
 import { OtherRuns } from './other-runs.js'
 import { OpenRequests, pageOf } from './parts.js'
+import { WaitingRuns } from './waiting-runs.js'
 
 /** Deadlines of the membership, in ms, and who may be part of it. */
 export interface MembershipOptions {
@@ -54,6 +56,7 @@ interface Memory {
   readonly members: Map<string, Member>
   readonly requests: OpenRequests
   readonly others: OtherRuns
+  readonly waiting: WaitingRuns
   sweptAtMs: number
 }
 
@@ -137,7 +140,8 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
       // Those who were there before have the time that everybody has to be heard of.
       const known = ((await context.state.get('members')) ?? []) as unknown as Known[]
       const members = known.map((profile): [string, Member] => [profile.pnode, admit(newMember(profile, now))])
-      return { members: new Map(members), requests: new OpenRequests(), others: new OtherRuns(options.suspectMs), sweptAtMs: now }
+      const others = new OtherRuns(options.suspectMs)
+      return { members: new Map(members), requests: new OpenRequests(), others, waiting: new WaitingRuns(), sweptAtMs: now }
     },
     handlers: {
       join: async (context, { members }, profile: Argument<'join'>) => {
@@ -168,13 +172,14 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
         await remember(context, members)
         settle(context, members, member, RATED)
       },
-      heartbeat: ({ clock }, { members }, { pnode, busyShare, vnodes }: Argument<'heartbeat'>) => {
+      heartbeat: ({ clock }, { members, others }, { pnode, busyShare, vnodes, placedBytes = {} }: Argument<'heartbeat'>) => {
         const member = members.get(pnode)
         if (!member) return false
         // One that was given up and is there all the same is welcome: what it had is fenced by its old terms.
         member.heardAtMs = clock.now()
         member.busyShare = busyShare
         member.vnodes = vnodes
+        others.heard(pnode, placedBytes)
         options.onMember?.(view(member), 'heartbeat')
         change(member, standing(member), 'heard again')
         return true
@@ -213,11 +218,18 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
         members.delete(pnode)
         await remember(context, members)
       },
-      place: ({ clock }, { members, requests, others }, request: Argument<'place'>) =>
+      place: ({ clock }, { members, requests, others, waiting }, request: Argument<'place'>) =>
         requests.take(request, (whole) => {
           const all = [...members.values()].map(view)
-          const decisions = place(all, whole, others.beside(whole, all, clock.now()))
-          others.decided(whole, decisions, all, clock.now())
+          const now = clock.now()
+          if (whole.isBeginning) waiting.assertTurn(whole, now, (other) => fits(all, other))
+          const decisions = placeOrWait(
+            whole,
+            () => place(all, whole, others.beside(whole, all, now)),
+            (each) => waiting.refused(each, now),
+          )
+          waiting.begun(whole.run)
+          others.decided(whole, decisions, all, now)
           return decisions.map((decision) => chosen(decision, members.get(decision.pnode)!))
         }) as never,
       placed: (_context, { requests }, { run, writer, from }: Argument<'placed'>) => requests.page(run, writer, from) as never,
@@ -245,6 +257,25 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
         }
       },
     },
+  }
+}
+
+/** Whether a run could begin here, if there were no others. */
+function fits(members: readonly Membership[], request: Argument<'place'>): boolean {
+  try {
+    return place(members, request).length > 0
+  } catch (error) {
+    if (!isSwarmError(error, 'placement.no-pnode')) throw error
+    return false
+  }
+}
+
+function placeOrWait(request: Argument<'place'>, decide: () => Decision[], waits: (request: Argument<'place'>) => void): Decision[] {
+  try {
+    return decide()
+  } catch (error) {
+    if (request.isBeginning && isSwarmError(error, 'placement.no-pnode')) waits(request)
+    throw error
   }
 }
 

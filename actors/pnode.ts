@@ -200,7 +200,9 @@ export class PNodeHost {
     if (this.#abort.signal.aborted) return
     const { clock } = this.#options
     const busyShare = Math.min(1, this.#hosted.takeBusyMs() / everyMs)
-    this.#heartbeat({ pnode: this.pnode, busyShare, vnodes: this.vnodes })
+    const { pnode, vnodes } = this
+    const placedBytes = Object.fromEntries(this.#hosted.memory.placedBytes(vnodes))
+    this.#heartbeat({ pnode, busyShare, vnodes, ...(vnodes.length > 0 && { placedBytes }) })
       .then((isKnown) => (isKnown ? undefined : this.joinAgain()))
       .catch((error: unknown) => {
         if (!isTransient(error)) this.#report(error)

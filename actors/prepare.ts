@@ -13,10 +13,11 @@ import {
   describe,
   specOfCall,
 } from '../components/define.js'
-import type { DefinitionRef, TrainingDefinition } from '../components/definition.js'
+import type { DefinitionRef, Refinement, TrainingDefinition } from '../components/definition.js'
 import { builtInLayers } from '../components/layers/index.js'
 import { isNetwork, type Network } from '../components/network.js'
 import { adam, builtInOptimizers } from '../components/optimizers/index.js'
+import { isRefinement, REFINEMENT_FORM } from '../components/refinement.js'
 import { builtInRules, pred, predsim } from '../components/rules/index.js'
 import { resolve } from '../components/resolve.js'
 import { DEFAULT_DECAY, DEFAULT_MILESTONES, defaultLearningRate } from '../components/schedule.js'
@@ -49,6 +50,11 @@ export interface TrainingOptions {
   readonly validation?: number
   /** What becomes of a step whose loss is not finite: the run stops, or the step is skipped, with a dead letter. Default `stop`. */
   readonly nonFinite?: 'stop' | 'skip'
+  /**
+   * After each training step every VNode that learns makes `passes` passes over its last `inputs` training inputs, oldest first, each a whole local
+   * update; what it sends on does not wait for them. `passes` 1 to 16, `inputs` 1 to 64. Default: none.
+   */
+  readonly refinement?: Refinement
   /** Id of a run whose newest weights are the first ones; optimizer state starts anew. */
   readonly from?: string
 }
@@ -141,6 +147,7 @@ export async function prepare(
     decay: DEFAULT_DECAY,
     milestones: DEFAULT_MILESTONES,
     ...(options.nonFinite === 'skip' && { nonFinite: 'skip' as const }),
+    ...(options.refinement && { refinement: options.refinement }),
   }
   const definition: RunDefinition = {
     v: RUN_DEFINITION_VERSION,
@@ -213,10 +220,12 @@ function checkNumbers(options: TrainingOptions) {
   check('batchSize', Number.isSafeInteger(batchSize) && batchSize >= 1 && batchSize <= 65_536, 'an integer from 1 to 65,536', batchSize)
   check('epochs', Number.isSafeInteger(epochs) && epochs >= 1 && epochs <= 1_000_000, 'an integer from 1 to 1,000,000', epochs)
   check('seed', Number.isSafeInteger(seed) && seed >= 0, 'an integer ≥ 0', seed)
-  const { learningRate, validation, nonFinite = 'stop' } = options
+  const { learningRate, validation, refinement, nonFinite = 'stop' } = options
   check('learningRate', learningRate === undefined || (Number.isFinite(learningRate) && learningRate > 0), 'a number above 0', learningRate)
   check('validation', validation === undefined || (validation >= 0 && validation < 1), 'a fraction from 0 to below 1', validation)
   check('nonFinite', nonFinite === 'stop' || nonFinite === 'skip', 'stop or skip', nonFinite)
+  if (refinement !== undefined && !isRefinement(refinement))
+    throw new SwarmError('usage', { what: 'refinement', expected: REFINEMENT_FORM, got: JSON.stringify(refinement) })
   return { batchSize, epochs, seed }
 }
 

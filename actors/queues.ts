@@ -16,7 +16,7 @@ export interface QueueStats {
 export interface Queues {
   /** Inputs, until a step takes them. */
   readonly inbound: QueueStats
-  /** Local passes over buffered batches: always empty, since no rule makes any. */
+  /** Local updates on kept inputs, until they are made (`refinement` of the run's options). */
   readonly refinement: QueueStats
   /** Outputs, until no checkpoint needs them. */
   readonly outbound: QueueStats
@@ -26,11 +26,15 @@ const EMPTY: QueueStats = { depth: 0, enqueued: 0, done: 0, dropped: {} }
 export const NO_QUEUES: Queues = { inbound: EMPTY, refinement: EMPTY, outbound: EMPTY }
 
 /** Of one VNode. @param dropped inputs that it refused, by reason */
-export function queuesOf(log: Pick<StepLog<unknown>, 'counts' | 'waiting' | 'retained'>, dropped: ReadonlyMap<string, number>): Queues {
+export function queuesOf(
+  log: Pick<StepLog<unknown>, 'counts' | 'waiting' | 'retained'>,
+  dropped: ReadonlyMap<string, number>,
+  refinement: QueueStats = EMPTY,
+): Queues {
   const { counts, waiting, retained } = log
   return {
     inbound: { depth: waiting, enqueued: counts.received, done: counts.taken, dropped: Object.fromEntries(dropped) },
-    refinement: EMPTY,
+    refinement,
     outbound: { depth: retained, enqueued: counts.kept, done: counts.released, dropped: {} },
   }
 }

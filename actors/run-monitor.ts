@@ -130,8 +130,10 @@ export class RunMonitor {
     this.#waitsFor = undefined
     if (move) this.#counters.moves++
     if (vnode === SOURCE || followed(vnode) !== undefined) return
-    this.times.forget(vnode)
     const before = this.#vnodes.get(vnode)
+    // An owner that has just begun says again what is: nothing begins anew.
+    if (before?.term === term) return
+    this.times.forget(vnode)
     const frontier = Math.max(before?.frontier ?? 0, step)
     this.#vnodes.set(vnode, {
       ...before,

@@ -20,6 +20,7 @@ import {
   rolledBack,
   rolledBackBehind,
   unpaused,
+  waiting,
 } from '../runtime/head.js'
 import type { HeadWriter } from '../runtime/head-store.js'
 import { hashRun } from '../runtime/state.js'
@@ -130,7 +131,10 @@ export class RunOwner {
     if (head.status === 'done') throw new SwarmError('run.changed', { what: `run ${head.run} is done`, fix })
     const isNew = Object.keys(head.directory).length === 0
     await this.#begin((before) => (isNew ? before : unpaused(rolledBack(before)))).catch(async (error: unknown) => {
-      throw await plainly(this.#context, this.#placing, error)
+      const plain = await plainly(this.#context, this.#placing, error)
+      // Nobody has room for it now: whoever takes runs up begins it, as one that is new.
+      if (this.head.status !== 'running' && isSwarmError(plain, 'placement.no-pnode')) await this.#writer.update(waiting)
+      throw plain
     })
     this.#isAwake = true
     this.rollCall.watch(0, 0)
@@ -256,6 +260,19 @@ export class RunOwner {
     }
   }
 
+  /** It has begun, and no PNode had room for it yet. */
+  get isWaiting(): boolean {
+    return this.head.status === 'running' && Object.keys(this.head.directory).length === 0
+  }
+
+  /** It is not begun any more, until somebody goes on with it. */
+  async giveUpWaiting(): Promise<void> {
+    await this.#writer.update((head) => ({ ...unpaused(head), status: 'paused' as const }))
+    this.#monitor.emit({ type: 'paused', step: this.head.manifests[0]?.step ?? 0 })
+    // The next stretch is watched anew.
+    this.#context.deactivate()
+  }
+
   /** At the next step boundary, with a checkpoint. */
   async pause(): Promise<void> {
     if (this.head.status !== 'running') return
@@ -313,7 +330,9 @@ export class RunOwner {
     this.#manifest = manifest
     if (unusable) this.#monitor.emit({ type: 'rolledBack', generation: next.generation, step: this.#manifest?.step ?? 0, reason: unusable })
     this.#evaluations.goBackTo(this.#manifest?.step ?? 0)
-    const run = { definition: this.#definition, head: next, computeClass: manifest?.computeClass }
+    // One that goes back has had its places, and its turn.
+    const isBeginning = !this.#isAwake
+    const run = { definition: this.#definition, head: next, computeClass: manifest?.computeClass, isBeginning }
     const { decisions, computeClass } = await this.moves.orSayWhyNot(this.#ids, placeAll(this.#context, run))
     const begun = { ...next, status: 'running', error: undefined, computeClass } as const
     await this.#writer.update((head) => placed({ ...begun, writer: head.writer }, decisions))

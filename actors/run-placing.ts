@@ -16,6 +16,8 @@ export interface PlacingRun {
   readonly head: Head
   /** Of its newest checkpoint: whoever goes on has to be of the same. */
   readonly computeClass: string | undefined
+  /** It has nothing anywhere, and waits where there is no room. */
+  readonly isBeginning?: boolean
 }
 
 /**
@@ -72,7 +74,7 @@ interface Asking {
 
 function ask(
   context: ActorContext,
-  { definition, head, computeClass }: PlacingRun,
+  { definition, head, computeClass, isBeginning }: PlacingRun,
   { ids, avoid, isAll, at, followers }: Asking,
 ): Promise<readonly Decision[]> {
   const { network } = definition
@@ -82,7 +84,15 @@ function ask(
   const demands = demandsOf(definition, followers).map((demand) =>
     at.has(demand.vnode) ? { ...demand, at: at.get(demand.vnode) } : demand,
   )
-  const request = { run: head.run, demands, staying, avoid, code: definition.bundles, ...(computeClass && { computeClass }) }
+  const request = {
+    run: head.run,
+    demands,
+    staying,
+    avoid,
+    code: definition.bundles,
+    ...(computeClass && { computeClass }),
+    ...(isBeginning && { isBeginning }),
+  }
   return askPlaces(context, request, head.writer)
 }
 
@@ -127,7 +137,7 @@ export async function plainly(context: ActorContext, { computeClass }: PlacingRu
 /** Of the source, the VNodes and these followers: a follower needs what its VNode needs, on another machine. */
 export function demandsOf(definition: RunDefinition, followers: readonly string[] = []): Demand[] {
   const { network, training } = definition
-  const own = new Map(network.vnodes.map((vnode) => [vnode.id, demandOf(vnode, training.batchSize)]))
+  const own = new Map(network.vnodes.map((vnode) => [vnode.id, demandOf(vnode, training)]))
   const areFollowed = new Set(followers.map(vnodeOf))
   return [
     demandOfSource(definition),

@@ -46,6 +46,7 @@ export function runActor(options: RunActorOptions): ActorDefinition<RunOwner> {
   /** Planned moves concern nobody else. */
   const underWay = <Argument>(handle: (owner: RunOwner, argument: Argument) => Promise<Json | void>, otherwise: Json) =>
     awake(async (owner: RunOwner, argument: Argument) => (owner.isUnderWay ? handle(owner, argument) : otherwise))
+  const pauseAwake = awake((owner) => owner.pause())
   return {
     type: 'Run',
     activate: async (context) => new RunOwner(options, context, await openRun(options.store, context.ref.id)),
@@ -59,7 +60,8 @@ export function runActor(options: RunActorOptions): ActorDefinition<RunOwner> {
       drain: underWay(({ moves }, leaving: Leaving) => moves.handover.drain(leaving), []),
       joined: underWay(({ moves }, { pnode }: { readonly pnode: string }) => moves.handover.joined(pnode), null),
       [LOOK]: underWay(({ moves }) => moves.handover.look(), null),
-      pause: awake((owner) => owner.pause()),
+      // One that waits for room has nothing that would have to stop first.
+      pause: (context, owner) => (owner.isWaiting ? owner.giveUpWaiting() : pauseAwake(context, owner, null)),
       rollBackAgain: awake((owner) => owner.rollBackAgain()),
       [STANDBYS]: underWay(({ moves }) => moves.followers.fill(), null),
       [ROLL_CALL]: awake(({ rollCall }) => rollCall.call()),

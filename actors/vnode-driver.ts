@@ -8,6 +8,7 @@ import { batchOf, encodeTombstone, payloadDigest, underTerm } from '../runtime/f
 import type { Grant, Placed } from '../runtime/grant.js'
 import { EvaluationSums } from './evaluation-sums.js'
 import { type Queues, queuesOf } from './queues.js'
+import { RefinementQueue } from './refinement-queue.js'
 import type { Failure } from './reports.js'
 import { restoredState } from './stored-state.js'
 import { encodeSignal, subjectOf } from '../runtime/signal.js'
@@ -46,7 +47,7 @@ const TICK_MS = 250
 /** As often as that nothing has come for a follower that is behind the newest checkpoint: nobody keeps it any more. */
 const BEHIND_TICKS = 8
 
-/** An entry with the compute. */
+/** An entry with the compute, until its refinement is done. */
 interface UnderWay {
   readonly entry: Entry
   readonly inputs: readonly Uint8Array[]
@@ -63,6 +64,7 @@ export class VNodeDriver {
   readonly #computeClass: string
   readonly #log: StepLog<Uint8Array>
   readonly #deadline = new StepDeadline()
+  readonly #refinement: RefinementQueue
   readonly #inbox: VNodeInbox
   readonly #peers = new Map<string, Placed>()
   readonly #abort = new AbortController()
@@ -93,6 +95,7 @@ export class VNodeDriver {
     this.#grant = grant
     this.vnode = vnodeOf(grant.vnode)
     this.id = `${grant.run}/${grant.vnode}/${grant.term}`
+    this.#refinement = new RefinementQueue({ compute: host.compute, definition, run: grant.run, machine: this.id })
     this.#sums = new EvaluationSums(definition.vnode.hasHead)
     this.#digestsFrom = (grant.checkpoint?.step ?? 0) + 1
     this.#manifest = grant.checkpoint?.position ?? 0
@@ -139,7 +142,7 @@ export class VNodeDriver {
   }
 
   get queues(): Queues {
-    return queuesOf(this.#log, this.#inbox.dropped)
+    return queuesOf(this.#log, this.#inbox.dropped, this.#refinement.stats)
   }
 
   /** Restores the state, then takes part. Failures are reported, never thrown. */
@@ -275,11 +278,16 @@ export class VNodeDriver {
     this.#underWay.push(step)
     try {
       const request = { step: entry.step, evaluation: entry.evaluation, inputs, areInputsWhole: true, header }
-      const { frame, metrics, busyMs } = await this.#host.compute.apply(this.id, request, { patienceMs: this.#deadline.ms })
+      const applying = this.#host.compute.apply(this.id, request, { patienceMs: this.#deadline.ms })
+      // Asked for behind the step and before all that follows; the output goes out without it.
+      const refining = this.#refinement.after(entry)
+      const { frame, metrics, busyMs } = await applying
       if (this.#abort.signal.aborted) return
-      this.#underWay.shift()
+      if (!refining) this.#underWay.shift()
       this.#deadline.took(busyMs)
-      this.#done(entry, frame, metrics, busyMs)
+      this.#done(entry, frame, metrics, entry.evaluation > 0 ? busyMs : busyMs + this.#refinement.takeBusyMs())
+      await refining
+      if (refining) this.#underWay.shift()
     } catch (error) {
       await this.#fail(error, step)
     }

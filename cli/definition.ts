@@ -49,6 +49,7 @@ export async function makePlan(file: string | undefined, { settings, configured,
       learningRate: choose('learningRate', settings.learningRate, own.learningRate),
       validation: choose('validation', settings.validation, own.validation),
       nonFinite: choose('nonFinite', settings.nonFinite, own.nonFinite),
+      refinement: choose('refinement', settings.refinement, own.refinement),
     },
   }
 }

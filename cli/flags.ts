@@ -1,4 +1,6 @@
 /** Every flag as data: how it is written, read and explained, in one place (those of machines: machine-flags.ts). Nothing here may load tfjs or esbuild: `--help` reads it. */
+import type { Refinement } from '../components/definition.js'
+import { isRefinement, MAX_REFINEMENT } from '../components/refinement.js'
 import { environment, flag, integer, isTrue, number, oneOf, refuse, text } from './flag.js'
 import { MACHINE_FLAGS } from './machine-flags.js'
 
@@ -13,6 +15,14 @@ function clusterUrl(value: string, name: string): string {
 /** A hash in full, or enough of its beginning. */
 function hash(value: string, name: string): string {
   return /^[0-9a-f]{12,64}$/.test(value) ? value : refuse(name, '12 to 64 hexadecimal digits, as the last line of train shows them', value)
+}
+
+/** `2x8`: 2 passes over the last 8 inputs. */
+function refinement(value: string, name: string): Refinement {
+  const [passes, inputs] = /^(\d+)x(\d+)$/.exec(value)?.slice(1).map(Number) ?? []
+  const asked = { passes, inputs }
+  const expected = `PASSESxINPUTS, such as 1x4: up to ${MAX_REFINEMENT.passes} passes over up to ${MAX_REFINEMENT.inputs} inputs`
+  return isRefinement(asked) ? asked : refuse(name, expected, value)
 }
 
 /** What a key of the store may hold, and no word that means another run. */
@@ -93,6 +103,14 @@ export const FLAGS = {
     environment: environment('NON_FINITE'),
     key: 'nonFinite',
     parse: oneOf('stop', 'skip'),
+  }),
+  refinement: flag({
+    syntax: '--refinement <PASSESxINPUTS>',
+    description: 'after each step, passes over the newest inputs of each VNode, such as 1x4',
+    default: 'none',
+    environment: environment('REFINEMENT'),
+    key: 'refinement',
+    parse: refinement,
   }),
   from: flag({ syntax: '--from <RUN>', description: 'start from the weights of another run', parse: text }),
   pnodes: flag({
@@ -241,6 +259,7 @@ export const HYPER_PARAMETERS = [
   'seed',
   'validation',
   'nonFinite',
+  'refinement',
 ] as const satisfies readonly FlagName[]
 /** What does not decide the hash. */
 export const EXECUTION_FLAGS = [

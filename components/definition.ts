@@ -64,6 +64,16 @@ export interface TrainingDefinition {
   readonly milestones: readonly number[]
   /** A step whose loss is not finite is skipped where that happens, and by all that reads from there. Absent: the run stops. */
   readonly nonFinite?: 'skip'
+  /** Local updates after each training step. Absent: none. */
+  readonly refinement?: Refinement
+}
+
+/** After each training step a VNode that learns passes over its newest inputs again, oldest first (PROTOCOL.md rule 22). */
+export interface Refinement {
+  /** Passes over them. Range: `refinement.ts`. */
+  readonly passes: number
+  /** How many of its newest training inputs it keeps, that of the step included. */
+  readonly inputs: number
 }
 
 /** What a compute worker needs to load one VNode. Bundles are `path`s of files whose SHA-256 is the key. */

@@ -28,6 +28,8 @@ export interface LoadedRule {
 export interface Pass {
   readonly training: boolean
   readonly step: number
+  /** Number of the update that follows the step, from 0; undefined: the step itself. */
+  readonly update?: number
   readonly seed: number
   readonly vnode: string
   /** Receives the tensors that a layer put in place of its state, by layer; inside the caller's tidy. */
@@ -71,7 +73,7 @@ export function runLayers(layers: readonly LoadedLayer[], inputs: readonly tf.Te
   return outputs.length > 0 ? outputs[outputs.length - 1] : inputs[0]
 }
 
-function runLayer(layer: LoadedLayer, xs: tf.Tensor[], { training, step, seed, vnode, onState }: Pass): tf.Tensor {
+function runLayer(layer: LoadedLayer, xs: tf.Tensor[], { training, step, update, seed, vnode, onState }: Pass): tf.Tensor {
   const { definition, spec, options, parameters } = layer
   const state = { ...layer.state }
   let random: RandomStream | undefined
@@ -80,7 +82,7 @@ function runLayer(layer: LoadedLayer, xs: tf.Tensor[], { training, step, seed, v
     step,
     state,
     get random() {
-      return (random ??= new RandomStream(seed, 'dropout', vnode, definition.id, step))
+      return (random ??= new RandomStream(seed, 'dropout', vnode, definition.id, step, ...(update === undefined ? [] : [update])))
     },
   }
   const y = guarded(`layer '${definition.id}'`, step, () => spec.forward(parameters, xs[0], context, options, xs))

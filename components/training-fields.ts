@@ -2,9 +2,11 @@
 import { SwarmError } from '../runtime/errors.js'
 import { describe } from './define.js'
 import type { Call } from './define.js'
+import type { Refinement } from './definition.js'
 import { isNetwork } from './network.js'
 import type { Dataset } from './datasets/index.js'
 import type { Network } from './network.js'
+import { isRefinement, REFINEMENT_FORM } from './refinement.js'
 
 /** A definition as a file gives it; what it leaves out, the caller decides. */
 export interface LoadedDefinition {
@@ -20,6 +22,8 @@ export interface LoadedDefinition {
   readonly validation?: number
   /** What becomes of a step whose loss is not finite. */
   readonly nonFinite?: 'stop' | 'skip'
+  /** Local updates after each training step. */
+  readonly refinement?: Refinement
 }
 
 const isCall = (kind: string) => (value: unknown) => (value as Call | null)?.kind === kind
@@ -38,6 +42,7 @@ const FIELDS: { readonly [field in keyof LoadedDefinition]-?: readonly [(value: 
   learningRate: [(value) => Number.isFinite(value) && (value as number) > 0, 'a number above 0'],
   validation: [(value) => Number.isFinite(value) && (value as number) >= 0 && (value as number) < 1, 'a fraction from 0 to below 1'],
   nonFinite: [(value) => value === 'stop' || value === 'skip', 'stop or skip'],
+  refinement: [isRefinement, REFINEMENT_FORM],
 }
 
 /** The names of the fields: `network` and the rest. */

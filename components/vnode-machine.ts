@@ -11,6 +11,7 @@ import { labelTensor, metricsOf, readLabels } from './losses.js'
 import { builtInOptimizers } from './optimizers/index.js'
 import type { OptimizerSpec } from './optimizers/index.js'
 import { guarded, loadLayers, loadRule, runLayers } from './program.js'
+import { KeptInputs } from './refinement.js'
 import { checkedGradients, checkedLogits, checkedLoss } from './rule-checks.js'
 import type { LoadedLayer, LoadedRule } from './program.js'
 import { learningRateAt } from './schedule.js'
@@ -37,6 +38,13 @@ interface Learned {
   readonly gradients: readonly (tf.Tensor | undefined)[]
 }
 
+/** What is learnt from: a step's inputs, or those of an earlier step again. */
+interface Lesson extends Pick<MachineInput, 'step'> {
+  readonly inputs: readonly Pick<MachineInput['inputs'][number], 'output' | 'labels'>[]
+  /** Number of the update after the step, from 0; undefined: the step itself. */
+  readonly update?: number
+}
+
 /** Starts tfjs and returns what loads VNodes. */
 export async function startMachines(): Promise<Machines> {
   const { computeClass } = await startBackend()
@@ -59,6 +67,8 @@ export class VNodeMachine implements Machine {
   readonly #parameters = new Map<string, tf.Tensor>()
   readonly #slots = new Map<string, tf.Tensor[]>()
   #products: { [name: string]: number } = {}
+  /** What it learns from again; undefined: nothing. */
+  readonly #kept: KeptInputs | undefined
   #step = 0
   #outgoing = new Uint8Array(0)
 
@@ -88,6 +98,8 @@ export class VNodeMachine implements Machine {
     this.#optimizer = builtInOptimizers[name]
     this.#optimizerOptions = this.#optimizer.options(options)
     if (!rule) return
+    const { refinement } = definition.training
+    this.#kept = refinement && new KeptInputs(refinement.inputs)
     const add = (prefix: string, tensors: Tensors): void => {
       for (const [key, tensor] of Object.entries(tensors)) this.#parameters.set(`${prefix}/${key}`, tensor)
     }
@@ -109,7 +121,18 @@ export class VNodeMachine implements Machine {
     invariant(input.step > this.#step, () => `VNode ${this.#definition.vnode.id} got step ${input.step} after step ${this.#step}`)
     const output = this.#train(input, batch)
     this.#step = input.step
+    this.#kept?.add(input.inputs)
     return output
+  }
+
+  /** Learns once more from an input that it has kept: pass by pass, oldest first. After the first steps there are fewer than later. */
+  refine(step: number, update: number): void {
+    const { vnode, training } = this.#definition
+    invariant(step === this.#step, () => `VNode ${vnode.id} refines after step ${step}, and is at step ${this.#step}`)
+    const count = this.#kept?.count ?? 0
+    if (update >= count * (training.refinement?.passes ?? 0)) return
+    const inputs = this.#kept!.at(update % count)
+    this.#train({ step, update, inputs }, inputs[0].output.shape[0])
   }
 
   /** What the head says about a batch, without any change of state. @throws `graph.shape`, `definition.invalid` if there is no head */
@@ -127,7 +150,13 @@ export class VNodeMachine implements Machine {
   }
 
   snapshot(): Uint8Array {
-    return writeState({ tensors: this.#tensors(), layerState: this.#layerState(), step: this.#step, products: this.#products })
+    return writeState({
+      tensors: this.#tensors(),
+      layerState: this.#layerState(),
+      step: this.#step,
+      products: this.#products,
+      kept: this.#kept,
+    })
   }
 
   dispose(): void {
@@ -148,7 +177,7 @@ export class VNodeMachine implements Machine {
     })
   }
 
-  #train(input: MachineInput, batch: number): MachineOutput {
+  #train(input: Lesson, batch: number): MachineOutput {
     const kept: tf.Tensor[] = []
     const pending: { layer: LoadedLayer; next: Tensors }[] = []
     const keep = <T extends tf.Tensor>(tensor: T): T => {
@@ -177,13 +206,13 @@ export class VNodeMachine implements Machine {
     }
   }
 
-  #pass(input: MachineInput, onState: (layer: LoadedLayer, next: Tensors) => void): MachineOutput {
+  #pass(input: Lesson, onState: (layer: LoadedLayer, next: Tensors) => void): MachineOutput {
     return { output: this.#send(this.#forward(input, true, onState)), metrics: {} }
   }
 
   #learn(
     rule: LoadedRule,
-    input: MachineInput,
+    input: Lesson,
     batch: number,
     keep: (tensor: tf.Tensor) => tf.Tensor,
     onState: (layer: LoadedLayer, next: Tensors) => void,
@@ -201,13 +230,7 @@ export class VNodeMachine implements Machine {
     return { output: this.#send(learned.h), metrics }
   }
 
-  #byTape(
-    rule: LoadedRule,
-    { step }: MachineInput,
-    y: tf.Tensor,
-    forward: () => tf.Tensor,
-    keep: (logits: tf.Tensor) => tf.Tensor,
-  ): Learned {
+  #byTape(rule: LoadedRule, { step }: Lesson, y: tf.Tensor, forward: () => tf.Tensor, keep: (logits: tf.Tensor) => tf.Tensor): Learned {
     const out: { h?: tf.Tensor; logits?: tf.Tensor } = {}
     const run = (): tf.Tensor => {
       out.h = forward()
@@ -218,7 +241,7 @@ export class VNodeMachine implements Machine {
     return { h: out.h!, logits: out.logits!, loss, gradients }
   }
 
-  #ownStep(rule: LoadedRule, input: MachineInput, y: tf.Tensor, forward: () => tf.Tensor): Learned {
+  #ownStep(rule: LoadedRule, input: Lesson, y: tf.Tensor, forward: () => tf.Tensor): Learned {
     const { target } = this.#definition
     const { step } = input
     const where = `step of ${this.#ruleName()}`
@@ -278,12 +301,19 @@ export class VNodeMachine implements Machine {
     }
   }
 
-  #forward(input: MachineInput, training: boolean, onState: (layer: LoadedLayer, next: Tensors) => void = () => {}): tf.Tensor {
+  #forward(input: Lesson, training: boolean, onState: (layer: LoadedLayer, next: Tensors) => void = () => {}): tf.Tensor {
     const { vnode, training: run } = this.#definition
-    return runLayers(this.#layers, this.#inputs(input), { training, step: input.step, seed: run.seed, vnode: vnode.id, onState })
+    return runLayers(this.#layers, this.#inputs(input), {
+      training,
+      step: input.step,
+      update: input.update,
+      seed: run.seed,
+      vnode: vnode.id,
+      onState,
+    })
   }
 
-  #inputs(input: MachineInput): tf.Tensor[] {
+  #inputs(input: Lesson): tf.Tensor[] {
     const { id, inputShapes } = this.#definition.vnode
     return inputShapes.map((shape, i) => readInput(id, input.inputs[i]?.output, shape))
   }
@@ -314,8 +344,8 @@ export class VNodeMachine implements Machine {
   }
 
   #restore(blob: Uint8Array): void {
-    const fresh = { tensors: this.#tensors(), layerState: this.#layerState(), step: 0, products: this.#products }
-    const { step, products, layerState } = readState(blob, fresh)
+    const fresh = { tensors: this.#tensors(), layerState: this.#layerState(), step: 0, products: this.#products, kept: this.#kept }
+    const { step, products, layerState } = readState(blob, fresh, this.#definition.vnode.inputs.length)
     this.#step = step
     this.#products = products
     for (const layer of this.#layers) {

@@ -2,6 +2,7 @@
 import { SwarmError } from '../runtime/errors.js'
 import { decodeState, encodeState } from '../runtime/state.js'
 import type { StateTensor } from '../runtime/state.js'
+import { KEPT, type KeptInputs } from './refinement.js'
 import { sameShape, showShape } from './shapes.js'
 import { intViewOf, markChanged, tf, viewOf } from './tf.js'
 
@@ -15,18 +16,20 @@ export interface VNodeState {
   readonly step: number
   /** Running products of the optimizer. */
   readonly products: { readonly [name: string]: number }
+  /** Inputs that it learns from again. */
+  readonly kept?: KeptInputs
 }
 
 const OPTIMIZER = 'optimizer/'
 
-/** The weights and running statistics of a blob, without optimizer and step: what another run may start from. */
+/** The weights and running statistics of a blob, without optimizer, step and inputs: what another run may start from. */
 export function weightsOf(blob: Uint8Array): Uint8Array {
-  return encodeState(decodeState(blob).filter(({ name }) => name !== 'step' && !name.startsWith(OPTIMIZER)))
+  return encodeState(decodeState(blob).filter(({ name }) => name !== 'step' && !name.startsWith(OPTIMIZER) && !name.startsWith(KEPT)))
 }
 
 /** The blob (state.ts of the runtime) of a state. The step is int32; products are the two int32 words of a float64. */
-export function writeState({ tensors, layerState, step, products }: VNodeState): Uint8Array {
-  const entries: StateTensor[] = [{ name: 'step', dtype: 'int32', shape: [], values: Int32Array.of(step) }]
+export function writeState({ tensors, layerState, step, products, kept }: VNodeState): Uint8Array {
+  const entries: StateTensor[] = [{ name: 'step', dtype: 'int32', shape: [], values: Int32Array.of(step) }, ...(kept?.tensors() ?? [])]
   for (const [name, tensor] of [...tensors, ...layerState]) {
     if (tensor.dtype === 'int32') entries.push({ name, dtype: 'int32', shape: tensor.shape, values: intViewOf(tensor) })
     else entries.push({ name, dtype: 'float32', shape: tensor.shape, values: viewOf(tensor) })
@@ -38,13 +41,15 @@ export function writeState({ tensors, layerState, step, products }: VNodeState):
 }
 
 /**
- * Reads a blob, whole or weights only, into the tensors of a fresh state, whose names and shapes it must have.
+ * Reads a blob, whole or weights only, into the tensors of a fresh state, whose names and shapes it must have, and into its kept inputs.
+ * @param edges inputs of the VNode
  * @returns the step, the products, and the layers' state as new tensors
  * @throws `checkpoint.damaged`, `checkpoint.version`
  */
 export function readState(
   blob: Uint8Array,
   fresh: VNodeState,
+  edges = 1,
 ): { step: number; products: { [name: string]: number }; layerState: Map<string, tf.Tensor> } {
   const found = new Map(decodeState(blob).map((tensor) => [tensor.name, tensor]))
   const take = (name: string, dtype: string, shape?: readonly number[]): StateTensor => {
@@ -72,6 +77,7 @@ export function readState(
     markChanged(tensor)
   }
   const restored = [...fresh.layerState].map(([name, { dtype }]) => take(name, dtype))
+  fresh.kept?.restore(found, edges)
   const [extra] = found.keys()
   if (extra !== undefined)
     throw new SwarmError('checkpoint.damaged', { what: `checkpoint of another network: unexpected tensor '${extra}'` })

@@ -17,7 +17,8 @@
  *     rule: predsim                          # or { predsim: { weight: 0.2 } }; optimizer and data likewise
  *     optimizer: adam
  *     data: fashion-mnist
- *     batchSize: 128                         # also epochs, seed, learningRate, validation, nonFinite
+ *     batchSize: 128                         # also epochs, seed, learningRate, validation, nonFinite,
+ *                                            # refinement: { passes: 1, inputs: 4 }
  *
  * The one file that imports yaml.
  */

@@ -142,6 +142,11 @@ export function unpaused(head: Head): Head {
   return { ...head, isPausing: undefined }
 }
 
+/** A run that is to go on, from its newest manifest under the next generation, and has no place yet. */
+export function waiting(head: Head): Head {
+  return { ...unpaused(rolledBack(head)), status: 'running', error: undefined, directory: {} }
+}
+
 /** The run has come to its end. */
 export function finished(head: Head, result: NonNullable<Head['result']>, counters: Head['counters']): Head {
   return { ...head, status: 'done', result, counters }

@@ -15,7 +15,7 @@ export async function check(context: CommandContext, file: string | undefined): 
   const rule = training.rule ?? defaultRule(written.target)
   const batchSize = training.batchSize ?? DEFAULT_TRAINING.batchSize
   const { network } = (await compileNetwork(written, rule)) as { network: NetworkDefinition }
-  const memoryOf = (vnode: VNodeDefinition) => demandOf(vnode, batchSize).memoryBytes
+  const memoryOf = (vnode: VNodeDefinition) => demandOf(vnode, { batchSize, refinement: training.refinement }).memoryBytes
   for (const vnode of network.vnodes) {
     const { id, inputs, inputShapes, outputShape, hasHead, parameters, cost, layers } = vnode
     output.record({

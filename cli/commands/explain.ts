@@ -1,6 +1,7 @@
 /** `swarmgrad explain`: the last decision about a VNode, with what was weighed; or why there is none. */
 import type { RunEvent } from '../../actors/events.js'
 import { readDefinition } from '../../actors/run-definition.js'
+import { vnodeOf } from '../../runtime/followers.js'
 import { suggest } from '../../components/suggest.js'
 import { SwarmError } from '../../runtime/errors.js'
 import type { CommandContext } from '../command.js'
@@ -21,7 +22,7 @@ export async function explain(context: CommandContext, vnode: string): Promise<E
   const run = await findRun(place, settings.run ?? 'latest')
   const { network } = await readDefinition(store, run)
   const ids = network.vnodes.map(({ id }) => id)
-  if (!ids.includes(vnode)) {
+  if (!ids.includes(vnodeOf(vnode))) {
     throw new SwarmError('usage', { what: `run ${run} has no VNode '${vnode}'`, expected: ids.join(', '), fix: suggest(vnode, ids) })
   }
   const concerns = (event: RunEvent): event is Placed | Waiting =>

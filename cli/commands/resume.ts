@@ -2,6 +2,7 @@
 import { basename } from 'node:path'
 import { readDefinition, type RunDefinition } from '../../actors/run-definition.js'
 import { resume as resumeRun } from '../../actors/train.js'
+import type { Refinement } from '../../components/definition.js'
 import { SwarmError } from '../../runtime/errors.js'
 import { parseChaos } from '../chaos.js'
 import type { CommandContext } from '../command.js'
@@ -39,11 +40,21 @@ async function resumeOnCluster(context: CommandContext, url: string, words: stri
 
 /** What was typed must be what the run has; the environment and configurations do not count. @throws `run.changed` */
 function refuseChanges({ settings, typed: names }: CommandContext, run: string, { training, data, validation }: RunDefinition): void {
-  const { rule, epochs, batchSize, learningRate, seed, nonFinite = 'stop' } = training
-  const own = { data: data.id, rule: rule.name, epochs, batchSize, learningRate, seed, validation, nonFinite }
+  const { rule, epochs, batchSize, learningRate, seed, refinement, nonFinite = 'stop' } = training
+  const own = {
+    data: data.id,
+    rule: rule.name,
+    epochs,
+    batchSize,
+    learningRate,
+    seed,
+    validation,
+    nonFinite,
+    refinement: textOf(refinement),
+  }
   for (const name of HYPER_PARAMETERS) {
     if (name === 'label' || !names.has(name)) continue
-    const given = name === 'data' ? basename(settings.data!) : settings[name]
+    const given = name === 'data' ? basename(settings.data!) : name === 'refinement' ? textOf(settings[name]) : settings[name]
     if (given === own[name]) continue
     throw new SwarmError('run.changed', {
       what: `${typed(name)} of run ${run} cannot change`,
@@ -53,3 +64,6 @@ function refuseChanges({ settings, typed: names }: CommandContext, run: string, 
     })
   }
 }
+
+/** As `--refinement` is typed. */
+const textOf = (refinement: Refinement | undefined): string => (refinement ? `${refinement.passes}x${refinement.inputs}` : 'none')

@@ -1,5 +1,7 @@
 /** `swarmgrad status`. */
 import type { RunEvent } from '../../actors/events.js'
+import { followersIn, followersOf, vnodeOf } from '../../runtime/followers.js'
+import type { Head } from '../../runtime/head.js'
 import type { CommandContext } from '../command.js'
 import { EXIT, type ExitStatus } from '../exit.js'
 import { openPlace } from '../place.js'
@@ -37,6 +39,7 @@ export async function status(context: CommandContext, words: string): Promise<Ex
     deadLetters,
     error: head?.error ?? null,
     vnodes: last?.vnodes ?? [],
+    standbys: head ? followersIn(head).map((id) => ({ vnode: vnodeOf(id), id, ...head.directory[id] })) : [],
     pnodes: last?.pnodes ?? [],
   })
   const { style } = output
@@ -56,12 +59,14 @@ export async function status(context: CommandContext, words: string): Promise<Ex
     ['seen', last && `${dateAndTime(last.atMs)} (${timeOfDay(last.atMs)})`],
   ]
   for (const [name, value] of facts) if (value !== undefined) output.result(`${style.dim(name.padEnd(9))} ${value}`)
-  if (last) for (const text of tablesOf(last, style)) output.result(`\n${text}`)
+  if (last) for (const text of tablesOf(last, head, style)) output.result(`\n${text}`)
   return EXIT.done
 }
 
-function tablesOf({ vnodes, pnodes }: Progress, style: CommandContext['output']['style']): string[] {
+function tablesOf({ vnodes, pnodes }: Progress, head: Head | undefined, style: CommandContext['output']['style']): string[] {
   const right = 'right' as const
+  const standing = (vnode: string) => (head ? followersOf(head, vnode).map((id) => head.directory[id].pnode) : [])
+  const hasStandbys = vnodes.some(({ vnode }) => standing(vnode).length > 0)
   return [
     table(
       [
@@ -71,6 +76,7 @@ function tablesOf({ vnodes, pnodes }: Progress, style: CommandContext['output'][
         { title: 'step', align: right },
         { title: 'loss', align: right },
         { title: 'accuracy', align: right },
+        ...(hasStandbys ? [{ title: 'stands by' }] : []),
       ],
       vnodes.map(({ vnode, pnode, term, step, loss, accuracy }) => [
         vnode,
@@ -79,6 +85,7 @@ function tablesOf({ vnodes, pnodes }: Progress, style: CommandContext['output'][
         count(step),
         decimal(loss),
         percent(accuracy),
+        ...(hasStandbys ? [standing(vnode).join(' ')] : []),
       ]),
       style,
     ),

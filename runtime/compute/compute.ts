@@ -22,6 +22,21 @@ export interface ApplyResult {
   readonly busyMs: number
 }
 
+/** One local update after a training step, on an input that the machine has kept (PROTOCOL.md rule 22). */
+export interface RefineRequest {
+  readonly run: string
+  readonly vnode: string
+  /** The training step that it comes after. */
+  readonly step: number
+  /** Number of the update after that step, from 0. */
+  readonly update: number
+}
+
+export interface RefineResult {
+  /** As of a step. */
+  readonly busyMs: number
+}
+
 /** What is measured of a worker. */
 export interface Measured {
   readonly computeClass: string
@@ -59,9 +74,11 @@ export interface ComputeLoss {
  * The compute of one PNode: one worker at a time, replaced from a warm spare when it is lost.
  *
  * Implementers guarantee:
- * - requests for one machine are executed in the order made; `snapshot` sees the state exactly between its neighbours;
+ * - requests for one machine are executed in the order made; `snapshot` sees the state exactly between its neighbours; which machine is next
+ *   is up to the compute, but runs get equal time and nobody waits for ever (turns.ts);
+ * - a step is answered before anything that was asked for behind it is begun;
  * - the same definition, blob and inputs give the same bytes (within the compute class's rule);
- * - after a machine threw in `apply` its state is not touched again: later requests get `compute.not-loaded` until it is loaded anew;
+ * - after a machine threw in `apply` or `refine` its state is not touched again: later requests get `compute.not-loaded` until it is loaded anew;
  * - a worker that ends or does not answer within its deadline is named in the error (`compute.lost`, `compute.hung`, both
  *   retryable) and in `onLoss`, with the machine whose step it was, is terminated and replaced; all its machines are gone and must be loaded
  *   again;
@@ -86,6 +103,8 @@ export interface Compute {
   ): Promise<void>
   /** @throws `compute.failed` (terminal), `run.diverged`, `compute.lost`, `compute.hung`, `compute.not-loaded` */
   apply(id: string, request: ApplyRequest, options?: ApplyOptions): Promise<ApplyResult>
+  /** Updates the machine's state by an input that it has kept; nobody else hears of it. @throws what `apply` throws */
+  refine(id: string, request: RefineRequest, options?: ApplyOptions): Promise<RefineResult>
   /** The state after the requests made so far: a blob that the caller owns (not yet hashed). */
   snapshot(id: string): Promise<Uint8Array>
   /** Resolves also if there is no such machine. */

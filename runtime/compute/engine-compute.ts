@@ -13,8 +13,11 @@ import {
   type ComputeLoss,
   type Measured,
   type MeasureOptions,
+  type RefineRequest,
+  type RefineResult,
 } from './compute.js'
 import { errorOf, stepOf, type HostReply, type HostRequest, type HostValues } from './machine-host.js'
+import { type Claim, RANK, type Turn, Turns } from './turns.js'
 
 /** What an engine tells its owner. */
 export interface EngineEvents {
@@ -50,8 +53,11 @@ export interface EngineComputeOptions {
   readonly deadlineMs?: number
 }
 
-/** More requests under way than this are a bug of the caller: windows and credits bound them far below. */
-export const MAX_REQUESTS_UNDER_WAY = 4096
+/** More requests waiting than this are a bug of the caller: windows and credits bound them far below. */
+export const MAX_REQUESTS_WAITING = 2 ** 20
+
+/** So many requests an engine has at once: the next one, so that it never waits for us, and no more, so that a better one may go first. */
+const AT_THE_ENGINE = 2
 
 /** A timer cannot be set further ahead; it is armed again when it fires. */
 const MAX_TIMER_MS = 2 ** 31 - 1
@@ -59,7 +65,6 @@ const MAX_TIMER_MS = 2 ** 31 - 1
 type RequestOptions = ApplyOptions
 
 interface Pending {
-  readonly id: number
   readonly request: HostRequest
   readonly deadlineMs: number
   readonly isHasty: boolean
@@ -67,15 +72,20 @@ interface Pending {
   reject: (error: SwarmError) => void
 }
 
+/** A request that an engine has. */
+interface Posted extends Turn<Pending> {
+  readonly id: number
+}
+
 /** The `Compute` of one PNode over one engine at a time. */
 export class EngineCompute implements Compute {
   readonly #options: EngineComputeOptions
   readonly #listeners = new Set<(loss: ComputeLoss) => void>()
   readonly #loaded = new Set<string>()
-  /** Made while there is no engine, in order. */
-  #waiting: Pending[] = []
+  /** Not sent yet. */
+  readonly #turns = new Turns<Pending>()
   /** Sent to the engine, in order; the first one is being executed. */
-  #underWay: Pending[] = []
+  readonly #underWay: Posted[] = []
   #engine: Engine | undefined
   #isTaking = false
   #isClosed = false
@@ -104,6 +114,10 @@ export class EngineCompute implements Compute {
     return this.#request({ kind: 'apply', machine, request }, options)
   }
 
+  refine(machine: string, request: RefineRequest, options?: ApplyOptions): Promise<RefineResult> {
+    return this.#request({ kind: 'refine', machine, request }, options)
+  }
+
   snapshot(machine: string): Promise<Uint8Array> {
     return this.#request({ kind: 'snapshot', machine })
   }
@@ -129,7 +143,8 @@ export class EngineCompute implements Compute {
     if (this.#isClosed) return
     this.#isClosed = true
     const engine = this.#release()
-    for (const pending of [...this.#underWay.splice(0), ...this.#waiting.splice(0)]) pending.reject(this.#closedError())
+    const underWay = this.#underWay.splice(0).map(({ item }) => item)
+    for (const pending of [...underWay, ...this.#turns.clear()]) pending.reject(this.#closedError())
     this.#listeners.clear()
     await engine?.end()
   }
@@ -141,17 +156,14 @@ export class EngineCompute implements Compute {
     return new Promise<HostValues[keyof HostValues]>((resolve, reject) => {
       if (this.#isClosed) throw this.#closedError()
       if (signal?.aborted) throw aborted(request, signal)
-      const count = this.#underWay.length + this.#waiting.length
-      invariant(count < MAX_REQUESTS_UNDER_WAY, () => `compute '${this.#options.name}' has ${count} requests under way`)
+      const count = this.#turns.size
+      invariant(count < MAX_REQUESTS_WAITING, () => `${count} requests wait for compute '${this.#options.name}'`)
       const [limitMs, isHasty] = [Math.min(deadlineMs, patienceMs), patienceMs < deadlineMs]
-      const pending: Pending = { id: ++this.#lastId, request, deadlineMs: limitMs, isHasty, resolve, reject }
+      const pending: Pending = { request, deadlineMs: limitMs, isHasty, resolve, reject }
       if (signal) this.#heed(signal, pending)
-      if (this.#engine) {
-        this.#post(this.#engine, pending)
-      } else {
-        this.#waiting.push(pending)
-        this.#take()
-      }
+      this.#turns.add(pending, claimOf(request))
+      if (this.#engine) this.#post(this.#engine)
+      else this.#take()
     }) as Promise<HostValues[K]> // a reply has the value of its request's kind: MachineHost.execute
   }
 
@@ -161,9 +173,8 @@ export class EngineCompute implements Compute {
     const onAbort = (): void => {
       reject(aborted(pending.request, signal))
       const { request } = pending
-      const at = this.#waiting.indexOf(pending)
-      if (at >= 0) this.#waiting.splice(at, 1)
-      else if (request.kind === 'load' && this.#isNewestLoad(request.machine, pending)) this.unload(request.machine).catch(() => {})
+      if (this.#turns.delete(pending)) return
+      if (request.kind === 'load' && this.#isNewestLoad(request.machine, pending)) this.unload(request.machine).catch(() => {})
     }
     pending.resolve = (value) => {
       signal.removeEventListener('abort', onAbort)
@@ -177,7 +188,7 @@ export class EngineCompute implements Compute {
   }
 
   #isNewestLoad(machine: string, pending: Pending): boolean {
-    return this.#underWay.findLast(({ request }) => request.kind === 'load' && request.machine === machine) === pending
+    return this.#underWay.findLast(({ item: { request } }) => request.kind === 'load' && request.machine === machine)?.item === pending
   }
 
   /** Gets an engine; its absence is told to those who wait for it, and the next request tries again. */
@@ -193,7 +204,7 @@ export class EngineCompute implements Compute {
       (error: unknown) => {
         this.#isTaking = false
         const reason = toSwarmError(error, 'compute.failed', 'no worker could be started')
-        for (const pending of this.#waiting.splice(0)) pending.reject(reason)
+        for (const pending of this.#turns.clear()) pending.reject(reason)
       },
     )
   }
@@ -204,45 +215,55 @@ export class EngineCompute implements Compute {
       answered: (id, reply) => this.#answered(engine, id, reply),
       ended: (reason) => this.#engine === engine && this.#lose(reason, { isByItself: true }),
     })
-    for (const pending of this.#waiting.splice(0)) this.#post(engine, pending)
+    this.#post(engine)
   }
 
-  #post(engine: Engine, pending: Pending): void {
-    const { request } = pending
-    try {
-      engine.post(pending.id, request)
-    } catch (error) {
-      pending.reject(toSwarmError(error, 'compute.failed', `${describe(request)} cannot be sent to a worker`))
-      return
+  /** Sends whose turn it is, while the engine may have more. */
+  #post(engine: Engine): void {
+    while (this.#underWay.length < AT_THE_ENGINE) {
+      const turn = this.#turns.take()
+      if (!turn) return
+      const { request, reject } = turn.item
+      const id = ++this.#lastId
+      try {
+        engine.post(id, request)
+      } catch (error) {
+        reject(toSwarmError(error, 'compute.failed', `${describe(request)} cannot be sent to a worker`))
+        continue
+      }
+      this.#underWay.push({ ...turn, id })
+      if (this.#underWay.length > 1) continue
+      engine.hold(true)
+      this.#headSinceMs = this.#options.clock.now()
+      this.#watch()
     }
-    this.#underWay.push(pending)
-    if (this.#underWay.length > 1) return
-    engine.hold(true)
-    this.#headSinceMs = this.#options.clock.now()
-    this.#watch()
   }
 
   #answered(engine: Engine, id: number, reply: HostReply): void {
     if (this.#engine !== engine) return
-    const pending = this.#underWay.shift()
-    invariant(pending?.id === id, () => `worker '${engine.name}' answered request ${id}, expected ${pending?.id}`)
-    this.#headSinceMs = this.#options.clock.now()
+    const posted = this.#underWay.shift()
+    invariant(posted?.id === id, () => `worker '${engine.name}' answered request ${id}, expected ${posted?.id}`)
+    const nowMs = this.#options.clock.now()
+    this.#turns.took(posted, busyMsOf(reply) ?? nowMs - this.#headSinceMs)
+    this.#headSinceMs = nowMs
+    this.#post(engine)
     if (this.#underWay.length === 0) engine.hold(false)
     else this.#watch()
-    const { request } = pending
+    const { request, resolve, reject } = posted.item
     if ('machine' in request) this.#count(request.kind, request.machine, reply)
-    if (reply.ok) pending.resolve(reply.value)
-    else pending.reject(errorOf(reply))
+    if (reply.ok) resolve(reply.value)
+    else reject(errorOf(reply))
   }
 
   #count(kind: HostRequest['kind'], machine: string, reply: HostReply): void {
+    if (reply.ok && kind === 'unload') this.#turns.forget(machine)
     if (reply.ok ? kind === 'unload' : reply.isDropped) this.#loaded.delete(machine)
     else if (reply.ok && kind === 'load') this.#loaded.add(machine)
   }
 
   /** Keeps a timer that fires no later than the head's deadline; mostly it is there already, so that a step costs no timer. */
   #watch(): void {
-    const head = this.#underWay[0]
+    const head = this.#underWay[0]?.item
     const { clock } = this.#options
     if (!head) return
     const dueMs = this.#headSinceMs + head.deadlineMs
@@ -250,9 +271,9 @@ export class EngineCompute implements Compute {
     this.#timer?.cancel()
     const fire = (): void => {
       this.#timer = undefined
-      if (head !== this.#underWay[0] || clock.now() < dueMs) this.#watch()
+      if (head !== this.#underWay[0]?.item || clock.now() < dueMs) this.#watch()
       // After a pause of this thread the answer may lie unread: it is read before the check phase of the event loop.
-      else setImmediate(() => (head === this.#underWay[0] ? this.#hang(head) : this.#watch()))
+      else setImmediate(() => (head === this.#underWay[0]?.item ? this.#hang(head) : this.#watch()))
     }
     this.#timer = { dueMs, cancel: clock.after(Math.min(Math.max(dueMs - clock.now(), 0), MAX_TIMER_MS), fire) }
   }
@@ -271,14 +292,15 @@ export class EngineCompute implements Compute {
     const machines = [...this.#loaded]
     this.#loaded.clear()
     let culprit: ComputeLoss['culprit']
-    this.#underWay.splice(0).forEach(({ request, reject, isHasty }, i) => {
+    const underWay = this.#underWay.splice(0).map(({ item }) => item)
+    for (const [i, { request, reject, isHasty }] of [...underWay, ...this.#turns.clear()].entries()) {
       const what = `worker '${engine.name}' was lost: ${reason}`
       const lost = new SwarmError('compute.lost', { what, where: describe(request), retryable: true })
       const error = i === 0 && headError ? headError : lost
-      if (i === 0 && isByItself && request.kind === 'apply')
+      if (i === 0 && underWay.length > 0 && isByItself && 'request' in request)
         culprit = { machine: request.machine, error, ...(isHasty && headError && { isHasty }) }
       reject(error)
-    })
+    }
     const loss: ComputeLoss = { worker: engine.name, reason, machines, ...(culprit && { culprit }) }
     engine.end().catch(() => {}) // it is lost already
     this.#take()
@@ -304,8 +326,23 @@ export class EngineCompute implements Compute {
 
 function describe(request: HostRequest): string {
   const machine = 'machine' in request ? ` of machine '${request.machine}'` : ''
-  const step = request.kind === 'apply' ? ` (vnode '${request.request.header.vnode}', ${stepOf(request.request)})` : ''
+  const step = 'request' in request ? ` (vnode '${placeOf(request).vnode}', ${stepOf(request.request)})` : ''
   return `${request.kind}${machine}${step}`
+}
+
+const placeOf = (step: Extract<HostRequest, { kind: 'apply' | 'refine' }>) => (step.kind === 'apply' ? step.request.header : step.request)
+
+/** What others wait for goes first; the rest in turn with other runs. */
+function claimOf(request: HostRequest): Claim {
+  const machine = 'machine' in request ? request.machine : ''
+  if (!('request' in request)) return { machine, run: '', rank: RANK.control }
+  const { run } = placeOf(request)
+  if (request.kind === 'refine') return { machine, run, rank: RANK.refinement }
+  return { machine, run, rank: request.request.evaluation > 0 ? RANK.evaluation : RANK.training }
+}
+
+function busyMsOf(reply: HostReply): number | undefined {
+  return reply.ok && reply.value !== undefined && 'busyMs' in reply.value ? reply.value.busyMs : undefined
 }
 
 function aborted(request: HostRequest, signal: AbortSignal): SwarmError {

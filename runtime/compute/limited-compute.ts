@@ -1,7 +1,19 @@
 /** A compute that rests after each step, so that it takes no more than a share of one core. */
 import type { Clock } from '../clock.js'
 import { SwarmError, isSwarmError } from '../errors.js'
-import type { ApplyOptions, ApplyRequest, ApplyResult, Compute, ComputeLoss, ComputePool, Measured, MeasureOptions } from './compute.js'
+import type {
+  ApplyOptions,
+  ApplyRequest,
+  ApplyResult,
+  Compute,
+  ComputeLoss,
+  ComputePool,
+  Measured,
+  MeasureOptions,
+  RefineRequest,
+  RefineResult,
+} from './compute.js'
+import { type Claim, RANK, Turns } from './turns.js'
 
 /** `pool`, with computes that work for `share` of the time, above 0 to 1; each of them by itself. */
 export function limitedPool(pool: ComputePool, share: number, clock: Clock): ComputePool {
@@ -34,19 +46,19 @@ interface RequestOptions {
 
 interface Waiting {
   readonly what: string
-  /** Sends it on. */
-  begin(): void
+  /** Sends it on; resolves when it has ended, with how long it took, in ms. */
+  begin(): Promise<number>
   reject(error: SwarmError): void
 }
 
-/** Steps one at a time, a rest after each; other requests keep their order among them. */
+/** Steps one at a time, a rest after each; whose turn it is then, turns.ts says. */
 class LimitedCompute implements Compute {
   readonly #compute: Compute
   readonly #clock: Clock
   readonly #share: number
   /** Rest for each ms of work. */
   readonly #restShare: number
-  #waiting: Waiting[] = []
+  readonly #waiting = new Turns<Waiting>()
   readonly #listeners = new Set<(loss: ComputeLoss) => void>()
   /** A step is under way, or its rest. */
   #isHeld = false
@@ -72,40 +84,33 @@ class LimitedCompute implements Compute {
   }
 
   load(id: string, definition: unknown, blob: Uint8Array | undefined, options?: RequestOptions): Promise<void> {
-    return this.#enqueue(`load of ${id}`, () => this.#compute.load(id, definition, blob, options), options?.signal)
+    const claim = { machine: id, run: '', rank: RANK.control }
+    return this.#enqueue(`load of ${id}`, claim, () => this.#compute.load(id, definition, blob, options), options?.signal)
   }
 
   apply(id: string, request: ApplyRequest, options?: ApplyOptions): Promise<ApplyResult> {
-    const step = async () => {
-      this.#isHeld = true
-      this.#isUnderWay = true
-      let busyMs = 0
-      try {
-        const result = await this.#compute.apply(id, request, options)
-        busyMs = result.busyMs
-        // Who is lent a share of the time needs all the longer.
-        return { ...result, busyMs: busyMs / this.#share }
-      } catch (error) {
-        if (isSwarmError(error, 'compute.lost', 'compute.hung') && this.#isUnderWay) this.#loseWaiting(error.message)
-        throw error
-      } finally {
-        this.#isUnderWay = false
-        this.#rest(busyMs * this.#restShare)
-      }
-    }
-    return this.#enqueue(`step ${request.step} of ${id}`, step, options?.signal)
+    const claim = { machine: id, run: request.header.run, rank: request.evaluation > 0 ? RANK.evaluation : RANK.training }
+    const step = () => this.#withRest(() => this.#compute.apply(id, request, options))
+    return this.#enqueue(`step ${request.step} of ${id}`, claim, step, options?.signal)
+  }
+
+  refine(id: string, request: RefineRequest, options?: ApplyOptions): Promise<RefineResult> {
+    const claim = { machine: id, run: request.run, rank: RANK.refinement }
+    const update = () => this.#withRest(() => this.#compute.refine(id, request, options))
+    return this.#enqueue(`refinement ${request.update} after step ${request.step} of ${id}`, claim, update, options?.signal)
   }
 
   snapshot(id: string): Promise<Uint8Array> {
-    return this.#enqueue(`snapshot of ${id}`, () => this.#compute.snapshot(id))
+    return this.#enqueue(`snapshot of ${id}`, { machine: id, run: '', rank: RANK.control }, () => this.#compute.snapshot(id))
   }
 
-  unload(id: string): Promise<void> {
-    return this.#enqueue(`unload of ${id}`, () => this.#compute.unload(id))
+  async unload(id: string): Promise<void> {
+    await this.#enqueue(`unload of ${id}`, { machine: id, run: '', rank: RANK.control }, () => this.#compute.unload(id))
+    this.#waiting.forget(id)
   }
 
   memory(): ReturnType<Compute['memory']> {
-    return this.#enqueue('memory', () => this.#compute.memory())
+    return this.#enqueue('memory', { machine: '', run: '', rank: RANK.control }, () => this.#compute.memory())
   }
 
   onLoss(listener: (loss: ComputeLoss) => void): () => void {
@@ -129,25 +134,26 @@ class LimitedCompute implements Compute {
   refuse(): void {
     this.#isClosed = true
     this.#listeners.clear()
-    for (const waiting of this.#waiting.splice(0)) waiting.reject(closedError(waiting.what))
+    for (const waiting of this.#waiting.clear()) waiting.reject(closedError(waiting.what))
   }
 
   /** @throws what `begin` throws; `aborted`, `compute.lost` and `compute.closed` for what was not begun */
-  #enqueue<T>(what: string, begin: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+  #enqueue<T>(what: string, claim: Claim, begin: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     const aborted = () => new SwarmError('aborted', { what: `${what} was aborted`, cause: signal?.reason })
     if (this.#isClosed) return Promise.reject(closedError(what))
     if (signal?.aborted) return Promise.reject(aborted())
-    if (!this.#isHeld && this.#waiting.length === 0) return begin()
     return new Promise<T>((resolve, reject) => {
       const onAbort = () => {
-        this.#waiting = this.#waiting.filter((each) => each !== waiting)
+        this.#waiting.delete(waiting)
         reject(aborted())
       }
       const waiting: Waiting = {
         what,
         begin() {
           signal?.removeEventListener('abort', onAbort)
-          begin().then(resolve, reject)
+          const begun = begin()
+          begun.then(resolve, reject)
+          return begun.then(busyMsOf, () => 0)
         },
         reject(error) {
           signal?.removeEventListener('abort', onAbort)
@@ -155,14 +161,43 @@ class LimitedCompute implements Compute {
         },
       }
       signal?.addEventListener('abort', onAbort, { once: true })
-      this.#waiting.push(waiting)
+      this.#waiting.add(waiting, claim)
+      this.#next()
     })
+  }
+
+  /** Begins what has its turn, unless a step or its rest is under way. */
+  #next(): void {
+    while (!this.#isHeld) {
+      const turn = this.#waiting.take()
+      if (!turn) return
+      void turn.item.begin().then((busyMs) => this.#waiting.took(turn, busyMs))
+    }
+  }
+
+  /** One after the other, each with its rest behind it. */
+  async #withRest<T extends RefineResult>(work: () => Promise<T>): Promise<T> {
+    this.#isHeld = true
+    this.#isUnderWay = true
+    let busyMs = 0
+    try {
+      const result = await work()
+      busyMs = result.busyMs
+      // Who is lent a share of the time needs all the longer.
+      return { ...result, busyMs: busyMs / this.#share }
+    } catch (error) {
+      if (isSwarmError(error, 'compute.lost', 'compute.hung') && this.#isUnderWay) this.#loseWaiting(error.message)
+      throw error
+    } finally {
+      this.#isUnderWay = false
+      this.#rest(busyMs * this.#restShare)
+    }
   }
 
   #rest(ms: number): void {
     this.#clock.after(ms, () => {
       this.#isHeld = false
-      while (!this.#isHeld && this.#waiting.length > 0) this.#waiting.shift()!.begin()
+      this.#next()
     })
   }
 
@@ -172,9 +207,13 @@ class LimitedCompute implements Compute {
   }
 
   #loseWaiting(reason: string): void {
-    for (const waiting of this.#waiting.splice(0))
+    for (const waiting of this.#waiting.clear())
       waiting.reject(new SwarmError('compute.lost', { what: `${waiting.what}: ${reason}`, retryable: true }))
   }
+}
+
+function busyMsOf(result: unknown): number {
+  return typeof result === 'object' && result !== null && 'busyMs' in result ? Number(result.busyMs) : 0
 }
 
 const closedError = (what: string) => new SwarmError('compute.closed', `the compute was closed: ${what}`)

@@ -6,13 +6,14 @@ import { systemClock } from '../clock.js'
 import { toSwarmError, SwarmError, type ErrorRecord } from '../errors.js'
 import { decodeFrame, encodeFrame, type Frame } from '../frame.js'
 import { largestAllocation } from './allocation.js'
-import type { ApplyRequest, ApplyResult, Measured, MeasureOptions } from './compute.js'
+import type { ApplyRequest, ApplyResult, Measured, MeasureOptions, RefineRequest, RefineResult } from './compute.js'
 import type { Machine, Machines, MachineOutput } from './machine.js'
 
 /** What a worker can be asked. Plain data that `structuredClone` takes, if the definition is. */
 export type HostRequest =
   | { readonly kind: 'load'; readonly machine: string; readonly definition: unknown; readonly blob: Uint8Array | undefined }
   | { readonly kind: 'apply'; readonly machine: string; readonly request: ApplyRequest }
+  | { readonly kind: 'refine'; readonly machine: string; readonly request: RefineRequest }
   | { readonly kind: 'snapshot'; readonly machine: string }
   | { readonly kind: 'unload'; readonly machine: string }
   | { readonly kind: 'memory' }
@@ -22,6 +23,7 @@ export type HostRequest =
 export interface HostValues {
   readonly load: undefined
   readonly apply: ApplyResult
+  readonly refine: RefineResult
   readonly snapshot: Uint8Array
   readonly unload: undefined
   readonly memory: { readonly tensors: number; readonly bytes: number }
@@ -36,7 +38,7 @@ export type HostReply =
       readonly error: ErrorRecord
       /** Stack of the error that user code threw, for people. */
       readonly stack?: string
-      /** True if the machine is gone: it threw in `apply`, or its load failed. */
+      /** True if the machine is gone: it threw in `apply` or `refine`, or its load failed. */
       readonly isDropped: boolean
     }
 
@@ -56,11 +58,12 @@ export class MachineHost {
 
   /**
    * Executes a request; never throws or rejects. Only `load` answers with a promise, and the next request must wait for it.
-   * A machine that threw in `apply` or gave a non-finite loss is disposed; one that was refused its input is untouched.
+   * A machine that threw in `apply` or `refine` or gave a non-finite loss is disposed; one that was refused its input is untouched.
    */
   execute(request: HostRequest): HostReply | Promise<HostReply> {
     if (request.kind === 'load') return this.#load(request.machine, request.definition, request.blob)
     if (request.kind === 'apply') return this.#apply(request.machine, request.request)
+    if (request.kind === 'refine') return this.#refine(request.machine, request.request)
     const what = 'machine' in request ? `${request.kind} of machine '${request.machine}' failed` : `${request.kind} failed`
     return attempt(what, () => this.#answer(request))
   }
@@ -103,7 +106,28 @@ export class MachineHost {
     }
   }
 
-  #answer(request: Exclude<HostRequest, { kind: 'load' | 'apply' }>): HostValues['snapshot' | 'unload' | 'memory' | 'benchmark'] {
+  #refine(id: string, { vnode, step, update }: RefineRequest): HostReply {
+    const place = `vnode '${vnode}', ${stepOf({ step, update })}`
+    let machine: Machine
+    try {
+      machine = this.#find(id, place)
+    } catch (error) {
+      return failure(error, place, false)
+    }
+    try {
+      const startedMs = systemClock.now()
+      if (!machine.refine) throw new SwarmError('compute.failed', { what: `machine '${id}' does not refine`, where: place })
+      machine.refine(step, update)
+      return { ok: true, value: { busyMs: systemClock.now() - startedMs } }
+    } catch (error) {
+      this.#drop(id)
+      return failure(error, place, true)
+    }
+  }
+
+  #answer(
+    request: Exclude<HostRequest, { kind: 'load' | 'apply' | 'refine' }>,
+  ): HostValues['snapshot' | 'unload' | 'memory' | 'benchmark'] {
     if (request.kind === 'snapshot') return this.#find(request.machine).snapshot()
     if (request.kind === 'unload') return this.#unload(request.machine)
     if (request.kind === 'benchmark') return this.#measure(request)
@@ -139,9 +163,10 @@ export class MachineHost {
   }
 }
 
-/** `step 7` or `step 7, evaluation 2`: how messages name a place in the log. */
-export function stepOf({ step, evaluation }: { readonly step: number; readonly evaluation: number }): string {
-  return evaluation === 0 ? `step ${step}` : `step ${step}, evaluation ${evaluation}`
+/** `step 7`, `step 7, evaluation 2` or `step 7, refinement 0`: how messages name a place in the log. */
+export function stepOf(place: { readonly step: number } & ({ readonly evaluation: number } | { readonly update: number })): string {
+  if ('update' in place) return `step ${place.step}, refinement ${place.update}`
+  return place.evaluation === 0 ? `step ${place.step}` : `step ${place.step}, evaluation ${place.evaluation}`
 }
 
 /** The error that a failed reply describes, with the user's stack as its cause. */

@@ -25,6 +25,11 @@ export interface MachineOutput {
 /** One loaded VNode. All methods are synchronous: a step is never interleaved with a snapshot. */
 export interface Machine {
   apply(input: MachineInput): MachineOutput
+  /**
+   * Update number `update` (from 0) of those that follow each training step, on an input that the machine has kept; after step `step`, in order,
+   * all of them before anything else. Absent: steps of this machine are followed by none.
+   */
+  refine?(step: number, update: number): void
   /** The whole state as a blob in the format of state.ts, in a buffer that the caller owns. */
   snapshot(): Uint8Array
   /** Frees everything that the machine holds. */

@@ -15,6 +15,10 @@ const BEAT: Heartbeat = { pnode: 'ann', busyShare: 0.5, vnodes: ['r/dense-1'] }
 test('a heartbeat is these bytes', (t) => {
   t.is(text(encodeHeartbeat(BEAT)), '{"v":1,"pnode":"ann","busyShare":0.5,"vnodes":["r/dense-1"]}')
   t.deepEqual(decodeHeartbeat(encodeHeartbeat(BEAT), 'ann'), BEAT)
+  const full = { ...BEAT, placedBytes: { r: 12 } }
+  t.deepEqual(decodeHeartbeat(encodeHeartbeat(full), 'ann'), full)
+  for (const placedBytes of [null, 'much', { r: -1 }, { r: '12' }])
+    t.throws(() => decodeHeartbeat(bytesOf({ v: 1, ...BEAT, placedBytes }), 'ann'), { code: 'frame.damaged' }, JSON.stringify(placedBytes))
 })
 
 test('nobody’s heart beats under another name, and garbage is told from another version', (t) => {

@@ -7,7 +7,7 @@ import { verifyRun } from '../../actors/verify.js'
 import { block, categorical, dense, flatten, leakyRelu, network } from '../../index.js'
 import { isSwarmError } from '../../runtime/errors.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
-import { failing } from '../support/chained-block.js'
+import { chained, failing, failingAgain } from '../support/chained-block.js'
 import { openPools, renamed } from '../support/chaos-run.js'
 import { POISONED, poisonedNetwork, poisonFile } from '../support/poisoned-runs.js'
 import { openObjects, TRAINING } from '../support/small-runs.js'
@@ -120,6 +120,25 @@ test.serial(
     t.is(hashes[0], hashes[1])
   },
 )
+
+test.serial('a step whose refinement fails is given up as a whole, and its replay says whether it would work now', async (t) => {
+  const bait = await poisonFile()
+  t.teardown(() => bait.remove())
+  const { store } = openObjects()
+  const refined = network(task, [
+    block(flatten(), chained(), dense(8), leakyRelu()),
+    block(failingAgain({ at: [AT], file: bait.file }), chained(), dense(8), leakyRelu()),
+  ])
+  const training = { ...TRAINING, epochs: 2, refinement: { passes: 1, inputs: 2 } }
+  const { status, deadLetters } = await train(refined, training, { on, store, checkpoint }, { id: 'a', pool: pool() }).result
+  t.deepEqual([status, deadLetters], ['done', 1])
+  const [letter] = await readDeadLetters(store, 'a')
+  t.like(letter, { vnode: 'dense-2', step: AT, error: { code: 'compute.failed' } })
+  t.is((await verifyRun(store, 'a', { threads: false })).difference, undefined)
+  t.is((await replayDeadLetter(store, letter, { threads: false })).error?.code, 'compute.failed')
+  await bait.remove()
+  t.is((await replayDeadLetter(store, letter, { threads: false })).error, undefined)
+})
 
 test('a policy that there is not is refused', async (t) => {
   const { store } = openObjects()

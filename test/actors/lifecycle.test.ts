@@ -154,6 +154,7 @@ function forward(compute: ReturnType<typeof pools.inline.compute>) {
     start: compute.start.bind(compute),
     load: compute.load.bind(compute),
     apply: compute.apply.bind(compute),
+    refine: compute.refine.bind(compute),
     snapshot: compute.snapshot.bind(compute),
     unload: compute.unload.bind(compute),
     memory: compute.memory.bind(compute),

@@ -49,3 +49,20 @@ test('over a run every input is let in once and taken once, and what a node coun
   t.true(text.includes(`swarmgrad_queue_enqueued_total{pnode="${host.pnode}",queue="inbound"} ${host.queues.inbound.enqueued}\n`), text)
   t.true(text.includes(`swarmgrad_queue_depth{pnode="${host.pnode}",queue="refinement"} 0\n`), text)
 })
+
+test('the updates after each step are counted in a queue of their own, and all are made', async (t) => {
+  const { url, keys, pnodes } = await memoryCluster(t, { pnodes: ['ann', 'bob'] })
+  const training = { ...TRAINING, refinement: { passes: 2, inputs: 3 } }
+  const run = train(chain, training, { on: cluster(url, { token: keys.trainerToken }) }, { id: 'r' })
+  await run.result
+  // Two and four after the first two steps, six after each that follows, in each of three VNodes.
+  const made = 3 * (2 + 4 + 6 * (TOTAL_STEPS - 2))
+  const { refinement, inbound } = sumOf(pnodes.map(({ queues }) => queues))
+  t.deepEqual(refinement, { depth: 0, enqueued: made, done: made, dropped: {} })
+  t.is(inbound.done, 3 * (TOTAL_STEPS + 6))
+  const text = pnodes.map((host) => prometheusText(pnodeReport(host).metrics())).join('')
+  const counted = [...text.matchAll(/^swarmgrad_queue_done_total\{pnode="\w+",queue="refinement"\} (\d+)$/gm)].map(([, count]) =>
+    Number(count),
+  )
+  t.deepEqual([counted.length, counted[0] + counted[1]], [2, made])
+})

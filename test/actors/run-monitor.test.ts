@@ -68,6 +68,15 @@ test('steps from the checkpoint up to where the VNode was are replays, each coun
   t.deepEqual(monitor.counters, { moves: 2, stepsReplayed: 7, stepsLost: 0, stepsDoubled: 0 })
 })
 
+test('a place that is told again, by an owner that has just begun, changes no count', (t) => {
+  const { monitor, apply, place } = monitorOf()
+  apply('a', 1, 9)
+  place('a', 'p1', 1, 7)
+  apply('a', 10)
+  t.deepEqual(monitor.counters, { moves: 0, stepsReplayed: 0, stepsLost: 0, stepsDoubled: 0 })
+  t.is(monitor.stepOf('a'), 10)
+})
+
 test('steps that are skipped or applied twice under one term are seen', (t) => {
   const { monitor, apply } = monitorOf()
   apply('a', 1, 3)

@@ -18,7 +18,7 @@ test.after.always(() => pools.close())
 let names = 0
 const pool = () => renamed(pools.inline, `standbys-${++names}-`)
 
-const STEP_MS = 4
+const STEP_MS = 2
 const LONG = { ...TRAINING, epochs: 6 }
 const EVERY_STEPS = 30
 const DEADLINE_MS = 30_000

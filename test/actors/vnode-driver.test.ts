@@ -2,7 +2,7 @@
 import test from 'ava'
 import type { Failure } from '../../actors/reports.js'
 import { VNodeDriver } from '../../actors/vnode-driver.js'
-import { SOURCE } from '../../components/definition.js'
+import { SOURCE, type TrainingDefinition } from '../../components/definition.js'
 import { systemClock } from '../../runtime/clock.js'
 import type { ApplyRequest, Compute } from '../../runtime/compute/compute.js'
 import { SwarmError } from '../../runtime/errors.js'
@@ -42,11 +42,17 @@ interface Report {
   readonly signal: AbortSignal
 }
 
+interface Driven {
+  readonly skips?: readonly number[]
+  readonly training?: Partial<TrainingDefinition>
+  readonly refine?: Compute['refine']
+}
+
 /** The driver of `m` on one host, between a source and a reader on another. */
 async function driven(
   t: Teardown,
   apply: (request: ApplyRequest, options?: { readonly patienceMs?: number }) => Promise<Uint8Array>,
-  skips?: readonly number[],
+  { skips, training = {}, refine }: Driven = {},
 ) {
   const { connect } = memoryBroker()
   const [bus, other] = await Promise.all([connect('here'), connect('there')])
@@ -56,6 +62,7 @@ async function driven(
     load: async () => undefined,
     unload: async () => undefined,
     snapshot: async () => Uint8Array.of(1, 2, 3),
+    refine,
     apply: async (_id: string, request: ApplyRequest, options?: { readonly patienceMs?: number }) => {
       return { frame: await apply(request, options), metrics: {}, busyMs: BUSY_MS }
     },
@@ -79,7 +86,7 @@ async function driven(
       worked: () => undefined,
       observe: () => undefined,
     },
-    definition: { vnode: { hasHead: true } } as never,
+    definition: { vnode: { id: 'm', hasHead: true }, training } as never,
     initial: undefined,
     computeClass: 'none',
     grant: {
@@ -139,7 +146,7 @@ test('what is skipped here or before is never given to the compute, and goes on 
     await new Promise((resolve) => setImmediate(resolve))
     return applied(request)
   }
-  const { send, next } = await driven(t, apply, [2])
+  const { send, next } = await driven(t, apply, { skips: [2] })
   for (const bytes of [output(1), output(2), tombstone(3), output(4)]) send(bytes)
   const kinds: unknown[] = []
   for (let i = 0; i < 4; i++) {
@@ -154,7 +161,7 @@ test('what is skipped here or before is never given to the compute, and goes on 
 })
 
 test('a cut counts what was skipped with a digest of its own', async (t) => {
-  const { send, reported } = await driven(t, applied, [2])
+  const { send, reported } = await driven(t, applied, { skips: [2] })
   for (const bytes of [output(1), output(2, 1)]) send(bytes)
   const { method, argument } = await reported()
   t.is(method, 'committed')
@@ -214,4 +221,49 @@ test('a step has as long as any at first, then thirty times as long as the ones 
   while (deadlines.length < 3) await new Promise((resolve) => setImmediate(resolve))
   t.like(driver.culprit({ machine: driver.id, error: hung, isHasty: true }), { isHasty: true, entry: { position: 3 } })
   t.is(driver.culprit({ machine: driver.id, error: hung }).isHasty, undefined)
+})
+
+test('an output goes out before the updates that follow its step; they are asked for behind it, and counted', async (t) => {
+  const asked: string[] = []
+  const waiting: (() => void)[] = []
+  const { driver, send, next } = await driven(
+    t,
+    (request) => {
+      asked.push(`${request.step}${request.evaluation > 0 ? ' evaluation' : ''}`)
+      return applied(request)
+    },
+    {
+      training: { refinement: { passes: 2, inputs: 2 } },
+      refine: (machine, { run, vnode, step, update }) => {
+        asked.push(`${step}.${update}`)
+        t.deepEqual([machine, run, vnode], [driver.id, 'r', 'm'])
+        return new Promise((resolve) => waiting.push(() => resolve({ busyMs: 1 })))
+      },
+      skips: [3],
+    },
+  )
+  for (const bytes of [output(1), output(2), output(3)]) send(bytes)
+  // Nothing is refined yet, and everything has gone out.
+  for (const position of [1, 2, 3]) t.is((await next()).header.position, position)
+  t.deepEqual(asked, ['1', '1.0', '1.1', '2', '2.0', '2.1', '2.2', '2.3'])
+  t.deepEqual(driver.queues.refinement, { depth: 6, enqueued: 6, done: 0, dropped: {} })
+  const hung = new SwarmError('compute.hung', { what: 'on purpose', retryable: true })
+  t.like(driver.culprit({ machine: driver.id, error: hung }), { entry: { position: 1 } }, 'the step that is being refined')
+  for (const done of waiting.splice(0, 2)) done()
+  for (let i = 0; i < 10; i++) await new Promise((resolve) => setImmediate(resolve))
+  t.like(driver.queues, { refinement: { depth: 4, enqueued: 6, done: 2 } })
+  t.like(driver.culprit({ machine: driver.id, error: hung }), { entry: { position: 2 } })
+})
+
+test('an update that fails is a failure of the step that it comes after', async (t) => {
+  const failure = new SwarmError('run.diverged', 'on purpose')
+  const { send, next, reported } = await driven(t, applied, {
+    training: { refinement: { passes: 1, inputs: 1 } },
+    refine: (_machine, { step }) => (step === 2 ? Promise.reject(failure) : Promise.resolve({ busyMs: 1 })),
+  })
+  for (const bytes of [output(1), output(2)]) send(bytes)
+  for (const position of [1, 2]) t.is((await next()).header.position, position)
+  const { method, argument } = await reported()
+  t.is(method, 'failed')
+  t.like(argument, { vnode: 'm', error: { code: 'run.diverged' }, entry: { position: 2, step: 2 }, batch: batch(2) })
 })

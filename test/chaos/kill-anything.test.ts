@@ -1,15 +1,34 @@
 /** The central test: whatever is killed, lost, doubled, delayed or moved, the final weights have the hash of the undisturbed run's. */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import test from 'ava'
 import { local, resume, train } from '../../actors/train.js'
 import type { MemoryObjects } from '../../runtime/object-store/memory-store.js'
-import { networks, openPools, type Outcome, planOf, renamed, undisturbed, withChaos } from '../support/chaos-run.js'
+import {
+  type ChaosPlan,
+  networks,
+  openPools,
+  type Outcome,
+  planOf,
+  renamed,
+  stumblingNetworks,
+  undisturbed,
+  withChaos,
+} from '../support/chaos-run.js'
 import { chainsOf, copyObjects, openObjects, TOTAL_STEPS, TRAINING, watchedStore } from '../support/small-runs.js'
 
 /** The last ones have found something: a last cut that overtook the one before it, and a worker lost while its PNode joined. */
 const SEEDS = [...Array.from({ length: 22 }, (_, i) => i + 1), 1042, 2137]
+/** With everything else that can go wrong, too: all kinds of it are among them. */
+const TROUBLED_SEEDS = [1, 33, 36, 42, 45, 46, 54]
 
 const pools = openPools()
 test.after.always(() => pools.close())
+const folder = mkdtempSync(join(tmpdir(), 'swarmgrad-stones-'))
+test.after.always(() => rmSync(folder, { recursive: true, force: true }))
+const stone = join(folder, 'stone')
+const stumbling = { stone, networks: stumblingNetworks(stone) }
 
 const expected: { [name: string]: Outcome } = {}
 test.before(async () => {
@@ -23,11 +42,23 @@ test.serial('undisturbed runs differ where the networks do, and each VNode has a
 })
 
 for (const seed of SEEDS) {
-  test.serial(`seed ${seed}: ${describe(seed)}`, async (t) => {
+  test.serial(`seed ${seed}: ${describe(planOf(seed))}`, async (t) => {
     const plan = planOf(seed)
     const { hash, chains, result } = await withChaos(plan, pools)
     t.deepEqual(chains, expected[plan.network].chains, JSON.stringify(plan))
     t.is(hash, expected[plan.network].hash, JSON.stringify(plan))
+    t.like(result, { status: 'done', steps: TOTAL_STEPS, stepsLost: 0, stepsDoubled: 0 }, JSON.stringify(plan))
+  })
+}
+
+for (const seed of TROUBLED_SEEDS) {
+  const plan = planOf(seed, { troubles: 4 })
+  const troubles = plan.troubles.map(({ what, step }) => `${what}@${step}`)
+  test.serial(`seed ${seed}: ${describe(plan)}, ${troubles.join(' ')}`, async (t) => {
+    const wanted = await undisturbed(plan.network, TRAINING, stumbling.networks)
+    const { hash, chains, result } = await withChaos(plan, pools, { limitMs: 90_000, stumbling })
+    t.deepEqual(chains, wanted.chains, JSON.stringify(plan))
+    t.is(hash, wanted.hash, JSON.stringify(plan))
     t.like(result, { status: 'done', steps: TOTAL_STEPS, stepsLost: 0, stepsDoubled: 0 }, JSON.stringify(plan))
   })
 }
@@ -57,9 +88,8 @@ test.serial('a process that ends at any write to its store leaves what another c
   }
 })
 
-function describe(seed: number): string {
-  const { network, pnodes, window, threads, kills, bus } = planOf(seed)
-  const shape = `${network} on ${pnodes} ${threads ? 'threads' : 'PNodes of one thread'}, window ${window}`
+function describe({ network, pnodes, window, threads, kills, bus, replicas }: ChaosPlan): string {
+  const shape = `${network} on ${pnodes} ${threads ? 'threads' : 'PNodes of one thread'}, window ${window}${replicas ? ', standbys' : ''}`
   const chaos = `${bus.lost * 100} % lost, ${bus.doubled * 100} % doubled, ${bus.delayed * 100} % delayed`
   return `${shape}, ${chaos}, kills ${kills.map(({ what, step }) => `${what}@${step}`).join(' ')}`
 }

@@ -73,7 +73,7 @@ test.serial('killed by SIGKILL again and again, at once, at steps and within wri
   t.is(last.result?.hash, expected)
 })
 
-test.serial('killed from outside while it computes, and continued here', async (t) => {
+test.serial('torchft: killed from outside while it computes, and continued here', async (t) => {
   const root = await folder(t)
   const child = begin(root, 'never')
   child.on('message', (message: RunMessage) => void ('step' in message && message.step >= 25 && child.kill('SIGKILL')))

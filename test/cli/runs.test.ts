@@ -328,3 +328,27 @@ test.serial('the demonstration makes both runs, compares them and leaves nothing
   t.regex(stderr, /1\/2 undisturbed[^]*pnode-\d lost \(chaos\)[^]*steps replayed in/)
   t.false((await readdir(folder)).some((name) => name.startsWith('swarmgrad-demo')))
 })
+
+test.serial('standbys are asked for by number, shown with their VNodes, and explained', async (t) => {
+  const folder = await folderOf(t)
+  const { hash } = await trainTiny(t, folder, '--id', 'alone', '--pnodes', '2')
+  await trainTiny(t, folder, '--id', 'followed', '--pnodes', '2', '--replicas', '1', '--expect-hash', hash)
+  const [json, text, explained, refused] = await Promise.all([
+    swarmgrad(t, folder, ['status', 'followed', '--json']),
+    swarmgrad(t, folder, ['status', 'followed']),
+    swarmgrad(t, folder, ['explain', 'dense-1~1', '--run', 'followed', '--json']),
+    swarmgrad(t, folder, ['train', 'tiny.yaml', '--replicas', '9']),
+  ])
+  const { vnodes, standbys } = json.lines[0] as unknown as {
+    readonly vnodes: readonly { readonly vnode: string; readonly pnode: string }[]
+    readonly standbys: readonly { readonly vnode: string; readonly id: string; readonly pnode: string }[]
+  }
+  t.deepEqual(
+    standbys.map(({ id }) => id),
+    vnodes.map(({ vnode }) => `${vnode}~1`),
+  )
+  for (const { vnode, pnode } of standbys) t.not(pnode, vnodes.find((one) => one.vnode === vnode)?.pnode)
+  t.regex(text.stdout, /VNode .*stands by/)
+  t.like(explained.lines[0], { type: 'placed', vnode: 'dense-1~1', reason: 'stands by' })
+  t.is(refused.status, 2)
+})

@@ -40,6 +40,7 @@ epochs: 2
 seed: 7
 learningRate: 1e-3
 validation: 0.1
+refinement: { passes: 2, inputs: 3 }
 `
 
 test('a definition has layers, blocks, edges and training options', async (t) => {
@@ -53,6 +54,7 @@ test('a definition has layers, blocks, edges and training options', async (t) =>
     seed: 7,
     learningRate: 0.001,
     validation: 0.1,
+    refinement: { passes: 2, inputs: 3 },
   })
   const { vnodes, output } = compile(network, { layers: stubLayers })
   t.deepEqual(
@@ -147,6 +149,12 @@ const refusals: readonly [string, string, string, RegExp][] = [
   ['no short form', `${layers}  - flatten: 3\n`, 'definition.invalid', /options of 'flatten' \(net\.yaml:4\)/],
   ['an unknown rule', `${layers}  - flatten\nrule: predsin\n`, 'graph.unknown', /unknown rule 'predsin' \(net\.yaml:5\).*'predsim'\?/],
   ['an unknown data set', `${layers}  - flatten\ndata: fashion\n`, 'graph.unknown', /unknown dataset 'fashion' \(net\.yaml:5\)/],
+  [
+    'half a refinement',
+    `${layers}  - flatten\nrefinement: { passes: 1 }\n`,
+    'definition.invalid',
+    /'refinement' \(net\.yaml:5\).*passes: 1 to 16/,
+  ],
   ['a wrong number', `${layers}  - flatten\nepochs: many\n`, 'definition.invalid', /'epochs' \(net\.yaml:5\).*integer ≥ 1, got 'many'/],
   ['a wrong edge', `${layers}  - { flatten: , from: 3 }\n`, 'definition.invalid', /'from' \(net\.yaml:4\).*got 3/],
 ]

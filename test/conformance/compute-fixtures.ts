@@ -1,6 +1,6 @@
 /** What the cases of the compute suite are written with: frames, an oracle, and promises that never go unhandled. */
 import assert from 'node:assert/strict'
-import type { ApplyRequest, ApplyResult, Compute, ComputeLoss } from '../../runtime/compute/compute.js'
+import type { ApplyRequest, ApplyResult, Compute, ComputeLoss, RefineRequest } from '../../runtime/compute/compute.js'
 import type { Machine } from '../../runtime/compute/machine.js'
 import { isSwarmError, type ErrorCode, type SwarmError } from '../../runtime/errors.js'
 import { decodeFrame, encodeFrame, type FrameHeader } from '../../runtime/frame.js'
@@ -45,10 +45,16 @@ export function evaluationStep(step: number, evaluation: number): ApplyRequest {
   return { step, evaluation, inputs: [inputFrame(step, { evaluation })], header: headerOf('v', step, evaluation) }
 }
 
+/** An update of VNode `v` after a training step. */
+export function refinement(step: number, update: number): RefineRequest {
+  return { run: 'conformance', vnode: 'v', step, update }
+}
+
 /** The same machine without any compute around it: what every result must equal. */
 export interface Oracle {
   /** The output's bytes, in hex. */
   apply(request: ApplyRequest): string
+  refine(step: number, update: number): void
   /** The state blob, in hex. */
   snapshot(): string
 }
@@ -59,6 +65,7 @@ export async function oracle(definition: IntegerDefinition): Promise<Oracle> {
   return {
     apply: ({ step, evaluation, inputs }) =>
       hex(machine.apply({ step, evaluation, inputs: inputs.map((input) => decodeFrame(input)) }).output.bytes),
+    refine: (step, update) => machine.refine!(step, update),
     snapshot: () => hex(machine.snapshot()),
   }
 }

@@ -18,6 +18,7 @@ import {
   resolved,
   trainingStep,
 } from './compute-fixtures.js'
+import { type Body, REFINEMENT } from './compute-refinement.js'
 import type { IntegerDefinition } from './integer-machines.js'
 import { within } from './within.js'
 
@@ -36,12 +37,10 @@ const DEFAULT_LIMIT_MS = 30_000
 const HANG_DEADLINE_MS = 150 // only a step that never ends is given it, so a slow machine cannot make the case fail
 const PLAIN: IntegerDefinition = { seed: 7 }
 
-type Body = (compute: Compute) => Promise<void>
-
 /** The cases of the compute seam; node:assert only. */
 export function computeSuite(factory: ComputeFactory): ConformanceCase[] {
   const { hasThreads, limitMs = DEFAULT_LIMIT_MS } = factory
-  const bodies = { ...STEPS, ...REFUSALS, ...OWNERSHIP, ...LOSSES, ...(hasThreads ? THREAD_LOSSES : {}) }
+  const bodies = { ...STEPS, ...REFINEMENT, ...REFUSALS, ...OWNERSHIP, ...LOSSES, ...(hasThreads ? THREAD_LOSSES : {}) }
   return Object.entries(bodies).map(([title, body]) => ({
     title,
     async run() {

@@ -56,6 +56,9 @@ function integerMachine(definition: IntegerDefinition, blob: Uint8Array | undefi
       const next = input.evaluation === 0 ? state : state.slice()
       return step(next, input, input.evaluation === 0 && input.step === definition.divergeAt)
     },
+    refine(number, update) {
+      for (let i = 0; i < state.length; i++) state[i] = Math.imul(state[i] ^ (number * 1_031 + update + i), PRIME)
+    },
     snapshot: () => encodeState([{ name: 'state', dtype: 'int32', shape: [state.length], values: state }]),
     dispose() {
       if (definition.leaks) return

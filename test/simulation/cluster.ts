@@ -16,7 +16,7 @@ import { type Cut, Network, type Sizes } from './network.js'
 import { ActorDirectory, SimulatedActors } from './simulated-actors.js'
 import { SimulatedBroker } from './simulated-bus.js'
 import { type ComputeTimes, SimulatedCompute } from './simulated-compute.js'
-import type { SimulatedRun } from './simulated-run.js'
+import { isPoison, type SimulatedRun } from './simulated-run.js'
 import { StoreServer } from './simulated-store.js'
 import type { Process, World } from './world.js'
 
@@ -40,14 +40,16 @@ export interface Watch {
   /** Keys of the states that the newest checkpoint names. */
   newestBlobs(): readonly string[]
   onRot(key: string): void
-  /** The run waits for somebody who goes on with it. */
-  isPaused(): boolean
+  /** A run waits for somebody who goes on with it. */
+  isPaused(run: string): boolean
   /** A bug: something that nobody can be told of and that will not pass. */
   onError(process: string, error: SwarmError): void
 }
 
 export interface ClusterPlan {
   readonly run: SimulatedRun
+  /** Runs that share the hosts with it, and when each is asked for, in ms. */
+  readonly others?: readonly { readonly run: SimulatedRun; readonly atMs: number }[]
   readonly hosts: readonly HostPlan[]
   readonly latency: { readonly leastMs: number; readonly mostMs: number; readonly jitterMs: number }
   /** Default: nothing takes longer for being large. */
@@ -107,7 +109,12 @@ export class SimulatedCluster {
   begin(): void {
     this.startControl()
     for (const { name } of this.#plan.hosts) this.startHost(name)
-    this.#keepRunning()
+    for (const { run, atMs } of this.#runs) this.#keepRunning(run, atMs)
+  }
+
+  get #runs(): readonly { readonly run: SimulatedRun; readonly atMs: number }[] {
+    const { run, others = [] } = this.#plan
+    return [{ run, atMs: 1 }, ...others]
   }
 
   /** Names of the hosts that live. */
@@ -124,21 +131,20 @@ export class SimulatedCluster {
   }
 
   /** A trainer stores the definition, and asks until the run is under way; one that was paused it goes on with. */
-  #keepRunning(): void {
+  #keepRunning({ id, definition, settings }: SimulatedRun, atMs: number): void {
     const { clock } = this.#trainer
     const store = patientStore(this.store.client(this.#trainer), { clock })
-    const { id, definition, settings } = this.#plan.run
     const text = (value: object) => new TextEncoder().encode(JSON.stringify(value))
     const keep = async () => {
       await Promise.all([store.put(`runs/${id}/definition`, text(definition)), store.put(`runs/${id}/settings`, text(settings))])
       for (let isBegun = false; ; await clock.sleep(TRAINER_MS)) {
         const { control } = this
-        if (!control || (isBegun && !this.#watch.isPaused()) || this.world.now < this.#pausedUntil) continue
+        if (!control || (isBegun && !this.#watch.isPaused(id)) || this.world.now < this.#pausedUntil) continue
         const asked = this.#controlled(() => control.startRun(id))
         isBegun = (await Promise.race([asked, clock.sleep(20_000)])) === true || isBegun
       }
     }
-    this.world.after(1, this.#trainer, () => void keep())
+    this.world.after(atMs, this.#trainer, () => void keep())
   }
 
   /** Asks control for something; whether it was done. */
@@ -180,7 +186,7 @@ export class SimulatedCluster {
     const onError = (error: SwarmError) => this.#watch.onError(name, error)
     const system = new SimulatedActors(process, this.#actors, memoryObjects(), onError)
     const line = controlLine(bus, clock)
-    const { run } = this.#plan
+    const runs = new Map(this.#runs.map(({ run }) => [run.id, run]))
     const compute = new SimulatedCompute({
       process,
       now: () => this.world.now,
@@ -188,7 +194,7 @@ export class SimulatedCluster {
       gflops: plan.gflops,
       stepMs: (cost) => cost * plan.msPerCost,
       times: this.#plan.times,
-      isPoison: (vnode, position) => run.poison?.vnode === vnode && run.poison.position === position,
+      isPoison: (id, vnode, position) => isPoison(runs.get(id), vnode, position),
       onApply: (vnode, request) => this.#watch.onApply(name, vnode, request),
     })
     const store: ObjectStore = patientStore(this.store.client(process), { clock })
@@ -204,7 +210,7 @@ export class SimulatedCluster {
       heartbeatMs: HEARTBEAT_MS,
       incarnation: `start-${++this.#incarnations}`,
       heartbeat: (beat) => line.heartbeat(beat),
-      dataset: () => run.dataset,
+      dataset: (id) => runs.get(id)?.dataset,
       cacheFolder: '/nowhere',
       observe: (observation) => {
         line.observe(observation)
@@ -236,9 +242,10 @@ export class SimulatedCluster {
     world.note(5, fault.kind.length, fault.atMs)
     const later = (ms: number, action: () => void) => world.after(ms, undefined, action)
     switch (fault.kind) {
+      case 'join':
+        return this.startHost(fault.host)
       case 'crash':
-        this.#crash(fault.host, fault.returnsMs, fault.isSilent)
-        break
+        return this.#crash(fault.host, fault.returnsMs, fault.isSilent)
       case 'crash-all':
         for (const name of this.hosts) this.#crash(name, fault.returnsMs, false)
         break
@@ -324,9 +331,6 @@ export class SimulatedCluster {
         this.#pausedUntil = world.now + fault.forMs
         break
       }
-      case 'join':
-        this.startHost(fault.host)
-        break
       case 'leave': {
         if (!host?.process.isAlive) break
         const { process, pnode } = host

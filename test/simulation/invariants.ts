@@ -125,8 +125,8 @@ export class Invariants {
       const arrivals = this.#read(input)?.arrivals
       if (!arrivals) return this.#unreadable.has(input)
       // Who was promoted has two addresses: that a copy came to the other one too late says nothing.
-      const [own, other] = [arrivals[`${host}/${id}`], arrivals[`${host}/${vnode}`]]
-      return own === undefined ? other === true : own && other !== false
+      const judged = [id, vnode].flatMap((address) => arrivals[`${host}/${address}`] ?? [])
+      return judged.length > 0 && judged.every((isLate) => isLate)
     }
     if (inputs.some(isPast)) this.fail(`${id} on ${host} applies a frame of the past at step ${header.step}`)
     const key = `${vnode}/${header.term}`
@@ -203,7 +203,8 @@ export class Invariants {
     const { window, cuts, replicas } = this.#run.settings
     const forFollowers = replicas ? AHEAD_WINDOWS * window : 0
     for (const pnode of cluster.pnodes()) {
-      for (const { vnode, waiting, retained, applied, manifest } of pnode.stats) {
+      for (const { run, vnode, waiting, retained, applied, manifest } of pnode.stats) {
+        if (run !== this.#run.id) continue
         const inputs = this.#run.definition.network.vnodes.find(({ id }) => id === vnodeOf(vnode))?.inputs.length ?? 0
         if (waiting > inputs * window) this.fail(`${waiting} inputs wait at ${vnode} on ${pnode.pnode}`)
         if (retained > Math.min(cuts.maxAhead, Math.max(0, applied - manifest)) + forFollowers)

@@ -133,6 +133,18 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     replace: 'if (members.length > 0) return [computeClass]\n',
   },
   {
+    name: 'evaluations are followed by updates, too',
+    file: 'actors/refinement-queue.ts',
+    find: 'const count = evaluation > 0 ? 0 : updatesAfter(',
+    replace: 'const count = evaluation > 1 ? 0 : updatesAfter(',
+  },
+  {
+    name: 'updates are asked for a moment late',
+    file: 'actors/vnode-driver.ts',
+    find: 'const refining = this.#refinement.after(entry)',
+    replace: 'const refining = Promise.resolve().then(() => this.#refinement.after(entry))',
+  },
+  {
     name: 'what a standby has kept goes out under the term that it had',
     file: 'actors/vnode-driver.ts',
     find: 'underTerm(command.ref, this.grant.term)',

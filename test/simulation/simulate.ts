@@ -6,8 +6,9 @@ import type { Head } from '../../runtime/head.js'
 import type { Observation } from '../../actors/reports.js'
 import { type ClusterPlan, type HostPlan, SimulatedCluster } from './cluster.js'
 import { calmAfter, drawFaults, type Fault } from './faults.js'
-import { Invariants, PROGRESS_MS, Violation } from './invariants.js'
-import { drawRun, referenceOf } from './simulated-run.js'
+import { AllInvariants } from './all-invariants.js'
+import { PROGRESS_MS, Violation } from './invariants.js'
+import { drawRun } from './simulated-run.js'
 import { World } from './world.js'
 
 export interface Plan {
@@ -26,6 +27,8 @@ export interface Outcome {
   /** Standbys that went on with what they had followed. */
   readonly takeovers: number
   readonly simulatedMs: number
+  /** When something new came about for the last time: the run was done. */
+  readonly doneMs: number
   readonly faults: readonly Fault[]
   readonly hosts: number
 }
@@ -62,7 +65,7 @@ export function drawPlan(seed: number): Plan {
   const steps = 3 + random.below(hostCount > 40 ? 12 : 50)
   // Every third cluster has standbys.
   const replicas = seed % 3 === 1 ? 1 + (seed % 2) : 0
-  const run = drawRun(random, { vnodes: vnodeCount, steps, isPoisoned: seed % 8 === 3, replicas }, seed)
+  const run = drawRun(random, { vnodes: vnodeCount, steps, isPoisoned: seed % 8 === 3, replicas, isRefined: seed % 5 === 2 }, seed)
   const pace = [0.05, 0.5, 3][random.below(3)]
   const leastMs = [0.05, 1, 20][random.below(3)]
   const latency = { leastMs, mostMs: leastMs * (1 + random.below(5)), jitterMs: random.below(2) * leastMs }
@@ -85,7 +88,23 @@ export function drawPlan(seed: number): Plan {
     faultCount,
     spanMs,
   )
-  return { seed, cluster: { run, hosts, latency }, faults }
+  const others = drawOthers(seed, spanMs, hostCount)
+  return { seed, cluster: { run, ...(others.length > 0 && { others }), hosts, latency }, faults }
+}
+
+/** In every fourth cluster one or two small runs more, which begin while the first is under way, or after it. */
+function drawOthers(seed: number, spanMs: number, hostCount: number): NonNullable<ClusterPlan['others']> {
+  if (seed % 4 !== 2 || hostCount > 40) return []
+  const random = new RandomStream(seed, 'others')
+  return Array.from({ length: 1 + random.below(2) }, (_, i) => {
+    const size = {
+      vnodes: 1 + random.below(4),
+      steps: 3 + random.below(20),
+      isPoisoned: random.below(6) === 0,
+      isRefined: random.below(3) === 0,
+    }
+    return { run: { ...drawRun(random, size, seed + i + 1), id: `other-${i + 1}` }, atMs: 1 + random.uniform() * spanMs }
+  })
 }
 
 /** About how long a run takes, in ms: faults that come later meet nobody. */
@@ -99,24 +118,25 @@ export function carryOut(
   { untilMs = Infinity, maxEvents = MAX_EVENTS, spectator = {} }: CarryOutOptions = {},
 ): Outcome {
   const world = new World(seed)
-  const invariants = new Invariants(plan.run, referenceOf(plan.run), () => world.now)
+  const classes = new Map(plan.hosts.map(({ name, computeClass }) => [name, computeClass]))
+  const runs = [plan.run, ...(plan.others ?? []).map(({ run }) => run)]
+  const invariants = new AllInvariants(
+    runs,
+    (host) => classes.get(host) ?? plan.hosts[0].computeClass,
+    () => world.now,
+  )
   const errors: string[] = []
-  const classOf = new Map(plan.hosts.map(({ name, computeClass }) => [name, computeClass]))
+  const { watch } = invariants
   const cluster = new SimulatedCluster(world, plan, {
-    onApply: (host, vnode, request) => invariants.onApply(host, vnode, request, classOf.get(host) ?? plan.hosts[0].computeClass),
+    ...watch,
     onObservation: (host, observation) => {
-      invariants.onObservation(host, observation)
+      watch.onObservation(host, observation)
       spectator.onObservation?.(observation)
     },
-    onMessage: (message) => invariants.onMessage(message),
     onCall: (to, target, method, argument) => {
-      invariants.onCall(to, method, argument, target.id)
+      watch.onCall(to, target, method, argument)
       spectator.onCall?.(target, method)
     },
-    onPut: (key, bytes) => invariants.onPut(key, bytes),
-    newestBlobs: () => invariants.newestBlobs(),
-    onRot: (key) => invariants.onRot(key),
-    isPaused: () => invariants.head?.status === 'paused',
     onError: (process, error: SwarmError) => {
       errors.push(`${process}: ${error.code} ${error.message}`)
       if (error.code === 'internal') invariants.fail(`${process}: ${error.message}`)
@@ -137,7 +157,7 @@ export function carryOut(
   const isDone = () => {
     invariants.check()
     if (world.events > maxEvents) throw new Violation(`no end after ${world.events} events: ${invariants.describe()}`)
-    return invariants.head?.status === 'done' && world.now > calmMs
+    return invariants.areDone && world.now > calmMs
   }
   const outcome = (): Outcome => ({
     seed,
@@ -146,6 +166,7 @@ export function carryOut(
     stepsApplied: invariants.stepsApplied,
     takeovers: invariants.takeovers,
     simulatedMs: world.now,
+    doneMs: invariants.lastProgressAt,
     faults,
     hosts: plan.hosts.length,
   })

@@ -1,19 +1,30 @@
 /** The compute of simulated PNodes: exact integers in the place of tensors, and a step takes simulated time. */
 import { SwarmError } from '../../runtime/errors.js'
-import type { ApplyOptions, ApplyRequest, ApplyResult, Compute, ComputeLoss } from '../../runtime/compute/compute.js'
+import type {
+  ApplyOptions,
+  ApplyRequest,
+  ApplyResult,
+  Compute,
+  ComputeLoss,
+  RefineRequest,
+  RefineResult,
+} from '../../runtime/compute/compute.js'
+import { type Claim, RANK, type Turn, Turns } from '../../runtime/compute/turns.js'
 import { decodeFrame, encodeFrame, type FrameHeader } from '../../runtime/frame.js'
 import { decodeState, encodeState } from '../../runtime/state.js'
-import type { VNodeMachineDefinition } from '../../components/definition.js'
+import type { Refinement, VNodeMachineDefinition } from '../../components/definition.js'
 import type { Process } from './world.js'
 
-/** What a VNode is: two numbers that depend on every input of every step. */
+/** What a VNode is: two numbers that depend on every input of every step, and the inputs that it learns from again. */
 export interface Numbers {
   state: number
   /** Rolling hash over everything consumed, evaluations too. */
   chain: number
+  /** Training inputs, the oldest first; as many as its refinement takes. */
+  readonly kept: readonly number[]
 }
 
-export const firstNumbers = (vnode: string, seed: number): Numbers => ({ state: numberOf(vnode, seed), chain: 1 })
+export const firstNumbers = (vnode: string, seed: number): Numbers => ({ state: numberOf(vnode, seed), chain: 1, kept: [] })
 
 function numberOf(text: string, seed: number): number {
   let x = seed | 0
@@ -28,14 +39,33 @@ export function mix(x: number): number {
 }
 
 /** The step function of every VNode; evaluations leave the state as it is. Returns the output. */
-export function advance(numbers: Numbers, step: number, evaluation: number, inputs: readonly number[]): number {
+export function advance(
+  numbers: { -readonly [Name in keyof Numbers]: Numbers[Name] },
+  step: number,
+  evaluation: number,
+  inputs: readonly number[],
+  keeps = 0,
+): number {
   let sum = numbers.state
   for (let i = 0; i < inputs.length; i++) {
     sum = mix(sum ^ mix(inputs[i] + i))
     numbers.chain = mix(numbers.chain ^ mix(inputs[i] + step * 1_031 + evaluation))
   }
   if (evaluation === 0) numbers.state = mix(sum + step)
+  if (evaluation === 0 && keeps > 0) numbers.kept = [...numbers.kept, inputs.reduce((all, input) => mix(all ^ input), 0)].slice(-keeps)
   return mix(sum ^ 0x5bd1e995)
+}
+
+/** One update after a training step, as `VNodeMachine.refine`. */
+export function refine(numbers: Numbers, step: number, update: number, refinement: Refinement | undefined): void {
+  const { kept } = numbers
+  if (update < kept.length * (refinement?.passes ?? 0))
+    numbers.state = mix(numbers.state ^ mix(kept[update % kept.length] + step * 31 + update))
+}
+
+/** How many inputs a VNode keeps. */
+export function keptBy({ vnode, training: { refinement } }: Pick<VNodeMachineDefinition, 'vnode' | 'training'>): number {
+  return vnode.hasHead ? (refinement?.inputs ?? 0) : 0
 }
 
 /** Local numbers about a step; means over `count` samples. */
@@ -43,13 +73,15 @@ export function metricsOf(output: number, count: number): { readonly loss: numbe
   return { loss: (output % 1_000) / 1_000, correct: output % (count + 1), count }
 }
 
-export function stateOf({ state, chain }: Numbers): Uint8Array {
-  return encodeState([{ name: 'numbers', dtype: 'int32', shape: [2], values: Int32Array.of(state, chain) }])
+export function stateOf({ state, chain, kept }: Numbers): Uint8Array {
+  const values = Int32Array.of(state, chain, ...kept)
+  return encodeState([{ name: 'numbers', dtype: 'int32', shape: [values.length], values }])
 }
 
 export function numbersOf(blob: Uint8Array): Numbers {
   const [{ values }] = decodeState(blob)
-  return { state: values[0] >>> 0, chain: values[1] >>> 0 }
+  const [state, chain, ...kept] = Array.from(values, (value) => value >>> 0)
+  return { state, chain, kept }
 }
 
 /** What is in a frame. */
@@ -87,8 +119,7 @@ interface Machine {
 
 interface Request {
   readonly what: string
-  /** The machine whose step it is. */
-  readonly stepOf?: string
+  readonly claim: Claim
   /** How long it takes, in simulated ms. */
   readonly ms: number
   readonly deadlineMs: number
@@ -101,8 +132,9 @@ interface RequestOptions {
   readonly signal?: AbortSignal
   readonly deadlineMs?: number
   readonly patienceMs?: number
-  readonly stepOf?: string
 }
+
+const control = (machine: string): Claim => ({ machine, run: '', rank: RANK.control })
 
 export interface SimulatedComputeOptions {
   readonly process: Process
@@ -114,7 +146,7 @@ export interface SimulatedComputeOptions {
   /** How long a step takes that is worth so many multiply-adds, in ms. */
   readonly stepMs: (cost: number) => number
   /** Whether a step fails, wherever it is tried. */
-  readonly isPoison: (vnode: string, position: number) => boolean
+  readonly isPoison: (run: string, vnode: string, position: number) => boolean
   readonly times?: ComputeTimes
   /** Sees the inputs of each step before it is applied, by whom: a VNode, or one that follows it, or has until it was promoted. */
   readonly onApply: (vnode: string, request: ApplyRequest) => void
@@ -142,10 +174,11 @@ export class SimulatedCompute implements Compute {
   readonly #times: ComputeTimes
   readonly #machines = new Map<string, Machine>()
   readonly #listeners = new Set<(loss: ComputeLoss) => void>()
-  readonly #queue: Request[] = []
+  readonly #waiting = new Turns<Request>()
+  /** What the worker does. */
+  #current: Turn<Request> | undefined
   /** Of the worker: what an older one does has no effect. */
   #worker = 1
-  #isBusy = false
   #isClosed = false
   #readyAt = 0
 
@@ -156,7 +189,7 @@ export class SimulatedCompute implements Compute {
 
   start(): Promise<{ readonly computeClass: string; readonly gflops: number }> {
     const { computeClass, gflops } = this.#options
-    return this.#request('benchmark', this.#times.startMs, () => ({ computeClass, gflops }))
+    return this.#request('benchmark', control(''), this.#times.startMs, () => ({ computeClass, gflops }))
   }
 
   load(
@@ -168,6 +201,7 @@ export class SimulatedCompute implements Compute {
     const machine = definition as VNodeMachineDefinition
     return this.#request(
       `load of ${id}`,
+      control(id),
       this.#times.loadMs,
       () => {
         const numbers = blob ? numbersOf(blob) : firstNumbers(machine.vnode.id, machine.training.seed)
@@ -180,12 +214,23 @@ export class SimulatedCompute implements Compute {
   apply(id: string, request: ApplyRequest, options?: ApplyOptions): Promise<ApplyResult> {
     const cost = this.#machines.get(id)?.definition.vnode.cost ?? 1
     const ms = this.#options.stepMs(cost)
-    return this.#request(`step ${request.step} of ${id}`, ms, () => this.#apply(id, request, ms), { ...options, stepOf: id })
+    const claim = { machine: id, run: request.header.run, rank: request.evaluation > 0 ? RANK.evaluation : RANK.training }
+    return this.#request(`step ${request.step} of ${id}`, claim, ms, () => this.#apply(id, request, ms), options)
+  }
+
+  refine(id: string, { run, step, update }: RefineRequest, options?: ApplyOptions): Promise<RefineResult> {
+    const ms = this.#options.stepMs(this.#machines.get(id)?.definition.vnode.cost ?? 1)
+    const work = () => {
+      const { numbers, definition } = this.#find(id)
+      refine(numbers, step, update, definition.training.refinement)
+      return { busyMs: ms }
+    }
+    return this.#request(`update ${update} after step ${step} of ${id}`, { machine: id, run, rank: RANK.refinement }, ms, work, options)
   }
 
   #apply(id: string, request: ApplyRequest, busyMs: number): ApplyResult {
     const { numbers, definition } = this.#find(id)
-    if (this.#options.isPoison(definition.vnode.id, request.header.position)) {
+    if (this.#options.isPoison(request.header.run, definition.vnode.id, request.header.position)) {
       this.#machines.delete(id)
       throw new SwarmError('compute.failed', { what: 'poison', where: `position ${request.header.position}` })
     }
@@ -198,6 +243,7 @@ export class SimulatedCompute implements Compute {
       request.step,
       request.evaluation,
       inputs.map((input) => input.value),
+      keptBy(definition),
     )
     outputView.setInt32(0, value | 0, true)
     const frame = encodeFrame({
@@ -211,15 +257,18 @@ export class SimulatedCompute implements Compute {
   }
 
   snapshot(id: string): Promise<Uint8Array> {
-    return this.#request(`snapshot of ${id}`, this.#times.snapshotMs, () => stateOf(this.#find(id).numbers))
+    return this.#request(`snapshot of ${id}`, control(id), this.#times.snapshotMs, () => stateOf(this.#find(id).numbers))
   }
 
   unload(id: string): Promise<void> {
-    return this.#request(`unload of ${id}`, 0, () => void this.#machines.delete(id))
+    return this.#request(`unload of ${id}`, control(id), 0, () => {
+      this.#machines.delete(id)
+      this.#waiting.forget(id)
+    })
   }
 
   memory(): Promise<{ readonly tensors: number; readonly bytes: number }> {
-    return this.#request('memory', 0, () => ({ tensors: this.#machines.size, bytes: 8 * this.#machines.size }))
+    return this.#request('memory', control(''), 0, () => ({ tensors: this.#machines.size, bytes: 8 * this.#machines.size }))
   }
 
   onLoss(listener: (loss: ComputeLoss) => void): () => void {
@@ -235,7 +284,7 @@ export class SimulatedCompute implements Compute {
   async close(): Promise<void> {
     this.#isClosed = true
     this.#worker++
-    for (const { fail } of this.#queue.splice(0)) fail(new SwarmError('compute.closed', 'the compute is closed'))
+    for (const { fail } of this.#clear()) fail(new SwarmError('compute.closed', 'the compute is closed'))
   }
 
   #find(id: string): Machine {
@@ -244,13 +293,20 @@ export class SimulatedCompute implements Compute {
     return machine
   }
 
-  #request<T>(what: string, ms: number, work: () => T, options: RequestOptions = {}): Promise<T> {
+  /** Everything that was asked for and not answered, the worker's first. */
+  #clear(): Request[] {
+    const all = [...(this.#current ? [this.#current.item] : []), ...this.#waiting.clear()]
+    this.#current = undefined
+    return all
+  }
+
+  #request<T>(what: string, claim: Claim, ms: number, work: () => T, options: RequestOptions = {}): Promise<T> {
     return new Promise((resolve, reject) => {
       if (this.#isClosed) throw new SwarmError('compute.closed', { what: `the compute is closed: ${what}` })
       if (options.signal?.aborted) throw new SwarmError('aborted', { what: `${what} was aborted` })
-      this.#queue.push({
+      const request: Request = {
         what,
-        stepOf: options.stepOf,
+        claim,
         ms,
         deadlineMs: Math.min(options.deadlineMs ?? DEFAULT_DEADLINE_MS, options.patienceMs ?? Infinity),
         isHasty: options.patienceMs !== undefined,
@@ -262,17 +318,19 @@ export class SimulatedCompute implements Compute {
           }
         },
         fail: reject,
-      })
+      }
+      this.#waiting.add(request, claim)
       this.#next()
     })
   }
 
   #next(): void {
-    const [request] = this.#queue
-    if (!request || this.#isBusy) return
+    if (this.#current) return
+    const turn = (this.#current = this.#waiting.take())
+    if (!turn) return
+    const { item: request } = turn
     const { process, now } = this.#options
     const worker = this.#worker
-    this.#isBusy = true
     const waitMs = Math.max(0, this.#readyAt - now())
     const tookMs = waitMs + request.ms * process.slowness
     const patienceMs = waitMs + request.deadlineMs
@@ -283,9 +341,10 @@ export class SimulatedCompute implements Compute {
       if (worker !== this.#worker) return
       // Asked again when it is let go: nothing is answered before.
       if (this.isStuck) return void process.clock.after(100, end)
-      this.#isBusy = false
       cancel?.()
-      this.#queue.shift()!.work()
+      this.#current = undefined
+      this.#waiting.took(turn, request.ms * process.slowness)
+      request.work()
       this.#next()
     }
     let cancel: (() => void) | undefined
@@ -299,10 +358,10 @@ export class SimulatedCompute implements Compute {
   }
 
   #lose(reason: string, code: 'compute.lost' | 'compute.hung' = 'compute.lost'): void {
-    const stepOf = this.#queue[0]?.stepOf
-    const isHasty = this.#queue[0]?.isHasty
+    const { claim, isHasty } = this.#current?.item ?? {}
     const error = new SwarmError('compute.hung', { what: reason, retryable: true })
-    const culprit = code === 'compute.hung' && stepOf !== undefined && { machine: stepOf, error, isHasty }
+    const isStep = claim !== undefined && claim.rank !== RANK.control
+    const culprit = code === 'compute.hung' && isStep && { machine: claim.machine, error, isHasty }
     const loss: ComputeLoss = {
       worker: `worker-${this.#worker}`,
       reason,
@@ -310,11 +369,10 @@ export class SimulatedCompute implements Compute {
       ...(culprit && { culprit }),
     }
     this.#worker++
-    this.#isBusy = false
     this.isStuck = false
     this.#machines.clear()
     this.#readyAt = this.#options.now() + RESTART_MS
-    this.#queue.splice(0).forEach(({ what, fail }, i) => {
+    this.#clear().forEach(({ what, fail }, i) => {
       fail(
         new SwarmError(i === 0 ? code : 'compute.lost', {
           what: `worker '${loss.worker}' was lost: ${reason}`,

@@ -10,7 +10,8 @@ import type { RandomStream } from '../../runtime/random.js'
 import { hashRun, hashState } from '../../runtime/state.js'
 import type { Entry } from '../../runtime/step-log.js'
 import { Timetable } from '../../runtime/timetable.js'
-import { advance, firstNumbers, metricsOf, type Numbers, stateOf } from './simulated-compute.js'
+import { updatesAfter } from '../../components/refinement.js'
+import { advance, firstNumbers, keptBy, metricsOf, type Numbers, refine, stateOf } from './simulated-compute.js'
 
 export interface SimulatedRun {
   readonly id: string
@@ -22,6 +23,11 @@ export interface SimulatedRun {
   readonly poison?: { readonly vnode: string; readonly position: number }
 }
 
+/** Whether a step of a VNode fails, wherever it is tried. */
+export function isPoison(run: SimulatedRun | undefined, vnode: string, position: number): boolean {
+  return run?.poison?.vnode === vnode && run.poison.position === position
+}
+
 /** How large a run is to be. */
 export interface RunSize {
   readonly vnodes: number
@@ -29,6 +35,7 @@ export interface RunSize {
   readonly window?: number
   readonly everySteps?: number
   readonly isPoisoned?: boolean
+  readonly isRefined?: boolean
   /** Standbys of each VNode. */
   readonly replicas?: number
 }
@@ -49,11 +56,14 @@ export function drawRun(random: RandomStream, size: RunSize, seed: number): Simu
     target: TARGET,
     ...(isEvaluated && { test: { inputs: test, labels: test.map(([x]) => x % 2) } }),
   })
+  const drawn = drawVNodes(random, size.vnodes)
+  const refinement = size.isRefined && { passes: 1 + random.below(2), inputs: 1 + random.below(4) }
   const definition = definitionOf({
     dataset,
-    vnodes: drawVNodes(random, size.vnodes),
+    vnodes: drawn,
     batchSize,
     seed,
+    ...(refinement && { refinement }),
     timetable: { epochs, stepsPerEpoch, evaluationBatches, finalBatches: evaluationBatches },
   })
   const window = size.window ?? [1, 1, 2, 2, 4, 8, 16][random.below(7)]
@@ -76,6 +86,7 @@ export function drawRun(random: RandomStream, size: RunSize, seed: number): Simu
 
 /** What a definition is made of. */
 interface RunParts {
+  readonly refinement?: RunDefinition['training']['refinement']
   readonly dataset: Dataset
   readonly vnodes: readonly VNodeDefinition[]
   readonly batchSize: number
@@ -83,7 +94,7 @@ interface RunParts {
   readonly timetable: RunDefinition['timetable']
 }
 
-function definitionOf({ dataset, vnodes, batchSize, seed, timetable }: RunParts): RunDefinition {
+function definitionOf({ dataset, vnodes, batchSize, seed, timetable, refinement }: RunParts): RunDefinition {
   const training = {
     rule: { name: 'pred', options: {} },
     optimizer: { name: 'sgd', options: {} },
@@ -94,6 +105,7 @@ function definitionOf({ dataset, vnodes, batchSize, seed, timetable }: RunParts)
     learningRate: 1,
     decay: 1,
     milestones: [],
+    ...(refinement && { refinement }),
   }
   return {
     v: RUN_DEFINITION_VERSION,
@@ -174,13 +186,16 @@ export function referenceOf({ definition, dataset, timetable, poison }: Simulate
   const { network, training } = definition
   /** Of each VNode two numbers for each step, and those before the first. */
   const states = new Map(network.vnodes.map(({ id }) => [id, new Uint32Array(2 * (timetable.totalSteps + 1))]))
+  /** What it keeps for its refinement, after each step. */
+  const buffers = new Map(network.vnodes.map(({ id }): [string, (readonly number[])[]] => [id, []]))
   const sums: { [name: string]: number } = {}
   /** Of the samples, by epoch. */
   const orders: Uint32Array[] = []
   const numbers = new Map(network.vnodes.map(({ id }) => [id, firstNumbers(id, training.seed)]))
   const keep = (id: string, step: number) => {
-    const { state, chain } = numbers.get(id)!
+    const { state, chain, kept } = numbers.get(id)!
     states.get(id)!.set([state, chain], 2 * step)
+    if (training.refinement) buffers.get(id)![step] = [...kept]
   }
   for (const { id } of network.vnodes) keep(id, 0)
   const tombstones = new Set<string>()
@@ -189,15 +204,18 @@ export function referenceOf({ definition, dataset, timetable, poison }: Simulate
     const isFinal = entry.evaluation > 0 && entry.step === timetable.totalSteps
     const { value, count } = sourceAt(definition, dataset, entry, timetable, orders)
     const outputs = new Map([[SOURCE, value]])
-    for (const { id, inputs } of network.vnodes) {
+    for (const vnode of network.vnodes) {
+      const { id, inputs } = vnode
       const own = numbers.get(id)!
-      const isPoison = poison?.vnode === id && poison.position === position
-      if (isPoison || inputs.some((input) => tombstones.has(`${input}/${position}`))) {
+      const fails = poison?.vnode === id && poison.position === position
+      if (fails || inputs.some((input) => tombstones.has(`${input}/${position}`))) {
         tombstones.add(`${id}/${position}`)
         continue
       }
       const read = inputs.map((input) => outputs.get(input)!)
-      const output = advance(own, entry.step, entry.evaluation, read)
+      const output = advance(own, entry.step, entry.evaluation, read, keptBy({ vnode, training }))
+      const updates = entry.evaluation > 0 ? 0 : updatesAfter(entry.step, vnode, training.refinement)
+      for (let update = 0; update < updates; update++) refine(own, entry.step, update, training.refinement)
       outputs.set(id, output)
       if (isFinal && id === network.output) {
         for (const [name, metric] of Object.entries(metricsOf(output, count)))
@@ -209,7 +227,7 @@ export function referenceOf({ definition, dataset, timetable, poison }: Simulate
   }
   const numbersAt = (vnode: string, step: number): Numbers => {
     const [state, chain] = states.get(vnode)!.subarray(2 * step)
-    return { state, chain }
+    return { state, chain, kept: buffers.get(vnode)![step] ?? [] }
   }
   const stateHash = (vnode: string, step: number) => hashState(stateOf(numbersAt(vnode, step)))
   return {

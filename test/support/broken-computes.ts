@@ -48,6 +48,7 @@ export const BROKEN_COMPUTES: Readonly<Record<string, Breakage>> = {
       },
     })
   },
+  'does not refine': (inner) => changed(inner, { refine: async () => ({ busyMs: 0 }) }),
   'snapshots late': (inner) =>
     changed(inner, {
       async snapshot(id) {
@@ -84,6 +85,7 @@ function changed(inner: Compute, changes: Partial<Compute>): Compute {
     start: (signal) => inner.start(signal),
     load: (id, definition, blob, options) => inner.load(id, definition, blob, options),
     apply: (id, request, options) => inner.apply(id, request, options),
+    refine: (id, request, options) => inner.refine(id, request, options),
     snapshot: (id) => inner.snapshot(id),
     unload: (id) => inner.unload(id),
     memory: () => inner.memory(),

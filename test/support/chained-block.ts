@@ -1,6 +1,6 @@
 /** Layers that keep, as their own state, a hash chain over everything that their VNode consumed in training. */
-import { createHash } from 'node:crypto'
-import { existsSync } from 'node:fs'
+import { createHash, randomUUID } from 'node:crypto'
+import { existsSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { defineBlock, tf } from 'swarmgrad'
 
 const module = import.meta.url
@@ -70,6 +70,19 @@ export const failingWhile = defineBlock<{ at: readonly number[]; evaluation?: bo
   },
 })
 
+/** The identity, but at these steps: there it throws when it is trained a second time, in the refinement after the step, while `file` is there. */
+export const failingAgain = defineBlock<{ at: readonly number[]; file: string }>({
+  module,
+  name: 'failing-again',
+  shape: (input) => [...input],
+  state: () => ({ step: tf.zeros([], 'int32') }),
+  forward(_parameters, x, { training, step, state }, { at, file }) {
+    if (training && state.step.dataSync()[0] === step && at.includes(step) && existsSync(file)) throw new Error('on purpose')
+    if (training) state.step = tf.scalar(step, 'int32')
+    return x.clone()
+  },
+})
+
 const nobodyWakes = new Int32Array(new SharedArrayBuffer(4))
 
 /** The identity, after a rest of `ms` in each training step: how fast a run is, whatever the machine. */
@@ -82,3 +95,27 @@ export const paced = defineBlock<{ ms: number }>({
     return x.clone()
   },
 })
+
+/** The identity. But who finds the file `stone` in a training step, and is the first to take it away, stands still for as many ms as it says: `Infinity` for ever. */
+export const stumbling = defineBlock<{ stone: string }>({
+  module,
+  name: 'stumbling',
+  shape: (input) => [...input],
+  forward(_parameters, x, { training }, { stone }) {
+    if (training && existsSync(stone)) stumble(stone)
+    return x.clone()
+  },
+})
+
+function stumble(stone: string): void {
+  const own = `${stone}-${randomUUID()}`
+  try {
+    renameSync(stone, own)
+  } catch {
+    return // somebody else was the first
+  }
+  const ms = Number(readFileSync(own, 'utf8'))
+  rmSync(own)
+  if (ms === Infinity) for (;;);
+  Atomics.wait(nobodyWakes, 0, 0, ms)
+}

@@ -8,13 +8,25 @@ import { memoryBroker } from '../../runtime/tensor-bus/memory-bus.js'
 import type { LocalSwarm } from '../../actors/local-swarm.js'
 import { local, type Run, type RunResult, train } from '../../actors/train.js'
 import type { TrainingOptions } from '../../actors/prepare.js'
+import type { Network } from '../../components/network.js'
+import { stumbling } from './chained-block.js'
 import { type BusChaos, chaoticBus } from './chaotic-bus.js'
-import { branching, chain, chainsOf, openObjects, TOTAL_STEPS, TRAINING, watchedStore } from './small-runs.js'
+import { cuttableBus } from './cut-bus.js'
+import { shakyStore } from './shaky-store.js'
+import { branching, branchingWith, chain, chainsOf, chainWith, openObjects, TOTAL_STEPS, TRAINING, watchedStore } from './small-runs.js'
+import { drawTroubles, makeTrouble, type Trouble } from './troubles.js'
 
 export const MACHINES = new URL('../../components/vnode-machine.js', import.meta.url)
 
 export type NetworkName = 'chain' | 'branching'
-export const networks = { chain, branching } as const
+export type Networks = { readonly [name in NetworkName]: Network }
+export const networks: Networks = { chain, branching }
+
+/** The same, whose VNodes stumble over a file of this name. */
+export function stumblingNetworks(stone: string): Networks {
+  const more = () => [stumbling({ stone })]
+  return { chain: chainWith(more), branching: branchingWith(more) }
+}
 
 /** What is killed when some VNode first applies a step. */
 export interface Kill {
@@ -36,6 +48,10 @@ export interface ChaosPlan {
   /** Writes to the store take up to so long, each another time. */
   readonly storeMs: number
   readonly kills: readonly Kill[]
+  /** What else goes wrong. */
+  readonly troubles: readonly Trouble[]
+  /** Standbys of each VNode. */
+  readonly replicas: number
 }
 
 /** What is left of a run that has ended. */
@@ -45,8 +61,16 @@ export interface Outcome {
   readonly result: RunResult
 }
 
-/** @param steps of the run @param kills at most so many */
-export function planOf(seed: number, { steps = TOTAL_STEPS, kills = 6 } = {}): ChaosPlan {
+/** @param steps of the run @param kills at most so many @param troubles at most so many */
+export function planOf(seed: number, { steps = TOTAL_STEPS, kills = 6, troubles = 0 } = {}): ChaosPlan {
+  const plan = killsOf(seed, steps, kills)
+  const others = plan.kills.map(({ step }) => step)
+  if (troubles === 0) return { ...plan, troubles: [], replicas: 0 }
+  const replicas = new RandomStream(seed, 'standbys').below(3) === 0 ? 1 : 0
+  return { ...plan, troubles: drawTroubles(seed, { most: troubles, steps, others, threads: plan.threads }), replicas }
+}
+
+function killsOf(seed: number, steps: number, kills: number): Omit<ChaosPlan, 'troubles' | 'replicas'> {
   const stream = new RandomStream(seed, 'plan')
   const pick = <T>(...choices: readonly T[]): T => choices[stream.below(choices.length)]
   return {
@@ -69,51 +93,71 @@ export function planOf(seed: number, { steps = TOTAL_STEPS, kills = 6 } = {}): C
 }
 
 /** Nothing goes wrong. */
-export async function undisturbed(name: NetworkName, training: TrainingOptions = TRAINING): Promise<Outcome> {
+export async function undisturbed(name: NetworkName, training: TrainingOptions = TRAINING, among = networks): Promise<Outcome> {
   const { store } = openObjects()
-  return outcomeOf(train(networks[name], training, { on: local({ pnodes: 2, threads: false }), store }, { id: 'undisturbed' }), store)
+  return outcomeOf(train(among[name], training, { on: local({ pnodes: 2, threads: false }), store }, { id: 'undisturbed' }), store)
 }
 
-/** Carries a plan out. @throws with the plan if it is not done after `limitMs` */
+export interface ChaosOptions {
+  readonly limitMs?: number
+  readonly training?: TrainingOptions
+  /** Those whose VNodes stumble over `stone`: for plans with troubles. */
+  readonly stumbling?: { readonly networks: Networks; readonly stone: string }
+}
+
+/** Carries a plan out. `struck` has what came about in time. @throws with the plan if it is not done after `limitMs` */
 export async function withChaos(
   plan: ChaosPlan,
   pools: { readonly inline: ComputePool; readonly threads: ComputePool },
-  { limitMs = 45_000, training = TRAINING }: { readonly limitMs?: number; readonly training?: TrainingOptions } = {},
-) {
-  const { seed, pnodes, window, threads, returnMs, everySteps } = plan
+  { limitMs = 45_000, training = TRAINING, stumbling: stumbles }: ChaosOptions = {},
+): Promise<Outcome & { readonly struck: readonly string[] }> {
+  const { seed, pnodes, window, threads, returnMs, everySteps, replicas } = plan
   const delays = new RandomStream(seed, 'store')
-  const store = watchedStore(openObjects().store, async (_key, when) => {
+  const shaky = shakyStore(openObjects().store, new RandomStream(seed, 'refusals'))
+  const store = watchedStore(shaky.store, async (_key, when) => {
     if (plan.storeMs > 0 && when === 'before') await systemClock.sleep(delays.below(plan.storeMs))
   })
-  const left = plan.kills.toSorted((a, b) => a.step - b.step)
+  const bus = cuttableBus(chaoticBus(memoryBroker().connect, seed, plan.bus))
   const stream = new RandomStream(seed, 'kills')
+  const over = new AbortController()
   let swarm: LocalSwarm | undefined
   let furthest = 0
+  const struck: string[] = []
   const kill = ({ what }: Kill) => {
     const candidates = swarm!.busyPNodes.length > 0 ? swarm!.busyPNodes : swarm!.pnodes
     const victims = what.startsWith('all') ? swarm!.pnodes : candidates.slice(stream.below(candidates.length)).slice(0, 1)
+    if (victims.length > 0) struck.push(what)
     for (const victim of victims) {
       if (what.endsWith('workers') || what === 'worker') swarm!.killWorker(victim)
       else swarm!.killPNode(victim).catch(() => undefined)
     }
   }
+  const { stone = '' } = stumbles ?? {}
+  const trouble = async (made: Trouble) => {
+    const hasCome = await makeTrouble(made, { swarm: swarm!, bus, shaky, stone, stream, over: over.signal })
+    if (hasCome) struck.push(made.what)
+  }
+  const left = [
+    ...plan.kills.map((one) => ({ step: one.step, isAtOnce: one.isAtOnce, strike: () => kill(one) })),
+    ...plan.troubles.map((one) => ({ step: one.step, isAtOnce: false, strike: () => void trouble(one) })),
+  ].toSorted((a, b) => a.step - b.step)
   const run = train(
-    networks[plan.network],
+    (stumbles?.networks ?? networks)[plan.network],
     training,
-    { on: local({ pnodes, window, threads, returnMs }), store, checkpoint: { everySteps } },
+    { on: local({ pnodes, window, threads, returnMs }), store, checkpoint: { everySteps }, replicas },
     {
       id: `chaos-${seed}`,
       // Names of PNodes are unique in a pool.
       pool: renamed(threads ? pools.threads : pools.inline, `seed-${seed}-${crypto.randomUUID()}-`),
-      connect: chaoticBus(memoryBroker().connect, seed, plan.bus),
+      connect: bus.connect,
       onSwarm: (started) => (swarm = started),
       onObservation(observation) {
         if (observation.type !== 'applied') return
         furthest = Math.max(furthest, observation.entry.step)
         while (swarm && left.length > 0 && left[0].step <= furthest) {
           const next = left.shift()!
-          if (next.isAtOnce) kill(next)
-          else setImmediate(() => kill(next))
+          if (next.isAtOnce) next.strike()
+          else setImmediate(() => next.strike())
         }
       },
     },
@@ -127,9 +171,10 @@ export async function withChaos(
     limit.signal.addEventListener('abort', () => clearTimeout(timer))
   })
   try {
-    return await Promise.race([outcomeOf(run, store), tooLong])
+    return { ...(await Promise.race([outcomeOf(run, store), tooLong])), struck }
   } finally {
     limit.abort()
+    over.abort()
   }
 }
 

@@ -33,6 +33,7 @@ try {
     onJoined: (joined) => say({ joined }),
     onError,
   })
+  process.on('message', () => say({ stats: host.pnode.stats }))
   process.once('SIGTERM', () => {
     host.leave('SIGTERM').then(
       () => process.exit(0),

@@ -3,6 +3,7 @@ import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { startSidecar, type SidecarOptions } from '../../actors/cluster-servers.js'
 import type { JoinAnswer } from '../../actors/control-api.js'
+import type { PNodeHost } from '../../actors/pnode.js'
 import { SwarmError, type ErrorCode } from '../../runtime/errors.js'
 import { type DaprdServer, freePort } from '../../runtime/services/index.js'
 
@@ -11,7 +12,12 @@ export interface PeerMessage {
   readonly ready?: { readonly url?: string; readonly trainerToken?: string; readonly joinToken?: string }
   readonly joined?: JoinAnswer
   readonly error?: { readonly code: string; readonly message: string }
+  /** Of a PNode that was asked for them. */
+  readonly stats?: PNodeStats
 }
+
+/** Where each VNode of a PNode stands. */
+export type PNodeStats = PNodeHost['stats']
 
 export interface PeerOptions {
   readonly sidecar: SidecarOptions
@@ -88,6 +94,20 @@ export class Peer {
 
   signal(signal: NodeJS.Signals): void {
     this.#app!.kill(signal)
+  }
+
+  /** Of a PNode, asked past all networks. */
+  stats(): Promise<PNodeStats> {
+    const app = this.#app!
+    return new Promise((resolve) => {
+      const hear = ({ stats }: PeerMessage) => {
+        if (!stats) return
+        app.off('message', hear)
+        resolve(stats)
+      }
+      app.on('message', hear)
+      app.send('stats')
+    })
   }
 
   /** Resolves with its status, or the signal that ended it. */

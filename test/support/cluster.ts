@@ -18,6 +18,7 @@ import { createHostKey, type HostKey } from '../../runtime/tensor-bus/nats-autho
 import type { ControlProcessArguments } from './cluster-control-process.js'
 import type { HostProcessArguments } from './cluster-host-process.js'
 import { Peer } from './cluster-peer.js'
+import { type HostLine, hostLine } from './host-line.js'
 import { serverFolder, type Teardown } from './servers.js'
 
 export interface TestClusterOptions {
@@ -34,11 +35,16 @@ export interface TestClusterOptions {
 export interface TestHost {
   readonly peer: Peer
   readonly key: HostKey
+  /** If it was given one that can be cut. */
+  readonly line?: HostLine
 }
 
 export type TestHostOptions = Partial<
   Pick<HostProcessArguments, 'url' | 'relay' | 'maxVNodes' | 'allowsCode' | 'token' | 'key' | 'version' | 'memoryBytes' | 'pretence'>
->
+> & {
+  /** Its way to the others can be cut. */
+  readonly isCuttable?: boolean
+}
 
 /** What the VNodes of small-runs.ts need. */
 const CHAINED = new URL('./chained-block.js', import.meta.url).href
@@ -51,8 +57,10 @@ export class TestCluster {
   /** SHA-256 of the code that its runs need. */
   readonly code: string
   readonly #hostIp: string | undefined
+  readonly #t: Teardown
 
-  private constructor(folder: string, servers: ClusterServers, control: Peer, code: string, hostIp: string | undefined) {
+  private constructor(t: Teardown, folder: string, servers: ClusterServers, control: Peer, code: string, hostIp: string | undefined) {
+    this.#t = t
     this.folder = folder
     this.servers = servers
     this.control = control
@@ -82,7 +90,7 @@ export class TestCluster {
       }),
     })
     t.teardown(() => control.kill())
-    const made = new TestCluster(folder, servers, control, (await bundleModule(CHAINED)).sha256, hostIp)
+    const made = new TestCluster(t, folder, servers, control, (await bundleModule(CHAINED)).sha256, hostIp)
     t.teardown(() => Promise.all([...made.hosts.values()].map(({ peer }) => peer.kill())))
     await Promise.all(hosts.map((name) => made.join(name)))
     return made
@@ -109,14 +117,15 @@ export class TestCluster {
   }
 
   /** A PNode more. @throws what it says when it cannot join */
-  async join(name: string, { key = createHostKey(), ...options }: TestHostOptions = {}): Promise<Peer> {
-    const { placement, scheduler } = this.servers
+  async join(name: string, { key = createHostKey(), isCuttable = false, ...options }: TestHostOptions = {}): Promise<Peer> {
+    const { placement, scheduler, broker } = this.servers
+    const line = isCuttable ? await hostLine(this.#t, this.url, broker) : undefined
     const peer = await Peer.start({
       program: 'cluster-host-process.js',
       sidecar: { folder: join(this.folder, name), appId: name, placement, scheduler, role: 'pnode', hostIp: this.#hostIp },
       argumentsOf: (ports): HostProcessArguments => ({
         ...ports,
-        url: this.url,
+        url: line?.url ?? this.url,
         name,
         owner: 'tester',
         key,
@@ -129,7 +138,7 @@ export class TestCluster {
         ...options,
       }),
     })
-    this.hosts.set(name, { peer, key })
+    this.hosts.set(name, { peer, key, line })
     return peer
   }
 
@@ -144,9 +153,9 @@ export class TestCluster {
   train(
     network: Network,
     training: TrainingOptions,
-    { id, window, ...checkpoint }: { id: string; window?: number } & CheckpointOptions,
+    { id, window, replicas, ...checkpoint }: { id: string; window?: number; replicas?: number } & CheckpointOptions,
   ): Run {
-    return train(network, training, { on: this.on(window), checkpoint }, { id })
+    return train(network, training, { on: this.on(window), checkpoint, replicas }, { id })
   }
 
   /** The control host comes back without anything that it had on its disk. */

@@ -32,6 +32,8 @@ export interface MemoryClusterOptions {
   readonly compute?: (name: string, own: Compute) => Compute
   /** PNodes measure their memory and their line, as those with a machine of their own do. Default false. */
   readonly isMeasured?: boolean
+  /** What each PNode lends. Default 4 GB. */
+  readonly memoryBytes?: number
   /** How often PNodes measure themselves again, in ms. */
   readonly measureEveryMs?: number
 }
@@ -90,7 +92,7 @@ export async function memoryCluster(t: Teardown, options: MemoryClusterOptions =
       store,
       clock,
       controlKey: controlKeyOf(keys).publicKey,
-      memoryBytes: 4e9,
+      memoryBytes: options.memoryBytes ?? 4e9,
       heartbeatMs: HEARTBEAT_MS,
       heartbeat: (beat) => line.heartbeat(beat),
       cacheFolder: join(tmpdir(), `swarmgrad-bundles-${process.pid}`),

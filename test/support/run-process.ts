@@ -3,6 +3,7 @@
  *   run-process.js <folder> <run> <when>   goes on with a run, or starts it if it is not there
  * It sends `{ step }` for each new step, then `{ result }` or `{ error }`. `when` it ends itself by SIGKILL:
  *   never | step:<n> when some VNode applies step n | call:<n> before the n-th change to the folder | checkpoint:<n> when there are n
+ *   segfault:<n> when some VNode applies step n, but by SIGSEGV
  */
 import { local, resume, type RunOptions, train } from '../../actors/train.js'
 import type { Observation } from '../../actors/reports.js'
@@ -20,7 +21,7 @@ export type RunMessage =
 const [folder, id, when = 'never'] = process.argv.slice(2)
 const [what, count = '0'] = when.split(':')
 const say = (message: RunMessage) => void process.send?.(message)
-const die = () => process.kill(process.pid, 'SIGKILL')
+const die = () => process.kill(process.pid, what === 'segfault' ? 'SIGSEGV' : 'SIGKILL')
 
 let calls = 0
 const fs = faultyFileSystem(nodeFileSystem, (call) => {
@@ -34,7 +35,7 @@ function onObservation(observation: Observation): void {
   if (observation.type !== 'applied' || observation.entry.step <= furthest) return
   furthest = observation.entry.step
   say({ step: furthest })
-  if (what === 'step' && furthest >= Number(count)) die()
+  if ((what === 'step' || what === 'segfault') && furthest >= Number(count)) die()
 }
 
 const options: RunOptions = {

@@ -17,21 +17,29 @@ import { chained, chainedSum, paced } from './chained-block.js'
 const TASK = { input: [28, 28, 1], target: categorical(10) } as const
 const UNITS = 16
 
+/** Layers without effect on what is computed, before those of each VNode. */
+type More = () => readonly Layer[]
+const NOTHING: More = () => []
+
 const part = (...before: readonly Layer[]): Layer => block(...before, chained(), dense(UNITS), leakyRelu())
-const join = (): Layer => block(chainedSum(), dense(UNITS), leakyRelu())
+const join = (...before: readonly Layer[]): Layer => block(chainedSum(), ...before, dense(UNITS), leakyRelu())
 
 /** Three VNodes, one after another. */
-export const chain: Network = network(TASK, [part(flatten()), part(), part()])
+export const chainWith = (more: More): Network => network(TASK, [part(flatten(), ...more()), part(...more()), part(...more())])
 
 /** Five VNodes: it branches twice and joins three edges at once. */
-export const branching: Network = network(TASK, (x) => {
-  const a = part(flatten())(x)
-  const b = part()(a)
-  const c = part()(a)
-  return part()(join()(b, c, a))
-})
+export const branchingWith = (more: More): Network =>
+  network(TASK, (x) => {
+    const a = part(flatten(), ...more())(x)
+    const b = part(...more())(a)
+    const c = part(...more())(a)
+    return part(...more())(join(...more())(b, c, a))
+  })
 
-/** The same network, in which each VNode but the first needs at least `ms` for a step: whenever one looks, they are at work on one. */
+export const chain: Network = chainWith(NOTHING)
+export const branching: Network = branchingWith(NOTHING)
+
+/** `branching`, in which each VNode but the first needs at least `ms` for a step: whenever one looks, they are at work on one. */
 export const slowBranching = (ms: number): Network =>
   network(TASK, (x) => {
     const a = part(flatten())(x)
