@@ -10,6 +10,7 @@ import { BATCH, inTurn, layersPlan, MEASURED, vnodesOf } from './simulated-layer
 
 const VNODES = 64
 const WINDOW = 4
+const HOUR_MS = 3_600_000
 /** A run without faults is measured after so long, and for so long, in simulated ms. */
 const WARM_UP_MS = 60_000
 const STEADY_MS = 240_000
@@ -43,7 +44,7 @@ export interface GoodputOptions {
 }
 
 export async function goodput({ hours = Infinity, standbys = 0 }: GoodputOptions = {}): Promise<Report> {
-  const trace = readTrace().filter(({ atMs }) => atMs <= hours * 3_600_000)
+  const trace = readTrace().filter(({ atMs }) => atMs <= hours * HOUR_MS)
   const parts = stretches(trace)
   const rates = new Map<number, number>()
   for (const { nodes } of parts) if (!rates.has(nodes)) rates.set(nodes, await undisturbed(nodes, standbys))
@@ -57,12 +58,21 @@ export async function goodput({ hours = Infinity, standbys = 0 }: GoodputOptions
   }
   const accounts = new Accounts({ vnodes: vnodesOf(plan), standbys, possible })
   const begun = performance.now()
-  const { events, takeovers } = await inTurn(plan, { untilMs: spanMs, spectator: accounts })
+  const tell = (hour: number) => process.stderr.write(`${hour} h of the trace: ${(accounts.useful / accounts.possible).toFixed(3)}\n`)
+  const spectator: Spectator = {
+    begin: (world, ...parts) => {
+      accounts.begin(world, ...parts)
+      for (let hour = 1; hour * HOUR_MS <= spanMs; hour++) world.at(hour * HOUR_MS, undefined, () => tell(hour))
+    },
+    onObservation: (observation) => accounts.onObservation(observation),
+    onCall: (target, method) => accounts.onCall(target, method),
+  }
+  const { events, takeovers } = await inTurn(plan, { untilMs: spanMs, spectator })
   const share = accounts.useful / accounts.possible
   const changes = trace.filter(({ atMs }) => atMs > 0)
   return {
     figures: {
-      simulatedHours: spanMs / 3_600_000,
+      simulatedHours: spanMs / HOUR_MS,
       seconds: (performance.now() - begun) / 1000,
       events,
       vnodes: VNODES,

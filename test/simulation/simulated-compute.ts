@@ -92,7 +92,7 @@ interface Content {
   readonly batch: string
   readonly header: FrameHeader
   /** By place of arrival: whether it was of the past when it first came there. */
-  readonly arrivals: { [place: string]: boolean }
+  readonly arrivals: { [place: string]: boolean | undefined }
 }
 
 /** For those who made or read a frame before: on the frame itself, since weak maps of millions of frames are most of the work of a simulation. */
