@@ -291,6 +291,7 @@ export class EngineCompute implements Compute {
     if (!engine) return
     const machines = [...this.#loaded]
     this.#loaded.clear()
+    for (const machine of machines) this.#turns.forget(machine)
     let culprit: ComputeLoss['culprit']
     const underWay = this.#underWay.splice(0).map(({ item }) => item)
     for (const [i, { request, reject, isHasty }] of [...underWay, ...this.#turns.clear()].entries()) {
