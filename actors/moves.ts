@@ -104,13 +104,14 @@ export class Moves {
     echo.toSource('cut')
   }
 
-  /** Followers go; others take their places when somebody has room for them. */
-  async dismiss(ids: readonly string[]): Promise<void> {
+  /** Followers go; others take their places when somebody has room for them. @param hasFailed they could not go on: others may not, either */
+  async dismiss(ids: readonly string[], { hasFailed = false } = {}): Promise<void> {
     const { writer, echo } = this.#options
     const { directory } = this.#head
     await writer.update((head) => placed(head, [], ids))
     echo.stop(ids.map((vnode) => ({ vnode, ...directory[vnode] })))
-    this.followers.seekLater()
+    if (hasFailed) this.followers.seekLater()
+    else this.followers.seek()
   }
 
   /** Those who watch are to know why VNodes wait. */

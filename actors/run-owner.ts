@@ -231,7 +231,7 @@ export class RunOwner {
     if (!this.#isCurrent(failure, 'failure')) return
     const { vnode, error } = failure
     // Whoever else meets it says so.
-    if (followed(vnode) !== undefined) return this.moves.dismiss([vnode])
+    if (followed(vnode) !== undefined) return this.moves.dismiss([vnode], { hasFailed: true })
     // Before the first checkpoint there is nothing to go back to: the same would happen again.
     if (error.code === 'checkpoint.damaged' && this.#manifest) return this.#rollBack(error.message)
     const { pnode } = this.head.directory[vnode]

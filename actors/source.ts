@@ -27,6 +27,8 @@ export interface SourceOptions {
 
 const TICK_MS = 250
 const INBOX_CAPACITY = 4_096
+/** Doubles with each cut that does not complete. */
+const PATIENCE = 2
 /** A pause comes about within so long, in ms, or it is tried again further on. */
 const PAUSE_PATIENCE_MS = 2_000
 
@@ -51,6 +53,8 @@ export class SourceDriver {
   #cutStep: number
   /** The newest cut was asked for so long ago that a VNode must have missed it. */
   #isCutStale = false
+  /** After so many times the steps between two cuts another one is asked for, complete or not: VNodes may have passed the newest before it was asked for. */
+  #patience = PATIENCE
   #isCutDue = false
   #isPausing = false
   /** Where the next pause may be. */
@@ -106,6 +110,7 @@ export class SourceDriver {
   manifest(position: number): void {
     if (position <= this.#manifest) return
     this.#manifest = position
+    this.#patience = PATIENCE
     this.#handle({ type: 'manifest', position })
     this.#pump()
   }
@@ -210,7 +215,7 @@ export class SourceDriver {
     if (entry.evaluation > 0) return entry
     const { everySteps, maxAhead } = this.#options.cuts
     let { marks } = entry
-    const isOpen = this.#cut > this.#manifest && !this.#isCutStale
+    const isOpen = this.#cut > this.#manifest && !this.#isCutStale && entry.step - this.#cutStep < this.#patience * everySteps
     const isDue =
       this.#isCutDue ||
       entry.step - this.#cutStep >= everySteps ||
@@ -222,6 +227,8 @@ export class SourceDriver {
     if (this.#isPausing && entry.position >= this.#pauseFrom && !(marks & MARK.end)) marks |= MARK.pause | MARK.cut
     else if ((isDue && !isOpen) || isLastChance) marks |= MARK.cut
     if (marks & MARK.cut) {
+      // Where the store is slow, few are under way at a time.
+      if (this.#cut > this.#manifest) this.#patience *= 2
       this.#cut = entry.position
       this.#cutStep = entry.step
       this.#isCutDue = false

@@ -1,7 +1,16 @@
 import test from 'ava'
+import { runSettings } from '../../actors/run-settings.js'
+import { SourceDriver } from '../../actors/source.js'
+import { SOURCE } from '../../components/definition.js'
 import { block, categorical, datasets, dense, flatten, local, network, pred, relu } from '../../index.js'
 import { train } from '../../actors/train.js'
+import { systemClock } from '../../runtime/clock.js'
+import { decodeFrame, MARK } from '../../runtime/frame.js'
 import { memoryStore } from '../../runtime/object-store/memory-store.js'
+import { encodeSignal, subjectOf } from '../../runtime/signal.js'
+import { memoryBroker } from '../../runtime/tensor-bus/memory-bus.js'
+import { within } from '../conformance/within.js'
+import { chainRun } from '../simulation/simulated-run.js'
 
 const net = network({ input: [28, 28, 1], target: categorical(10) }, [flatten(), block(dense(8), relu())])
 const training = { data: datasets.glyphs({ train: 320, test: 160 }), batchSize: 32, epochs: 4, rule: pred() }
@@ -14,3 +23,51 @@ for (const everySteps of [1, 2, 3, 7]) {
     t.is((await run.result).status, 'done')
   })
 }
+
+/** Positions of the cuts that a source asks for, up to its last step, while no checkpoint completes, or all that it is told of do. */
+async function cutsOf(isComplete: (position: number) => boolean): Promise<number[]> {
+  const window = 1
+  const { definition, dataset, settings } = chainRun(1, { epochs: 1, stepsPerEpoch: 200 }, (made) =>
+    runSettings(made, { everySteps: 5 }, { window }),
+  )
+  const [reader] = definition.network.vnodes.map(({ id }) => id)
+  const { connect } = memoryBroker()
+  const [bus, other] = await Promise.all([connect('here'), connect('there')])
+  const frames = other.subscribe(subjectOf('r', 'there', reader, 'frame'), { capacity: 1_000 })[Symbol.asyncIterator]()
+  const onFailure = ({ error }: { readonly error: { readonly message: string } }) => {
+    throw new Error(error.message)
+  }
+  const place = { v: 1, run: 'r', generation: 1, vnode: SOURCE, term: 1, pnode: 'here' } as const
+  const grant = { ...place, inputs: [], outputs: [{ vnode: reader, pnode: 'there', term: 2 }] }
+  const source = new SourceDriver({ bus, clock: systemClock, window, cuts: settings.cuts, definition, dataset, onFailure }, grant)
+  source.start()
+  const ask = (next: number) => {
+    const credit = { type: 'credit', vnode: reader, generation: 1, term: 2, next, upTo: next, resend: false } as const
+    other.publish(subjectOf('r', 'here', SOURCE, 'signal'), encodeSignal(credit))
+  }
+  ask(1)
+  const cuts: number[] = []
+  for (let position = 0; position < 200;) {
+    const { value } = await within(10_000, `what comes after ${position}`, frames.next())
+    if (value?.type !== 'message') throw new Error(`got ${value?.type}`)
+    const { header } = decodeFrame(value.bytes)
+    position = header.position
+    ask(position + 1)
+    if ((header.marks & MARK.cut) === 0) continue
+    cuts.push(position)
+    if (isComplete(position)) source.manifest(position)
+  }
+  await source.stop()
+  return cuts
+}
+
+test('where a cut does not complete another one is asked for, later each time: whoever passed it before it was asked for has no part in it', async (t) => {
+  t.deepEqual(await cutsOf(() => false), [5, 15, 35, 75, 155, 200])
+})
+
+test('after one that completes it goes on as ever', async (t) => {
+  const cuts = await cutsOf((position) => position >= 15)
+  t.deepEqual(cuts.slice(0, 2), [5, 15])
+  // The source is a few steps ahead of what it is told.
+  t.true(cuts.length > 15, cuts.join(' '))
+})
