@@ -107,11 +107,11 @@ export class Balance {
     )
   }
 
-  /** A VNode has another owner. */
-  moved(vnode: string, nowMs: number): void {
+  /** A VNode has another owner. @param wasLost nobody wanted it to move: that is no sign of moving to and fro */
+  moved(vnode: string, nowMs: number, wasLost = false): void {
     const before = this.#moved.get(vnode)
     const isCalm = !before || nowMs - before.atMs >= this.#holdMs(before.doublings) * CALM_HOLDS
-    this.#moved.set(vnode, { atMs: nowMs, doublings: isCalm ? 0 : Math.min(before.doublings + 1, MOST_DOUBLINGS) })
+    this.#moved.set(vnode, { atMs: nowMs, doublings: isCalm ? 0 : Math.min(before.doublings + (wasLost ? 0 : 1), MOST_DOUBLINGS) })
     this.#confirmed = 0
   }
 

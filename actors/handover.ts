@@ -122,11 +122,11 @@ export class Handover {
   }
 
   /** A VNode has another owner, for whatever reason. */
-  moved(vnode: string): void {
+  moved(vnode: string, wasLost: boolean): void {
     this.#held.delete(vnode)
     this.#askedAtMs.delete(vnode)
     this.#planned.delete(vnode)
-    this.#balance.moved(vnode, this.#now)
+    this.#balance.moved(vnode, this.#now, wasLost)
   }
 
   /**

@@ -36,6 +36,8 @@ interface MoveOptions {
   readonly sinceMs?: number
   /** Followers that are lost. */
   readonly gone?: readonly string[]
+  /** Nobody wanted it to move. */
+  readonly wasLost?: boolean
 }
 
 export class Moves {
@@ -93,10 +95,10 @@ export class Moves {
     const heirs = this.followers.promotions(lost)
     const rest = lost.filter((id) => !gone.includes(id) && heirs.every(({ vnode }) => vnode !== id))
     this.#loss = { key: this.#termsOf(rest), atMs: sinceMs }
-    if (gone.length + heirs.length > 0) await this.#move(heirs, `${why}, and it stood by`, { sinceMs, gone })
+    if (gone.length + heirs.length > 0) await this.#move(heirs, `${why}, and it stood by`, { sinceMs, gone, wasLost: true })
     if (rest.length > 0) {
       const decisions = await this.orSayWhyNot(rest, placeElsewhere(context, run(), rest, pnode))
-      await this.#move(decisions, why, { sinceMs })
+      await this.#move(decisions, why, { sinceMs, wasLost: true })
     }
     this.followers.seek()
     if (rest.length + heirs.length === 0) return
@@ -131,7 +133,7 @@ export class Moves {
   }
 
   /** Who gets what it has followed is promoted. */
-  async #move(decisions: readonly Decision[], reason: string, { sinceMs, gone = [] }: MoveOptions = {}): Promise<void> {
+  async #move(decisions: readonly Decision[], reason: string, { sinceMs, gone = [], wasLost = false }: MoveOptions = {}): Promise<void> {
     const { writer, cuts, echo, pauseAgain } = this.#options
     const before = this.#head.directory
     const { promoted, displaced } = leavingFor(this.#head, decisions)
@@ -140,7 +142,7 @@ export class Moves {
       const { vnode } = decision
       cuts.forget(vnode)
       // A standby that is new may be better off where somebody joins next.
-      if (vnode in before) this.handover.moved(vnode)
+      if (vnode in before) this.handover.moved(vnode, wasLost)
       this.placed(decision, reason, sinceMs === undefined ? undefined : { from: before[vnode].pnode, lostAtMs: sinceMs })
     }
     echo.stop(displaced.map((vnode) => ({ vnode, ...before[vnode] })))

@@ -296,3 +296,23 @@ test('followers move first, for a smaller gain, and never to whom they follow; t
   t.is(both.length, 2)
   t.not(both[0].slice(0, 2), both[1].slice(0, 2), 'apart')
 })
+
+test('what was lost time and again stays no longer than what has never moved: only moves for balance may be to and fro', (t) => {
+  const { holdMs, everyMs } = DEFAULT_BALANCE
+  /** When what is on one of two equal PNodes with two VNodes moves to the other, after it was lost six times, a minute apart. */
+  const movedAfterMs = (wasLost: boolean): number => {
+    const balance = new Balance()
+    const lastMs = 6 * 60_000
+    for (let nowMs = 60_000; nowMs <= lastMs; nowMs += 60_000) for (const vnode of ['v0', 'v1']) balance.moved(vnode, nowMs, wasLost)
+    const members = ['p0', 'p1'].map((pnode): Membership => {
+      return { pnode, incarnation: '', computeClass: 'c', gflops: 1, memoryBytes: 1e9, state: 'ready', busyShare: 1, vnodes: [] }
+    })
+    const demands = ['v0', 'v1'].map((vnode) => ({ vnode, cost: 1, memoryBytes: 1 }))
+    const spent = new Map(demands.map(({ vnode }) => [vnode, { steps: 1, busyMs: 2_000 }]))
+    const directory = { v0: { pnode: 'p0' }, v1: { pnode: 'p0' } }
+    const look = { run: 'r', members, demands, directory, spent, code: [], stepsLeft: 1e6 }
+    for (let nowMs = lastMs + everyMs; ; nowMs += everyMs) if (balance.look({ ...look, nowMs }).length > 0) return nowMs - lastMs
+  }
+  t.true(movedAfterMs(true) <= holdMs + 3 * everyMs, `${movedAfterMs(true)} ms`)
+  t.true(movedAfterMs(false) >= 8 * holdMs, `${movedAfterMs(false)} ms`)
+})
