@@ -96,6 +96,8 @@ export class Handover {
     const look = await lookAt(context, run(), { step: monitor.step, spent })
     const moves = balance(look)
     const over = await this.#withoutFollowers(this.#balance.overLimit(look))
+    // Whoever wanted to go and was asked to stand still, and has said no more since, stays.
+    for (const [vnode, atMs] of this.#askedAtMs) if (this.#now - atMs > FORGET_MS) this.#askedAtMs.delete(vnode)
     // One move at a time: what is under way changes what is worth moving.
     const isQuiet = this.#held.size === 0 && this.#planned.size === 0 && this.#askedAtMs.size === 0
     for (const vnode of over) this.#planned.set(vnode, undefined)
