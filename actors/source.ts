@@ -48,6 +48,8 @@ export class SourceDriver {
   #inputs = new Float32Array(0)
   #order: { epoch: number; indices: Uint32Array } | undefined
   #manifest: number
+  /** The manifest that it counts its room from: the newest, or one a little before it. */
+  #base: number
   /** Position of the newest cut, complete or not. */
   #cut: number
   #cutStep: number
@@ -69,6 +71,7 @@ export class SourceDriver {
     this.#atSteps = new Set(options.cuts.atSteps)
     const from = grant.checkpoint?.position ?? 0
     this.#manifest = from
+    this.#base = from
     this.#cut = from
     this.#cutStep = grant.checkpoint?.step ?? 0
     for (const peer of grant.outputs) this.#peers.set(peer.vnode, peer)
@@ -110,6 +113,9 @@ export class SourceDriver {
   manifest(position: number): void {
     if (position <= this.#manifest) return
     this.#manifest = position
+    // Each one would have a last cut of its own, and so each of those: what comes close together counts as one, unless nothing is to follow.
+    const { maxAhead } = this.#options.cuts
+    if (position >= this.#base + maxAhead / 8 || position >= this.#cut) this.#base = position
     this.#patience = PATIENCE
     this.#handle({ type: 'manifest', position })
     this.#pump()
@@ -182,7 +188,7 @@ export class SourceDriver {
     try {
       while (!this.#abort.signal.aborted && !this.#isEnded && this.#log.canOffer()) {
         const position = this.#log.applied + 1
-        if (position > this.#timetable.totalPositions || position > this.#manifest + this.#options.cuts.maxAhead) return
+        if (position > this.#timetable.totalPositions || position > this.#base + this.#options.cuts.maxAhead) return
         const planned = this.#timetable.at(position)
         // A checkpoint that is wanted just here waits for the one before it.
         if (planned.evaluation === 0 && this.#atSteps.has(planned.step) && this.#cut > this.#manifest) return
@@ -223,7 +229,7 @@ export class SourceDriver {
       this.#atSteps.has(entry.step)
     // The last step that retention has room for is always a cut: every source that goes on from this manifest puts it at the same place,
     // so it completes, whichever cuts VNodes missed that were lost together with the source. An evaluation has no place for one.
-    const isLastChance = entry.position + this.#timetable.evaluationsAfter(entry.step) + 1 > this.#manifest + maxAhead
+    const isLastChance = entry.position + this.#timetable.evaluationsAfter(entry.step) + 1 > this.#base + maxAhead
     if (this.#isPausing && entry.position >= this.#pauseFrom && !(marks & MARK.end)) marks |= MARK.pause | MARK.cut
     else if ((isDue && !isOpen) || isLastChance) marks |= MARK.cut
     if (marks & MARK.cut) {
