@@ -1,5 +1,5 @@
 import test from 'ava'
-import { runSettings } from '../../actors/run-settings.js'
+import { type CutPolicy, runSettings } from '../../actors/run-settings.js'
 import { SourceDriver } from '../../actors/source.js'
 import { SOURCE } from '../../components/definition.js'
 import { block, categorical, datasets, dense, flatten, local, network, pred, relu } from '../../index.js'
@@ -24,8 +24,12 @@ for (const everySteps of [1, 2, 3, 7]) {
   })
 }
 
-/** Positions of the cuts that a source asks for, up to its last step, while no checkpoint completes, or all that it is told of do. */
-async function cutsOf(isComplete: (position: number) => boolean): Promise<number[]> {
+/**
+ * Positions of the cuts that a source asks for, up to its last step.
+ * @param isComplete whether a cut completes, when its reader has it
+ * @param lag so far behind its reader every position is a checkpoint
+ */
+async function cutsOf(isComplete: (position: number) => boolean, more: Partial<CutPolicy> = {}, lag = Infinity): Promise<number[]> {
   const window = 1
   const { definition, dataset, settings } = chainRun(1, { epochs: 1, stepsPerEpoch: 200 }, (made) =>
     runSettings(made, { everySteps: 5 }, { window }),
@@ -39,7 +43,10 @@ async function cutsOf(isComplete: (position: number) => boolean): Promise<number
   }
   const place = { v: 1, run: 'r', generation: 1, vnode: SOURCE, term: 1, pnode: 'here' } as const
   const grant = { ...place, inputs: [], outputs: [{ vnode: reader, pnode: 'there', term: 2 }] }
-  const source = new SourceDriver({ bus, clock: systemClock, window, cuts: settings.cuts, definition, dataset, onFailure }, grant)
+  const source = new SourceDriver(
+    { bus, clock: systemClock, window, cuts: { ...settings.cuts, ...more }, definition, dataset, onFailure },
+    grant,
+  )
   source.start()
   const ask = (next: number) => {
     const credit = { type: 'credit', vnode: reader, generation: 1, term: 2, next, upTo: next, resend: false } as const
@@ -53,6 +60,7 @@ async function cutsOf(isComplete: (position: number) => boolean): Promise<number
     const { header } = decodeFrame(value.bytes)
     position = header.position
     ask(position + 1)
+    if (position > lag) source.manifest(position - lag)
     if ((header.marks & MARK.cut) === 0) continue
     cuts.push(position)
     if (isComplete(position)) source.manifest(position)
@@ -70,4 +78,11 @@ test('after one that completes it goes on as ever', async (t) => {
   t.deepEqual(cuts.slice(0, 2), [5, 15])
   // The source is a few steps ahead of what it is told.
   t.true(cuts.length > 15, cuts.join(' '))
+})
+
+test('checkpoints that come close together do not each have a cut where retention ends, and that one another', async (t) => {
+  // It is eight steps ahead of its reader: always where retention ends.
+  const cuts = await cutsOf(() => false, { everySteps: 10_000, everyMs: 1e9, maxAhead: 32 }, 24)
+  const gaps = cuts.slice(1, -1).map((cut, i) => cut - cuts[i])
+  t.true(gaps.length > 3 && gaps.every((gap) => gap >= 4), cuts.join(' '))
 })
