@@ -208,7 +208,8 @@ export class SourceDriver {
   #pauseAt(position: number): void {
     this.#isEnded = true
     this.#options.clock.after(PAUSE_PATIENCE_MS, () => {
-      if (this.#manifest >= position || this.#abort.signal.aborted) return
+      // Whoever has paused it stops it, too. A checkpoint just there may have been an older one, of those who passed it without the pause.
+      if (this.#abort.signal.aborted) return
       this.#isEnded = false
       this.#pauseFrom = position + this.#pauseStride
       this.#pauseStride *= 2

@@ -49,3 +49,8 @@ test('the seeds cover small clusters and large ones, graphs of all kinds, quiet 
   const inputs = plans.flatMap(({ cluster }) => cluster.run.definition.network.vnodes.map((vnode) => vnode.inputs.length))
   t.true(inputs.filter((count) => count > 1).length > 500)
 })
+
+test('a pause where an older checkpoint completes, of VNodes that passed it without the pause, is tried again: seed 9472', async (t) => {
+  const result = await trySeed(9_472, { shrink: false })
+  t.true(result.ok, JSON.stringify(result))
+})
