@@ -164,6 +164,9 @@ test.serial('puts get through a MinIO that is killed in the middle of them, none
   for (let kill = 0; kill < 2; kill++) {
     while ((await all(s3.list('blobs/')).catch(() => [])).length < 10 * (kill + 1)) await new Promise((resolve) => setImmediate(resolve))
     await own.kill()
+    // The store repeats a call by itself for a moment. Whoever is patient has to wait for longer.
+    const before = waits.length
+    while (waits.length === before) await new Promise((resolve) => setTimeout(resolve, 10))
     await own.restart()
   }
   await blobs
@@ -174,7 +177,6 @@ test.serial('puts get through a MinIO that is killed in the middle of them, none
     const { bytes } = await store.get(`blobs/${i}`)
     t.true(bytes.length === 2_000_000 + i && isFilled(bytes, i), `blobs/${i}`)
   }
-  t.true(waits.length > 0)
   t.log(`${count} conditional heads, ${waits.length} waits`)
 })
 
