@@ -7,6 +7,7 @@ import type { Refusal, Tier } from './admission.js'
 import type { DrainedBy, Drains } from './draining.js'
 import type { Candidate } from './events.js'
 import type { Commit, Evaluated, Failure } from './reports.js'
+import type { Whereabouts } from './standstill.js'
 
 /** What a PNode says of itself when it joins. */
 export interface Profile {
@@ -77,10 +78,10 @@ export interface Decision {
   readonly displaces?: readonly string[]
 }
 
-/** A PNode, or the machines of its worker, are gone. */
+/** A PNode, or the machines of its worker, are gone; or VNodes stand still there. */
 export interface Loss {
   readonly pnode: string
-  readonly what: 'pnode' | 'worker'
+  readonly what: 'pnode' | 'worker' | 'vnodes'
   readonly reason: string
   /** Which start of its process is gone; absent: whichever it was. */
   readonly incarnation?: string
@@ -174,6 +175,8 @@ export interface Calls {
   }
   PNode: {
     describe: [null, { readonly pnode: string; readonly vnodes: readonly string[] }]
+    /** Where VNodes of a run stand, with their terms; null: not here under this one. */
+    whereabouts: [{ run: string; vnodes: readonly (readonly [vnode: string, term: number])[] }, readonly (Whereabouts | null)[]]
   }
 }
 

@@ -124,7 +124,7 @@ export type RunEventBody<M extends Metrics = Metrics> =
   | {
       readonly type: 'lost'
       readonly pnode: string
-      readonly what: 'pnode' | 'worker'
+      readonly what: 'pnode' | 'worker' | 'vnodes'
       readonly reason: string
       readonly vnodes: readonly string[]
     }

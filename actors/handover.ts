@@ -150,7 +150,6 @@ export class Handover {
     this.#planned.clear()
     this.#held.clear()
     this.#balance.clear()
-    this.watch()
   }
 
   get #now(): number {

@@ -17,6 +17,7 @@ import type { Observation, RunReport } from './reports.js'
 import { machineDefinition, readDefinition, type RunDefinition } from './run-definition.js'
 import { readSettings, type RunSettings } from './run-settings.js'
 import { SourceDriver } from './source.js'
+import type { Whereabouts } from './standstill.js'
 import { Terms } from './terms.js'
 import { VNodeDriver } from './vnode-driver.js'
 import type { VNodeHost } from './vnode-host.js'
@@ -88,6 +89,14 @@ export class HostedVNodes {
   /** What waits here, and what has gone through, of all of them together. */
   get queues(): Queues {
     return sumOf([this.#past, ...[...this.#drivers.values()].map(({ queues }) => queues)])
+  }
+
+  /** Where VNodes of a run stand; null: not here under this term. */
+  whereabouts({ run, vnodes }: Calls['PNode']['whereabouts'][0]): (Whereabouts | null)[] {
+    return vnodes.map(([vnode, term]) => {
+      const driver = this.#drivers.get(`${run}/${vnode}`)
+      return driver?.grant.term === term ? driver.whereabouts : null
+    })
   }
 
   /** For how long they have computed since this was asked the last time, in ms. */

@@ -13,8 +13,10 @@ import { Handover } from './handover.js'
 import type { HeadEcho } from './head-echo.js'
 import type { OpenCuts } from './open-cuts.js'
 import { lostOf } from './roll-call.js'
+import { readSettings } from './run-settings.js'
 import type { RunMonitor } from './run-monitor.js'
 import { placeElsewhere, type PlacingRun } from './run-placing.js'
+import { Standstill } from './standstill.js'
 
 export interface MovesOptions {
   readonly context: ActorContext
@@ -45,13 +47,15 @@ export class Moves {
   readonly handover: Handover
   /** Who stands by. */
   readonly followers: Followers
+  /** Sees to it that nobody waits for ever. */
+  readonly standstill: Standstill
   readonly #options: MovesOptions
   /** The newest loss: the terms of the VNodes, and when it was heard of. */
   #loss: { readonly key: string; readonly atMs: number } | undefined
 
   constructor(options: MovesOptions) {
     this.#options = options
-    const { context, store, run, echo, monitor, balance } = options
+    const { context, store, run, echo, monitor, cuts, manifest, balance } = options
     this.followers = new Followers({
       context,
       store,
@@ -69,6 +73,21 @@ export class Moves {
       monitor,
       balance,
     })
+    this.standstill = new Standstill({
+      context,
+      head: () => this.#head,
+      manifest,
+      cuts,
+      monitor,
+      window: async () => (await readSettings(store, this.#head.run)).window,
+      lost: (loss) => this.#leave(loss),
+    })
+  }
+
+  /** Looks at intervals from now on whether something should move. */
+  watch(): void {
+    this.handover.watch()
+    this.standstill.watch()
   }
 
   /** VNodes in graph order, the source first; then followers. */
@@ -90,7 +109,7 @@ export class Moves {
     const isNew = this.#loss?.key !== this.#termsOf(lost)
     if (isNew) monitor.emit({ type: 'lost', pnode, what, reason, vnodes: lost })
     const sinceMs = isNew ? context.clock.now() : this.#loss!.atMs
-    const why = what === 'pnode' ? `${pnode} was lost` : `the worker of ${pnode} was lost`
+    const why = { pnode: `${pnode} was lost`, worker: `the worker of ${pnode} was lost`, vnodes: `stood still on ${pnode}` }[what]
     const gone = lost.filter((id) => followed(id) !== undefined)
     const heirs = this.followers.promotions(lost)
     const rest = lost.filter((id) => !gone.includes(id) && heirs.every(({ vnode }) => vnode !== id))
@@ -104,6 +123,14 @@ export class Moves {
     if (rest.length + heirs.length === 0) return
     this.handover.interrupted()
     echo.toSource('cut')
+  }
+
+  /** Nobody but us says that they stand still: those who had the VNodes are there, and have to be told. */
+  async #leave(loss: Loss): Promise<void> {
+    const ids = lostOf(this.everybody, this.#head, loss)
+    const before = ids.map((vnode) => ({ vnode, ...this.#head.directory[vnode] }))
+    await this.relocate(loss)
+    this.#options.echo.stop(before)
   }
 
   /** Followers go; others take their places when somebody has room for them. @param hasFailed they could not go on: others may not, either */

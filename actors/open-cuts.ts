@@ -18,6 +18,13 @@ export class OpenCuts {
     return all.every((one) => one !== undefined) ? all : undefined
   }
 
+  /** The newest one, and who has not committed it. */
+  get newest(): { readonly position: number; readonly missing: readonly string[] } | undefined {
+    const commits = this.#commits.get(Math.max(...this.#commits.keys()))
+    const [first] = commits?.values() ?? []
+    return first && { position: first.position, missing: this.#vnodes.filter((vnode) => !commits!.has(vnode)) }
+  }
+
   /** A cut is complete: those before it never will be needed. */
   close(step: number): void {
     for (const open of this.#commits.keys()) if (open <= step) this.#commits.delete(open)

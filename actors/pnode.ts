@@ -1,7 +1,7 @@
 /** A PNode: one machine's share of the swarm. It hosts VNodes, reports its worker's loss, and says that it is there. */
 import { setMaxListeners } from 'node:events'
 import { SwarmError, toSwarmError } from '../runtime/errors.js'
-import { actor, call, type Heartbeat, isTransient, type Profile, untilHeard } from './calls.js'
+import { actor, call, type Calls, type Heartbeat, isTransient, type Profile, untilHeard } from './calls.js'
 import type { HostUse } from './host-limits.js'
 import { HostedVNodes, type HostedVNodesOptions } from './hosted-vnodes.js'
 import { type Link, MEASURE_MS, measureLink, measureQuietly } from './profile.js'
@@ -60,7 +60,9 @@ export class PNodeHost {
     this.#abort.signal.throwIfAborted()
     system.register(this.#hosted.actor())
     const describe = () => ({ pnode: this.pnode, vnodes: this.vnodes })
-    system.register({ type: `PNode.${this.pnode}`, activate: () => null, handlers: { describe } })
+    const whereabouts = (_context: unknown, _memory: null, asked: Calls['PNode']['whereabouts'][0]) =>
+      this.#hosted.whereabouts(asked) as never
+    system.register({ type: `PNode.${this.pnode}`, activate: () => null, handlers: { describe, whereabouts } })
     compute.onLoss((loss) => this.#hosted.lose(loss))
     const started = await this.#options.start?.()
     const { terms } = this.#options

@@ -163,7 +163,7 @@ export class RunOwner {
     for (const [vnode, { pnode, term }] of Object.entries(this.head.directory)) this.#monitor.placed(vnode, pnode, term, step)
     if (this.#isComplete) return this.#finish()
     if (position > 0) this.#echo.manifest(position)
-    this.moves.handover.watch()
+    this.moves.watch()
     void this.#echo.grant(this.moves.everybody).then(() => this.#pauseAgain())
     this.moves.followers.seek()
     this.rollCall.watch(this.#options.rollCallMs ?? DEFAULT_MEMBERSHIP.lostMs, this.head.termCounter)
@@ -332,18 +332,20 @@ export class RunOwner {
     this.#evaluations.goBackTo(this.#manifest?.step ?? 0)
     // One that goes back has had its places, and its turn.
     const isBeginning = !this.#isAwake
-    const run = { definition: this.#definition, head: next, computeClass: manifest?.computeClass, isBeginning }
+    const run = { ...this.#placing, head: next, computeClass: manifest?.computeClass, isBeginning }
     const { decisions, computeClass } = await this.moves.orSayWhyNot(this.#ids, placeAll(this.#context, run))
     const begun = { ...next, status: 'running', error: undefined, computeClass } as const
     await this.#writer.update((head) => placed({ ...begun, writer: head.writer }, decisions))
     sweepAll(this.#options.store, this.head).catch(this.#report)
     for (const decision of decisions) this.moves.placed(decision, 'start of a generation')
+    this.moves.watch()
     void this.#echo.grant(this.#ids).then(() => this.#pauseAgain())
     this.moves.followers.seek()
   }
 
   get #placing(): PlacingRun {
-    return { definition: this.#definition, head: this.head, computeClass: this.#manifest?.computeClass ?? this.head.computeClass }
+    const { shunned } = this.moves.standstill
+    return { definition: this.#definition, head: this.head, computeClass: this.#manifest?.computeClass ?? this.head.computeClass, shunned }
   }
 
   /** From the current owner, in the current generation? Anything else is dropped and counted. */

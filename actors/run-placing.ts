@@ -18,6 +18,8 @@ export interface PlacingRun {
   readonly computeClass: string | undefined
   /** It has nothing anywhere, and waits where there is no room. */
   readonly isBeginning?: boolean
+  /** PNodes that get nothing as long as there is another. */
+  readonly shunned?: readonly string[]
 }
 
 /**
@@ -33,6 +35,13 @@ export async function placeVNodes(
   isAll: boolean,
   at: ReadonlyMap<string, string> = new Map(),
 ): Promise<readonly Decision[]> {
+  if (run.shunned?.length) {
+    const others = { ...run, shunned: [] }
+    return placeVNodes(context, others, ids, [...avoid, ...run.shunned], isAll, at).catch((error: unknown) => {
+      if (!isSwarmError(error, 'placement.no-pnode')) throw error
+      return placeVNodes(context, others, ids, avoid, isAll, at)
+    })
+  }
   const followers = isAll ? [] : followersIn(run.head)
   try {
     return await ask(context, run, { ids, avoid, isAll, at, followers })
@@ -57,7 +66,7 @@ export async function placeFollowers(
 ): Promise<readonly Decision[] | undefined> {
   try {
     const followers = [...new Set([...followersIn(run.head), ...ids])]
-    return await ask(context, run, { ids, avoid: [], isAll: false, at, followers })
+    return await ask(context, run, { ids, avoid: run.shunned ?? [], isAll: false, at, followers })
   } catch (error) {
     if (!isSwarmError(error, 'placement.no-pnode')) throw error
     return undefined
@@ -157,10 +166,13 @@ export function hasOther(context: ActorContext, run: PlacingRun, vnode: string, 
 /** What there is to see of the PNodes of a run that is as far as `step`. @param spent since the last look */
 export async function lookAt(
   context: ActorContext,
-  { definition, head, computeClass }: PlacingRun,
+  { definition, head, computeClass, shunned = [] }: PlacingRun,
   { step, spent }: { readonly step: number } & Pick<Look, 'spent'>,
 ): Promise<Look> {
-  const members = await listMembers(context)
+  const all = await listMembers(context)
+  const members = all.map((member) =>
+    shunned.includes(member.pnode) && member.state === 'ready' ? { ...member, state: 'suspect' as const } : member,
+  )
   const { run, directory } = head
   const [demands, code, nowMs] = [demandsOf(definition, followersIn(head)), definition.bundles, context.clock.now()]
   const stepsLeft = new Timetable(definition.timetable).totalSteps - step

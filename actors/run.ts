@@ -12,6 +12,7 @@ import { STANDBYS } from './followers.js'
 import { LOOK } from './handover.js'
 import { ROLL_CALL } from './roll-call.js'
 import { openRun } from './run-opening.js'
+import { STANDSTILL } from './standstill.js'
 import { RunOwner } from './run-owner.js'
 
 export interface RunActorOptions {
@@ -59,6 +60,7 @@ export function runActor(options: RunActorOptions): ActorDefinition<RunOwner> {
       hostLost: awake((owner, loss: Loss) => owner.hostLost(loss)),
       drain: underWay(({ moves }, leaving: Leaving) => moves.handover.drain(leaving), []),
       joined: underWay(({ moves }, { pnode }: { readonly pnode: string }) => moves.handover.joined(pnode), null),
+      [STANDSTILL]: underWay(({ moves }) => moves.standstill.look(), null),
       [LOOK]: underWay(({ moves }) => moves.handover.look(), null),
       // One that waits for room has nothing that would have to stop first.
       pause: (context, owner) => (owner.isWaiting ? owner.giveUpWaiting() : pauseAwake(context, owner, null)),

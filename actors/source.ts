@@ -13,6 +13,7 @@ import { type Queues, queuesOf } from './queues.js'
 import type { Failure } from './reports.js'
 import { type RunDefinition, evaluationSplit } from './run-definition.js'
 import type { CutPolicy } from './run-settings.js'
+import type { Whereabouts } from './standstill.js'
 import { SOURCE } from '../components/definition.js'
 
 export interface SourceOptions {
@@ -89,6 +90,11 @@ export class SourceDriver {
   get stats() {
     const { applied, retained } = this.#log
     return { applied, waiting: 0, retained, restored: this.grant.checkpoint?.position ?? 0, manifest: this.#manifest }
+  }
+
+  get whereabouts(): Whereabouts {
+    const { applied, wants } = this.#log
+    return { applied, wants }
   }
 
   /** Nothing comes in; what goes out is counted as anywhere. */

@@ -17,6 +17,14 @@ export interface Peer {
   readonly term: number
 }
 
+/** What stands between a VNode and its next entry, besides its own compute. */
+export interface Wants {
+  /** Producers whose next output has not come. */
+  readonly inputs?: readonly string[]
+  /** Consumers that leave no room for more, with the first position that each is known to lack. */
+  readonly readers?: { readonly [vnode: string]: number }
+}
+
 /** Things that happened. `Ref` is whatever the driver uses to find a frame's bytes. */
 export type StepEvent<Ref> =
   | {

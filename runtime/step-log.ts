@@ -6,7 +6,7 @@
 import { invariant } from './errors.js'
 import { followed } from './followers.js'
 import { MARK } from './frame.js'
-import type { DropReason, Entry, Peer, StepCommand, StepEvent } from './step-events.js'
+import type { DropReason, Entry, Peer, StepCommand, StepEvent, Wants } from './step-events.js'
 
 export * from './step-events.js'
 
@@ -121,6 +121,15 @@ export class StepLog<Ref> {
   /** Inputs received, and taken for a step; outputs kept, and let go after a checkpoint: since it started. */
   get counts(): { readonly received: number; readonly taken: number; readonly kept: number; readonly released: number } {
     return this.#counts
+  }
+
+  /** What it waits for; nothing while it computes, stands still for a move, or has come to where retention ends. */
+  get wants(): Wants {
+    const position = this.#applied + 1
+    if (this.#issued.length > 0 || this.#heldAt !== undefined || position > this.#manifest + this.#maxAhead) return {}
+    if (this.#isStarved()) return { inputs: this.#inputs.flatMap(({ vnode, inbox }) => (inbox.has(position) ? [] : [vnode])) }
+    const full = this.#outputs.filter((output) => !this.#leavesRoom(output, position))
+    return full.length > 0 ? { readers: Object.fromEntries(full.map(({ vnode, next }) => [vnode, next])) } : {}
   }
 
   /** Inputs that wait for their turn. */
@@ -355,7 +364,11 @@ export class StepLog<Ref> {
   #hasRoom(position: number): boolean {
     if (position > this.#manifest + this.#maxAhead) return false
     if (this.#isFollower) return true
-    return this.#outputs.every(({ next, isFollower }) => isFollower || position < next + AHEAD_WINDOWS * this.window)
+    return this.#outputs.every((output) => this.#leavesRoom(output, position))
+  }
+
+  #leavesRoom({ next, isFollower }: Output, position: number): boolean {
+    return isFollower || position < next + AHEAD_WINDOWS * this.window
   }
 
   #send(output: Output, out: StepCommand<Ref>[]): void {

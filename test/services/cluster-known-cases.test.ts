@@ -6,6 +6,7 @@
 import { join } from 'node:path'
 import test, { type ExecutionContext, registerCompletionHandler } from 'ava'
 import { resume, type Run, type RunResult } from '../../actors/train.js'
+import type { RunEvent } from '../../actors/events.js'
 import { SOURCE } from '../../components/definition.js'
 import { systemClock } from '../../runtime/clock.js'
 import { readHead } from '../../runtime/head-store.js'
@@ -165,6 +166,24 @@ test.serial('torchft: communicators are aborted: every host loses its connection
   await struck(t, 'aborted', async () => {
     for (const { line } of cluster.hosts.values()) line!.abort()
   })
+})
+
+test.serial('a host that is heard and does not reach the object store: what it has goes on elsewhere', async (t) => {
+  t.timeout(200_000)
+  const { run, busy } = await begun('no-store')
+  const line = cluster.hosts.get(busy[0])!.line!
+  line.cutStore()
+  const isStanding = (event: RunEvent) => event.type === 'lost' && event.what === 'vnodes'
+  try {
+    const event = await eventOf(run, isStanding)
+    t.like(event, { pnode: busy[0] })
+    await ends(t, run)
+    const { directory } = (await readHead(cluster.store, run.id)).head
+    // A source has no state that would have to go there.
+    if (event?.type === 'lost') for (const vnode of event.vnodes) t.not(directory[vnode].pnode, busy[0])
+  } finally {
+    line.mendStore()
+  }
 })
 
 test.serial(

@@ -28,6 +28,11 @@ const CASES: { readonly [what: string]: (host: string) => readonly Fault[] } = {
   'a worker computes one step for 75 s': (host) => [{ atMs, kind: 'stuck', host, forMs: deadlockMs }],
   'a host is cut off for two minutes': (host) => [{ atMs, kind: 'cut', host, way: 'both', forMs: partitionMs }],
   'nobody hears a host for two minutes': (host) => [{ atMs, kind: 'cut', host, way: 'out', forMs: partitionMs }],
+  'a host hears nothing for two minutes': (host) => [{ atMs, kind: 'cut', host, way: 'in', forMs: partitionMs }],
+  'two hosts do not reach each other for two minutes': (host) => [{ atMs, kind: 'cut', host, way: 'other', forMs: partitionMs }],
+  'a host does not reach the store for two minutes': (host) => [{ atMs, kind: 'cut', host, way: 'store', forMs: partitionMs }],
+  'a host does not reach the broker for two minutes': (host) => [{ atMs, kind: 'cut', host, way: 'bus', forMs: partitionMs }],
+  'a host does not reach control for two minutes': (host) => [{ atMs, kind: 'cut', host, way: 'control', forMs: partitionMs }],
 }
 
 for (const [what, faultsOf] of Object.entries(CASES)) {

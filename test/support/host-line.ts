@@ -10,6 +10,9 @@ export interface HostLine {
   /** Cuts a PNode off from everybody: its sidecar, through which the actors' calls go in and out, stands still meanwhile. */
   cut(peer: Peer): Promise<void>
   mend(peer: Peer): Promise<void>
+  /** Holds what goes to the control API and the object store, and nothing else. */
+  cutStore(): void
+  mendStore(): void
   /** Breaks its connections to the broker, once. */
   abort(): void
 }
@@ -32,6 +35,8 @@ export async function hostLine(t: Teardown, url: string, broker: string): Promis
       for (const line of lines) line.mend()
       await daprd.kill('SIGCONT')
     },
+    cutStore: () => api.cut(),
+    mendStore: () => api.mend(),
     abort: () => messages.abort(),
   }
 }
