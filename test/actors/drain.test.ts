@@ -13,8 +13,8 @@ import { readHead } from '../../runtime/head-store.js'
 import { memoryStore } from '../../runtime/object-store/memory-store.js'
 import { type MemoryCluster, memoryCluster } from '../support/memory-cluster.js'
 import { chain, TRAINING } from '../support/small-runs.js'
+import { until } from '../support/until.js'
 
-const DEADLINE_MS = 30_000
 /** Long enough that it goes on while PNodes come and go. */
 const LONG = { ...TRAINING, epochs: 60 }
 
@@ -29,15 +29,6 @@ const placesOf = async ({ store }: MemoryCluster, run: string) =>
   new Set(Object.values((await readHead(store, run)).head.directory).map(({ pnode }) => pnode))
 const stateOf = async (made: MemoryCluster, pnode: string): Promise<MembershipState | undefined> =>
   (await clientOf(made).pnodes()).find((member) => member.pnode === pnode)?.state
-
-/** Resolves when `isThere` does to true; it is asked again and again. */
-async function until(what: string, isThere: () => Promise<boolean>): Promise<void> {
-  const untilMs = systemClock.now() + DEADLINE_MS
-  while (!(await isThere())) {
-    if (systemClock.now() > untilMs) throw new Error(`not within ${DEADLINE_MS} ms: ${what}`)
-    await systemClock.sleep(20)
-  }
-}
 
 const drained = (made: MemoryCluster, pnode: string) =>
   until(`${pnode} has nothing`, async () => (await clientOf(made).drain(pnode)).length === 0)

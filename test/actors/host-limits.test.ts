@@ -11,6 +11,7 @@ import { readHead } from '../../runtime/head-store.js'
 import { fakeClock } from '../support/fake-clock.js'
 import { memoryCluster } from '../support/memory-cluster.js'
 import { chain, TRAINING } from '../support/small-runs.js'
+import { until } from '../support/until.js'
 
 const TERMS: OwnersTerms = { memoryBytes: 100, pauseWhenBusy: false, onBattery: 'continue' }
 const QUIET: HostUse = { nowMs: 0, othersShare: 0, power: 'mains', residentBytes: 1_000, tensorBytes: 0, placedBytes: new Map() }
@@ -96,15 +97,6 @@ test('what its VNodes use beyond what was allowed for a while is taken back in t
 })
 
 const LONG = { ...TRAINING, epochs: 60 }
-const DEADLINE_MS = 30_000
-
-async function until(what: string, isThere: () => Promise<boolean> | boolean): Promise<void> {
-  const untilMs = systemClock.now() + DEADLINE_MS
-  while (!(await isThere())) {
-    if (systemClock.now() > untilMs) throw new Error(`not within ${DEADLINE_MS} ms: ${what}`)
-    await systemClock.sleep(20)
-  }
-}
 
 /** A run on ann and bob; how ann's machine is used is what the test says. */
 async function withOwner(t: ExecutionContext, terms: Partial<OwnersTerms>) {

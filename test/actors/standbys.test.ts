@@ -7,11 +7,11 @@ import { demandsOf } from '../../actors/run-placing.js'
 import { readDefinition } from '../../actors/run-definition.js'
 import { local, type RunOptions, train } from '../../actors/train.js'
 import { SOURCE } from '../../components/definition.js'
-import { systemClock } from '../../runtime/clock.js'
 import { followersIn, vnodeOf } from '../../runtime/followers.js'
 import { readHead } from '../../runtime/head-store.js'
 import { openPools, renamed } from '../support/chaos-run.js'
 import { openObjects, slowBranching, TRAINING } from '../support/small-runs.js'
+import { until } from '../support/until.js'
 
 const pools = openPools()
 test.after.always(() => pools.close())
@@ -21,15 +21,6 @@ const pool = () => renamed(pools.inline, `standbys-${++names}-`)
 const STEP_MS = 2
 const LONG = { ...TRAINING, epochs: 10 }
 const EVERY_STEPS = 30
-const DEADLINE_MS = 30_000
-
-async function until(what: string, isThere: () => Promise<boolean> | boolean): Promise<void> {
-  const untilMs = systemClock.now() + DEADLINE_MS
-  while (!(await isThere())) {
-    if (systemClock.now() > untilMs) throw new Error(`not within ${DEADLINE_MS} ms: ${what}`)
-    await systemClock.sleep(5)
-  }
-}
 
 async function begun(pnodes: number, options: RunOptions = {}) {
   const { store } = openObjects()

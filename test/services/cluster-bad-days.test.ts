@@ -16,10 +16,11 @@ import { VERSION } from '../../runtime/version.js'
 import { s3Store } from '../../runtime/object-store/s3-store.js'
 import { MACHINES } from '../support/chaos-run.js'
 import { changedControl } from '../support/changed-control.js'
-import { droppedOf, until } from '../support/cluster-runs.js'
+import { droppedOf } from '../support/cluster-runs.js'
 import { refusedBy, Stranger, unharmed } from '../support/cluster-stranger.js'
 import { TestCluster } from '../support/cluster.js'
 import { forFile, type Teardown } from '../support/servers.js'
+import { until } from '../support/until.js'
 
 const file = forFile()
 // A run whose test has failed waits for its cluster for ever.

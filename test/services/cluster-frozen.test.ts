@@ -7,9 +7,10 @@ import { decodeFrame, type FrameHeader, MARK } from '../../runtime/frame.js'
 import { readHead } from '../../runtime/head-store.js'
 import { subjectOf } from '../../runtime/signal.js'
 import { natsBus } from '../../runtime/tensor-bus/nats-bus.js'
-import { droppedOf, embedded, outcomeOf, until } from '../support/cluster-runs.js'
+import { droppedOf, embedded, outcomeOf } from '../support/cluster-runs.js'
 import { eventOf, TestCluster, untilStep } from '../support/cluster.js'
 import { slowBranching, TRAINING } from '../support/small-runs.js'
+import { until } from '../support/until.js'
 
 const LONG = { ...TRAINING, epochs: 9 } as const
 /** A step takes so long, in ms, that a frozen VNode is in the middle of one. */
@@ -80,7 +81,7 @@ async function freeze(cluster: TestCluster, run: Run): Promise<number> {
   await peer.daprd.kill('SIGCONT')
   // What comes later than that does not come: the next freeze is to show it.
   const isComplete = async () => mine().length > stood && isAllLate(await droppedOf(cluster, run.id))
-  await until(() => `late ones of ${pnode}`, isComplete, 2_000).catch(() => undefined)
+  await until(() => `late ones of ${pnode}`, isComplete, { limitMs: 2_000 }).catch(() => undefined)
   return mine().length - stood
 }
 

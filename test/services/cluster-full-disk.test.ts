@@ -6,9 +6,9 @@ import { promisify } from 'node:util'
 import test, { registerCompletionHandler } from 'ava'
 import { isSwarmError } from '../../runtime/errors.js'
 import { stepOf, unharmed } from '../support/cluster-stranger.js'
-import { until } from '../support/cluster-runs.js'
 import { TestCluster } from '../support/cluster.js'
 import { forFile } from '../support/servers.js'
+import { until } from '../support/until.js'
 
 const run = promisify(execFile)
 const file = forFile()

@@ -3,10 +3,11 @@ import test, { registerCompletionHandler } from 'ava'
 import { readHead } from '../../runtime/head-store.js'
 import { systemClock } from '../../runtime/clock.js'
 import { networks } from '../support/chaos-run.js'
-import { embedded, type Outcome, outcomeOf, until } from '../support/cluster-runs.js'
+import { embedded, type Outcome, outcomeOf } from '../support/cluster-runs.js'
 import { TestCluster, untilStep } from '../support/cluster.js'
 import { forFile } from '../support/servers.js'
 import { TRAINING } from '../support/small-runs.js'
+import { until } from '../support/until.js'
 
 const LONGER = { ...TRAINING, epochs: 20 } as const
 

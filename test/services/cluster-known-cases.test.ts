@@ -11,11 +11,12 @@ import { SOURCE } from '../../components/definition.js'
 import { systemClock } from '../../runtime/clock.js'
 import { readHead } from '../../runtime/head-store.js'
 import { paced, stumbling } from '../support/chained-block.js'
-import { embedded, type Outcome, outcomeOf, until } from '../support/cluster-runs.js'
+import { embedded, type Outcome, outcomeOf } from '../support/cluster-runs.js'
 import { eventOf, TestCluster, untilStep } from '../support/cluster.js'
 import { forFile, serverFolder } from '../support/servers.js'
 import { branchingWith, TRAINING } from '../support/small-runs.js'
 import { layStone } from '../support/stones.js'
+import { until } from '../support/until.js'
 
 const HOSTS = ['a', 'b', 'c'] as const
 const MEMBERSHIP = { suspectMs: 1_500, lostMs: 2_500 }

@@ -5,10 +5,11 @@ import { train } from '../../actors/train.js'
 import { SOURCE } from '../../components/definition.js'
 import { followersIn, vnodeOf } from '../../runtime/followers.js'
 import { readHead } from '../../runtime/head-store.js'
-import { embedded, outcomeOf, until } from '../support/cluster-runs.js'
+import { embedded, outcomeOf } from '../support/cluster-runs.js'
 import { TestCluster } from '../support/cluster.js'
 import { forFile } from '../support/servers.js'
 import { slowBranching, TRAINING } from '../support/small-runs.js'
+import { until } from '../support/until.js'
 
 const STEP_MS = 15
 const EVERY_STEPS = 60

@@ -14,11 +14,12 @@ import { SEND_HEADERS } from '../../runtime/object-store/store-protocol.js'
 import { encodeSignal, subjectOf } from '../../runtime/signal.js'
 import { VERSION } from '../../runtime/version.js'
 import { networks } from '../support/chaos-run.js'
-import { embedded, outcomeOf, droppedOf, until } from '../support/cluster-runs.js'
+import { embedded, outcomeOf, droppedOf } from '../support/cluster-runs.js'
 import { refusedBy, Stranger, unharmed } from '../support/cluster-stranger.js'
 import { TestCluster } from '../support/cluster.js'
 import { forFile } from '../support/servers.js'
 import { TRAINING } from '../support/small-runs.js'
+import { until } from '../support/until.js'
 
 const file = forFile()
 // A run whose test has failed waits for its cluster for ever.

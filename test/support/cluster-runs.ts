@@ -48,12 +48,3 @@ export async function droppedOf({ client }: TestCluster, run: string): Promise<{
   const { runs } = (await client.stats()) as { runs: { run: string; dropped: { [reason: string]: number } }[] }
   return runs.find((one) => one.run === run)?.dropped ?? {}
 }
-
-/** Asks again until it is so. @throws with `what` after `limitMs` */
-export async function until(what: () => string, isSo: () => Promise<boolean> | boolean, limitMs = 30_000): Promise<void> {
-  const endMs = performance.now() + limitMs
-  while (!(await isSo())) {
-    if (performance.now() > endMs) throw new Error(`not so after ${limitMs} ms: ${what()}`)
-    await systemClock.sleep(100)
-  }
-}

@@ -1,0 +1,72 @@
+/** Planned moves, as the owner of a run decides them: whom it asks to stand still, and when. */
+import test from 'ava'
+import type { Membership } from '../../actors/calls.js'
+import { Handover } from '../../actors/handover.js'
+import type { HeadEcho } from '../../actors/head-echo.js'
+import { StepTimes } from '../../actors/step-times.js'
+import { SOURCE } from '../../components/definition.js'
+import type { ActorContext, Json } from '../../runtime/actor-system/actor-system.js'
+import { firstHead } from '../../runtime/head.js'
+import { fakeClock } from '../support/fake-clock.js'
+import { chainRun } from '../simulation/simulated-run.js'
+
+const member = (pnode: string): Membership => ({
+  pnode,
+  incarnation: pnode,
+  computeClass: 'c',
+  gflops: 1,
+  memoryBytes: 1e9,
+  state: 'ready',
+  busyShare: 1,
+  vnodes: [],
+})
+
+/** A run of six VNodes, three on each of ann and bob, and who has been asked to stand still. */
+function watched() {
+  const clock = fakeClock()
+  const { definition } = chainRun(6, { epochs: 1, stepsPerEpoch: 100 }, () => undefined as never)
+  const members = ['ann', 'bob'].map(member)
+  const places = { [SOURCE]: 'bob', v001: 'ann', v002: 'ann', v003: 'ann', v004: 'bob', v005: 'bob', v006: 'bob' }
+  const directory = Object.fromEntries(Object.entries(places).map(([vnode, pnode], i) => [vnode, { pnode, term: i + 1 }]))
+  const run = () => ({ definition, head: { ...firstHead('r'), directory }, computeClass: 'c' })
+  const call = async (_target: unknown, method: string, argument: { readonly after?: string }): Promise<Json> => {
+    if (method !== 'list') throw new Error(`nobody answers ${method}`)
+    return members.filter(({ pnode }) => pnode > argument.after!) as never
+  }
+  const asked: string[] = []
+  const echo = { hold: async (vnodes: readonly string[]) => void asked.push(...vnodes), toSource: () => undefined }
+  const handover = new Handover({
+    context: { clock, call, signal: new AbortController().signal, setTimer: () => undefined } as unknown as ActorContext,
+    echo: echo as unknown as HeadEcho,
+    run,
+    move: async () => undefined,
+    followers: { promotions: () => [], seek: () => undefined, move: async () => undefined },
+    dismiss: async () => undefined,
+    monitor: { waits: () => undefined, times: new StepTimes(), step: 0 },
+  })
+  const join = async (pnode: string) => {
+    members.push(member(pnode))
+    await handover.joined(pnode)
+  }
+  return { clock, handover, join, asked }
+}
+
+test('whoever joins is given work at once', async (t) => {
+  const { join, asked } = watched()
+  await join('cyd')
+  t.is(asked.length, 2, asked.join())
+})
+
+test('what stands still because its PNode goes moves first; when that PNode has said no more of it, others may be given work again', async (t) => {
+  const { clock, handover, join, asked } = watched()
+  t.deepEqual(await handover.drain({ pnode: 'ann', reason: 'its owner needs it' }), ['v001', 'v002', 'v003'])
+  t.deepEqual(asked.splice(0), ['v001', 'v002', 'v003'])
+  await join('cyd')
+  t.deepEqual(asked, [], 'one move at a time')
+  await clock.advance(9_000)
+  await join('dan')
+  t.deepEqual(asked, [])
+  await clock.advance(2_000)
+  await join('eve')
+  t.true(asked.length > 0, 'ann has stayed')
+})
