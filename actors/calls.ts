@@ -3,11 +3,11 @@ import type { ActorRef, ActorSystem, Json } from '../runtime/actor-system/actor-
 import type { Clock } from '../runtime/clock.js'
 import { type ErrorCode, isSwarmError } from '../runtime/errors.js'
 import type { Placed, SignedGrant } from '../runtime/grant.js'
-import type { Refusal, Tier } from './admission.js'
-import type { DrainedBy, Drains } from './draining.js'
+import type { Refusal, Tier } from './placement/admission.js'
+import type { DrainedBy, Drains } from './placement/draining.js'
 import type { Candidate } from './events.js'
 import type { Commit, Evaluated, Failure } from './reports.js'
-import type { Whereabouts } from './standstill.js'
+import type { Whereabouts } from './run/standstill.js'
 
 /** What a PNode says of itself when it joins. */
 export interface Profile {

@@ -9,8 +9,8 @@ import { keys } from '../runtime/head.js'
 import { readHead } from '../runtime/head-store.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import { decodeState } from '../runtime/state.js'
-import { readManifest } from './checkpoints.js'
-import { bundleFolder, machineDefinition, readDefinition } from './run-definition.js'
+import { readManifest } from './run/checkpoints.js'
+import { bundleFolder, machineDefinition, readDefinition } from './run/run-definition.js'
 
 /** Answers to a batch of samples. */
 export interface Prediction {

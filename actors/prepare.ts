@@ -28,8 +28,8 @@ import { keys } from '../runtime/head.js'
 import { readHead } from '../runtime/head-store.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import { decodeState, hashState } from '../runtime/state.js'
-import { readManifest } from './checkpoints.js'
-import { RUN_DEFINITION_VERSION, type RunDefinition, bundleKey, evaluationSplit, readDefinition, weightsKey } from './run-definition.js'
+import { readManifest } from './run/checkpoints.js'
+import { RUN_DEFINITION_VERSION, type RunDefinition, bundleKey, evaluationSplit, readDefinition, weightsKey } from './run/run-definition.js'
 
 /** What decides the hash. */
 export interface TrainingOptions {

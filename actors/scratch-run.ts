@@ -2,8 +2,8 @@
 import { encodeRecord, firstHead, type Head, keys } from '../runtime/head.js'
 import { memoryStore } from '../runtime/object-store/memory-store.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
-import { readManifest } from './checkpoints.js'
-import { bundleKey, type RunDefinition, weightsKey, writeDefinition } from './run-definition.js'
+import { readManifest } from './run/checkpoints.js'
+import { bundleKey, type RunDefinition, weightsKey, writeDefinition } from './run/run-definition.js'
 
 /**
  * What a replay needs and does not change: the definition, users' modules, initial weights, and what is skipped.

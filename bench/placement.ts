@@ -1,8 +1,8 @@
 /** 10,000 VNodes on 1,000 PNodes, by the pure function and by calls of 64 KB; then one PNode is lost. On one thread. */
-import { place } from '../actors/assignment.js'
+import { place } from '../actors/placement/assignment.js'
 import { actor, call, type Decision, type Demand, type Membership, type Profile } from '../actors/calls.js'
-import { askPlaces } from '../actors/parts.js'
-import { DEFAULT_MEMBERSHIP, placementActor } from '../actors/placement.js'
+import { askPlaces } from '../actors/placement/parts.js'
+import { DEFAULT_MEMBERSHIP, placementActor } from '../actors/placement/placement.js'
 import { localActors } from '../runtime/actor-system/local-actors.js'
 import { systemClock } from '../runtime/clock.js'
 import { memoryStore } from '../runtime/object-store/memory-store.js'

@@ -1,6 +1,6 @@
 /** A pipeline of dense layers for the simulator, with times and sizes that were measured. */
-import type { RunDefinition } from '../actors/run-definition.js'
-import { type RunSettings, runSettings } from '../actors/run-settings.js'
+import type { RunDefinition } from '../actors/run/run-definition.js'
+import { type RunSettings, runSettings } from '../actors/run/run-settings.js'
 import type { ClusterPlan } from '../test/simulation/cluster.js'
 import { carryOut, type CarryOutOptions, type Outcome, type Plan } from '../test/simulation/simulate.js'
 import { chainRun } from '../test/simulation/simulated-run.js'

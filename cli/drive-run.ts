@@ -1,6 +1,6 @@
 /** A run from its start to its last line: the view, the signals, requests of other processes, faults on purpose. */
-import { watchRequests } from '../actors/requests.js'
-import { readDefinition } from '../actors/run-definition.js'
+import { watchRequests } from '../actors/run/requests.js'
+import { readDefinition } from '../actors/run/run-definition.js'
 import { type Internals, local, openStore, type Run, type RunOptions, type RunResult } from '../actors/train.js'
 import { systemClock } from '../runtime/clock.js'
 import { isSwarmError, SwarmError } from '../runtime/errors.js'

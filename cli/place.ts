@@ -1,8 +1,8 @@
 /** Where runs are: in a folder of this machine, or on a cluster. Commands ask the same of both. */
 import { resolve } from 'node:path'
 import { type Cluster, cluster, clusterStore } from '../actors/cluster.js'
-import { ControlClient } from '../actors/control-client.js'
-import { isUnderWay } from '../actors/delete-run.js'
+import { ControlClient } from '../actors/control/control-client.js'
+import { isUnderWay } from '../actors/run/delete-run.js'
 import { systemClock } from '../runtime/clock.js'
 import { SwarmError } from '../runtime/errors.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'

@@ -1,8 +1,8 @@
 /** What the store knows of a run: its head, its definition and its last events. */
-import { readEventsBackwards } from '../actors/event-log.js'
+import { readEventsBackwards } from '../actors/run/event-log.js'
 import type { RunEvent } from '../actors/events.js'
-import { readHistory } from '../actors/history.js'
-import { readDefinition, type RunDefinition } from '../actors/run-definition.js'
+import { readHistory } from '../actors/run/history.js'
+import { readDefinition, type RunDefinition } from '../actors/run/run-definition.js'
 import { isSwarmError } from '../runtime/errors.js'
 import type { Head } from '../runtime/head.js'
 import { readHead } from '../runtime/head-store.js'

@@ -1,6 +1,6 @@
 /** Whether a process of this machine is at work on a run in a folder. */
 import { lstat } from 'node:fs/promises'
-import { runLockPath } from '../actors/run-lock.js'
+import { runLockPath } from '../actors/run/run-lock.js'
 import { type LockHolder, tryLock } from '../runtime/object-store/file-lock.js'
 
 /** The process that is at work on a run; undefined if there is none. Takes no lock that is free. */

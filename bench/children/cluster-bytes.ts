@@ -1,7 +1,7 @@
 /** Bytes between hosts and broker for each batch that crosses from one PNode to another. */
 import { pred, train } from '../../index.js'
 import { clusterStore } from '../../actors/cluster.js'
-import { readDefinition } from '../../actors/run-definition.js'
+import { readDefinition } from '../../actors/run/run-definition.js'
 import { SOURCE } from '../../components/definition.js'
 import { readHead } from '../../runtime/head-store.js'
 import { benchCluster } from './cluster-parts.js'

@@ -1,6 +1,6 @@
 /** The servers of a cluster and its control host in one process: what `children/cluster-parts.ts` starts. Ends with whoever started it. */
-import { startClusterServers, startSidecar } from '../../actors/cluster-servers.js'
-import { startControl } from '../../actors/control-process.js'
+import { startClusterServers, startSidecar } from '../../actors/control/cluster-servers.js'
+import { startControl } from '../../actors/control/control-process.js'
 import { systemClock as clock } from '../../runtime/clock.js'
 import { type ServerProcess, stopAll } from '../../runtime/services/index.js'
 import { VERSION } from '../../runtime/version.js'

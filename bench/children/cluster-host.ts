@@ -1,7 +1,7 @@
 /** One PNode of a cluster in a process of its own, with its daprd. Ends with whoever started it. */
 import { once } from 'node:events'
-import { startSidecar } from '../../actors/cluster-servers.js'
-import { startHost } from '../../actors/host-process.js'
+import { startSidecar } from '../../actors/control/cluster-servers.js'
+import { startHost } from '../../actors/pnode/host-process.js'
 import { systemClock as clock } from '../../runtime/clock.js'
 import { computePool } from '../../runtime/compute/thread-compute.js'
 import { type ServerProcess, stopAll } from '../../runtime/services/index.js'

@@ -2,7 +2,7 @@
 import { totalmem } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { type ClusterServers, startClusterServers } from '../../actors/cluster-servers.js'
+import { type ClusterServers, startClusterServers } from '../../actors/control/cluster-servers.js'
 import { systemClock } from '../../runtime/clock.js'
 import { SwarmError } from '../../runtime/errors.js'
 import { freePort, type ServerProcess } from '../../runtime/services/index.js'

@@ -1,5 +1,5 @@
 /** The sidecar of a process: the one that `dapr run` gave it, or one of its own, which is kept running. */
-import { type SidecarOptions, startSidecar } from '../../actors/cluster-servers.js'
+import { type SidecarOptions, startSidecar } from '../../actors/control/cluster-servers.js'
 import type { SidecarAddress } from '../../runtime/actor-system/dapr-sidecar.js'
 import { systemClock } from '../../runtime/clock.js'
 import { SwarmError } from '../../runtime/errors.js'

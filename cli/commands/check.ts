@@ -1,6 +1,6 @@
 /** `swarmgrad check`. */
 import { compileNetwork, DEFAULT_TRAINING, defaultRule } from '../../actors/prepare.js'
-import { demandOf } from '../../actors/assignment.js'
+import { demandOf } from '../../actors/placement/assignment.js'
 import type { NetworkDefinition, VNodeDefinition } from '../../components/definition.js'
 import type { CommandContext } from '../command.js'
 import { makePlan } from '../definition.js'

@@ -1,6 +1,6 @@
 /** `swarmgrad control`. */
-import { clusterKeys } from '../../actors/cluster-keys.js'
-import { startControl, type ControlProcess } from '../../actors/control-process.js'
+import { clusterKeys } from '../../actors/control/cluster-keys.js'
+import { startControl, type ControlProcess } from '../../actors/control/control-process.js'
 import { systemClock } from '../../runtime/clock.js'
 import { SwarmError } from '../../runtime/errors.js'
 import { s3Store, type S3StoreOptions } from '../../runtime/object-store/s3-store.js'

@@ -1,7 +1,7 @@
 /** `swarmgrad delete`. */
 import { createInterface } from 'node:readline/promises'
-import { eraseRun } from '../../actors/delete-run.js'
-import { lockRun } from '../../actors/run-lock.js'
+import { eraseRun } from '../../actors/run/delete-run.js'
+import { lockRun } from '../../actors/run/run-lock.js'
 import { SwarmError } from '../../runtime/errors.js'
 import type { CommandContext } from '../command.js'
 import { EXIT, type ExitStatus } from '../exit.js'

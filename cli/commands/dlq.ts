@@ -1,6 +1,6 @@
 /** `swarmgrad dlq`: what a run has given up, and whether it would work now. */
 import { replayDeadLetter } from '../../actors/dead-letter-replay.js'
-import { type DeadLetter, placeOf, readDeadLetters } from '../../actors/dead-letters.js'
+import { type DeadLetter, placeOf, readDeadLetters } from '../../actors/run/dead-letters.js'
 import { suggest } from '../../components/suggest.js'
 import { SwarmError } from '../../runtime/errors.js'
 import type { CommandContext } from '../command.js'

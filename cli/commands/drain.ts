@@ -1,5 +1,5 @@
 /** `swarmgrad drain`. */
-import { ControlClient } from '../../actors/control-client.js'
+import { ControlClient } from '../../actors/control/control-client.js'
 import { systemClock } from '../../runtime/clock.js'
 import { SwarmError, isSwarmError } from '../../runtime/errors.js'
 import { VERSION } from '../../runtime/version.js'

@@ -1,7 +1,7 @@
 /** `swarmgrad events`: what a run has logged, and with `--follow` what it logs from now on. */
-import { readEvents } from '../../actors/event-log.js'
+import { readEvents } from '../../actors/run/event-log.js'
 import type { RunEvent } from '../../actors/events.js'
-import { followEvents } from '../../actors/follow-events.js'
+import { followEvents } from '../../actors/control/follow-events.js'
 import { systemClock } from '../../runtime/clock.js'
 import type { CommandContext } from '../command.js'
 import { EXIT, type ExitStatus } from '../exit.js'

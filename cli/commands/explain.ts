@@ -1,6 +1,6 @@
 /** `swarmgrad explain`: the last decision about a VNode, with what was weighed; or why there is none. */
 import type { RunEvent } from '../../actors/events.js'
-import { readDefinition } from '../../actors/run-definition.js'
+import { readDefinition } from '../../actors/run/run-definition.js'
 import { vnodeOf } from '../../runtime/followers.js'
 import { suggest } from '../../components/suggest.js'
 import { SwarmError } from '../../runtime/errors.js'

@@ -1,7 +1,7 @@
 /** `swarmgrad leave`. */
 import { readdir, rm, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { ControlClient } from '../../actors/control-client.js'
+import { ControlClient } from '../../actors/control/control-client.js'
 import { systemClock } from '../../runtime/clock.js'
 import { SwarmError } from '../../runtime/errors.js'
 import { endHolder, folderOf, LOCK_FILE, readSecret, takeFolder } from '../cluster/folder.js'

@@ -1,5 +1,5 @@
 /** `swarmgrad metrics`: one row per evaluation. */
-import { type HistoryRow, readHistory } from '../../actors/history.js'
+import { type HistoryRow, readHistory } from '../../actors/run/history.js'
 import type { CommandContext } from '../command.js'
 import { EXIT, type ExitStatus } from '../exit.js'
 import { openPlace } from '../place.js'

@@ -1,5 +1,5 @@
 /** `swarmgrad pause`: a request in the store, which the process at work on the run looks for; on a cluster, one to control. */
-import { deleteRequest, writeRequest } from '../../actors/requests.js'
+import { deleteRequest, writeRequest } from '../../actors/run/requests.js'
 import { systemClock } from '../../runtime/clock.js'
 import { SwarmError } from '../../runtime/errors.js'
 import type { CommandContext } from '../command.js'

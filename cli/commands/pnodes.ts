@@ -1,7 +1,7 @@
 /** `swarmgrad pnodes`. */
-import { describeRefusal } from '../../actors/admission.js'
+import { describeRefusal } from '../../actors/placement/admission.js'
 import type { Membership } from '../../actors/calls.js'
-import { ControlClient } from '../../actors/control-client.js'
+import { ControlClient } from '../../actors/control/control-client.js'
 import { systemClock } from '../../runtime/clock.js'
 import { SwarmError } from '../../runtime/errors.js'
 import { VERSION } from '../../runtime/version.js'

@@ -2,7 +2,7 @@
 import { open, rename, rm } from 'node:fs/promises'
 import { extname } from 'node:path'
 import { type Model, openModel, type Prediction } from '../../actors/model.js'
-import { readDefinition } from '../../actors/run-definition.js'
+import { readDefinition } from '../../actors/run/run-definition.js'
 import { SwarmError, toSwarmError } from '../../runtime/errors.js'
 import type { CommandContext } from '../command.js'
 import { EXIT, type ExitStatus } from '../exit.js'

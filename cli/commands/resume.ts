@@ -1,6 +1,6 @@
 /** `swarmgrad resume`. */
 import { basename } from 'node:path'
-import { readDefinition, type RunDefinition } from '../../actors/run-definition.js'
+import { readDefinition, type RunDefinition } from '../../actors/run/run-definition.js'
 import { resume as resumeRun } from '../../actors/train.js'
 import type { Refinement } from '../../components/definition.js'
 import { SwarmError } from '../../runtime/errors.js'

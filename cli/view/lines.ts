@@ -1,6 +1,6 @@
 /** A run in plain lines, for logs and pipes: one per happening, and one for progress every few seconds. */
 import type { RunEvent } from '../../actors/events.js'
-import type { RunDefinition } from '../../actors/run-definition.js'
+import type { RunDefinition } from '../../actors/run/run-definition.js'
 import type { Output } from '../output.js'
 import { count, duration, timeOfDay } from './format.js'
 import { graphLines } from './graph.js'

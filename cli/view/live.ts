@@ -2,7 +2,7 @@
 import type { ChalkInstance } from 'chalk'
 import { createLogUpdate } from 'log-update'
 import type { PNodeView, RunEvent, VNodeView } from '../../actors/events.js'
-import type { RunDefinition } from '../../actors/run-definition.js'
+import type { RunDefinition } from '../../actors/run/run-definition.js'
 import type { Output } from '../output.js'
 import { count, decimal, duration, fit, percent, timeOfDay } from './format.js'
 import { graphLines } from './graph.js'

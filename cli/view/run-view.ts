@@ -1,6 +1,6 @@
 /** What watches a run for somebody. */
 import type { RunEvent } from '../../actors/events.js'
-import type { RunDefinition } from '../../actors/run-definition.js'
+import type { RunDefinition } from '../../actors/run/run-definition.js'
 
 export interface RunView {
   /** The run exists. */

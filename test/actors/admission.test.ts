@@ -1,5 +1,12 @@
 import test from 'ava'
-import { believedGflops, DEFAULT_TIERS, describeRefusal, passesAdmission, ratedAnew, ratedBySteps } from '../../actors/admission.js'
+import {
+  believedGflops,
+  DEFAULT_TIERS,
+  describeRefusal,
+  passesAdmission,
+  ratedAnew,
+  ratedBySteps,
+} from '../../actors/placement/admission.js'
 
 const LAPTOP = {
   gflops: 40,

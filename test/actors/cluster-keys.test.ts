@@ -1,5 +1,5 @@
 import test from 'ava'
-import { clusterKeys, controlKeyOf, holderOf, hostToken } from '../../actors/cluster-keys.js'
+import { clusterKeys, controlKeyOf, holderOf, hostToken } from '../../actors/control/cluster-keys.js'
 import { type Grant, GRANT_VERSION, signGrant, verifyGrant } from '../../runtime/grant.js'
 import { memoryStore } from '../../runtime/object-store/memory-store.js'
 

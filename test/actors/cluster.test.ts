@@ -1,6 +1,6 @@
 import test, { type ExecutionContext } from 'ava'
 import { cluster, ClusterRun, clusterStore } from '../../actors/cluster.js'
-import { readDeadLetters } from '../../actors/dead-letters.js'
+import { readDeadLetters } from '../../actors/run/dead-letters.js'
 import type { RunEvent } from '../../actors/events.js'
 import { local, type Run, train } from '../../actors/train.js'
 import { memoryStore } from '../../runtime/object-store/memory-store.js'

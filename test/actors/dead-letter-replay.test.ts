@@ -1,7 +1,7 @@
 /** A step that was given up is tried once more, apart from its run. And a loss that is not finite, by the policy of the run. */
 import test from 'ava'
 import { replayDeadLetter } from '../../actors/dead-letter-replay.js'
-import { readDeadLetters } from '../../actors/dead-letters.js'
+import { readDeadLetters } from '../../actors/run/dead-letters.js'
 import { local, resume, train } from '../../actors/train.js'
 import { verifyRun } from '../../actors/verify.js'
 import { block, categorical, dense, flatten, leakyRelu, network } from '../../index.js'

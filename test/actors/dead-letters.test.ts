@@ -1,6 +1,6 @@
 /** A step that fails wherever it is tried is given up, for good and everywhere alike; one that fails on one host alone is not. */
 import test from 'ava'
-import { readDeadLetters } from '../../actors/dead-letters.js'
+import { readDeadLetters } from '../../actors/run/dead-letters.js'
 import type { RunEvent } from '../../actors/events.js'
 import type { LocalSwarm } from '../../actors/local-swarm.js'
 import { type Internals, local, resume, type RunOptions, train } from '../../actors/train.js'

@@ -1,5 +1,5 @@
 import test from 'ava'
-import { place } from '../../actors/assignment.js'
+import { place } from '../../actors/placement/assignment.js'
 import type { Demand, Membership } from '../../actors/calls.js'
 import { isSwarmError } from '../../runtime/errors.js'
 import { RandomStream } from '../../runtime/random.js'

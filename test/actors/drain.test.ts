@@ -1,10 +1,10 @@
 /** A PNode that is drained: by whoever runs the cluster, and by its owner. */
 import test, { type ExecutionContext } from 'ava'
 import { cluster } from '../../actors/cluster.js'
-import { ControlClient } from '../../actors/control-client.js'
+import { ControlClient } from '../../actors/control/control-client.js'
 import { actor, call, type MembershipState } from '../../actors/calls.js'
-import { listMembers } from '../../actors/parts.js'
-import { DEFAULT_MEMBERSHIP, placementActor } from '../../actors/placement.js'
+import { listMembers } from '../../actors/placement/parts.js'
+import { DEFAULT_MEMBERSHIP, placementActor } from '../../actors/placement/placement.js'
 import type { TrainingOptions } from '../../actors/prepare.js'
 import { train } from '../../actors/train.js'
 import { localActors } from '../../runtime/actor-system/local-actors.js'

@@ -1,5 +1,5 @@
 import test from 'ava'
-import { EventLog, readEvents } from '../../actors/event-log.js'
+import { EventLog, readEvents } from '../../actors/run/event-log.js'
 import { EVENT_VERSION, type RunEventBody } from '../../actors/events.js'
 import { SwarmError } from '../../runtime/errors.js'
 import { memoryStore } from '../../runtime/object-store/memory-store.js'

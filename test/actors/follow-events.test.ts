@@ -1,6 +1,6 @@
 import test from 'ava'
 import type { RunEvent } from '../../actors/events.js'
-import { followEvents } from '../../actors/follow-events.js'
+import { followEvents } from '../../actors/control/follow-events.js'
 import { type Clock, systemClock } from '../../runtime/clock.js'
 import { SwarmError } from '../../runtime/errors.js'
 import { firstHead, type Head } from '../../runtime/head.js'

@@ -1,7 +1,7 @@
 /** What travels between VNodes: outputs, forward, along the graph's edges, each the one that the log demands. */
 import test from 'ava'
-import { consumersOf, machineDefinition, producersOf, readDefinition } from '../../actors/run-definition.js'
-import { readManifest } from '../../actors/checkpoints.js'
+import { consumersOf, machineDefinition, producersOf, readDefinition } from '../../actors/run/run-definition.js'
+import { readManifest } from '../../actors/run/checkpoints.js'
 import { local, train } from '../../actors/train.js'
 import type { LocalSwarm } from '../../actors/local-swarm.js'
 import { SOURCE } from '../../components/definition.js'

@@ -1,9 +1,9 @@
 /** Planned moves, as the owner of a run decides them: whom it asks to stand still, and when. */
 import test from 'ava'
 import type { Membership } from '../../actors/calls.js'
-import { Handover } from '../../actors/handover.js'
-import type { HeadEcho } from '../../actors/head-echo.js'
-import { StepTimes } from '../../actors/step-times.js'
+import { Handover } from '../../actors/run/handover.js'
+import type { HeadEcho } from '../../actors/run/head-echo.js'
+import { StepTimes } from '../../actors/run/step-times.js'
 import { SOURCE } from '../../components/definition.js'
 import type { ActorContext, Json } from '../../runtime/actor-system/actor-system.js'
 import { firstHead } from '../../runtime/head.js'

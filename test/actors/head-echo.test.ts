@@ -1,6 +1,6 @@
 /** What hosts answer to what is told them of the head, and what it means for the run. */
 import test from 'ava'
-import { HeadEcho } from '../../actors/head-echo.js'
+import { HeadEcho } from '../../actors/run/head-echo.js'
 import type { NetworkDefinition } from '../../components/definition.js'
 import type { ActorContext, ActorRef } from '../../runtime/actor-system/actor-system.js'
 import { SwarmError } from '../../runtime/errors.js'

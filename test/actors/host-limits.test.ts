@@ -1,9 +1,18 @@
 /** What the owner of a machine allows is kept: what exceeds it moves, and the machine stays. */
 import test, { type ExecutionContext } from 'ava'
 import { cluster } from '../../actors/cluster.js'
-import { ControlClient } from '../../actors/control-client.js'
-import { BACK_MS, BUSY_MS, HostLimits, type HostUse, MAINS_MS, type OwnersTerms, OVER_MS, QUIET_MS } from '../../actors/host-limits.js'
-import { keepLimits, LOOK_MS } from '../../actors/limit-keeper.js'
+import { ControlClient } from '../../actors/control/control-client.js'
+import {
+  BACK_MS,
+  BUSY_MS,
+  HostLimits,
+  type HostUse,
+  MAINS_MS,
+  type OwnersTerms,
+  OVER_MS,
+  QUIET_MS,
+} from '../../actors/pnode/host-limits.js'
+import { keepLimits, LOOK_MS } from '../../actors/pnode/limit-keeper.js'
 import { train } from '../../actors/train.js'
 import { systemClock } from '../../runtime/clock.js'
 import type { MachineUse } from '../../runtime/machine-use.js'

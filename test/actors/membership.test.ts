@@ -1,8 +1,8 @@
 /** Who is there, who may have VNodes, and what becomes of those who are not what they say. */
 import test from 'ava'
-import { listMembers } from '../../actors/parts.js'
+import { listMembers } from '../../actors/placement/parts.js'
 import { actor, call, type Membership, type Profile } from '../../actors/calls.js'
-import { DEFAULT_MEMBERSHIP, type MembershipOptions, placementActor } from '../../actors/placement.js'
+import { DEFAULT_MEMBERSHIP, type MembershipOptions, placementActor } from '../../actors/placement/placement.js'
 import { localActors } from '../../runtime/actor-system/local-actors.js'
 import { memoryStore } from '../../runtime/object-store/memory-store.js'
 import { fakeClock } from '../support/fake-clock.js'

@@ -1,5 +1,5 @@
 import test from 'ava'
-import { place } from '../../actors/assignment.js'
+import { place } from '../../actors/placement/assignment.js'
 import { isSwarmError } from '../../runtime/errors.js'
 
 type Member = Parameters<typeof place>[0][number]

@@ -1,6 +1,6 @@
 /** What a failure at a step says about the step, and what about its host. */
 import test from 'ava'
-import { DEFAULT_POISON_LIMITS, Poison } from '../../actors/poison.js'
+import { DEFAULT_POISON_LIMITS, Poison } from '../../actors/run/poison.js'
 import type { Failure } from '../../actors/reports.js'
 import { type ErrorCode, SwarmError } from '../../runtime/errors.js'
 

@@ -1,5 +1,13 @@
 import test from 'ava'
-import { type Link, LINE_DEADLINE_MS, MAX_PROBE_BYTES, MEASURE_MS, measureLink, measureQuietly, probeKey } from '../../actors/profile.js'
+import {
+  type Link,
+  LINE_DEADLINE_MS,
+  MAX_PROBE_BYTES,
+  MEASURE_MS,
+  measureLink,
+  measureQuietly,
+  probeKey,
+} from '../../actors/pnode/profile.js'
 import { SwarmError } from '../../runtime/errors.js'
 import { memoryStore } from '../../runtime/object-store/memory-store.js'
 import { fakeClock, type FakeClock } from '../support/fake-clock.js'

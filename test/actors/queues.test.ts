@@ -1,8 +1,8 @@
 /** What a node says of its queues. */
 import test from 'ava'
 import { cluster } from '../../actors/cluster.js'
-import { pnodeReport, prometheusText } from '../../actors/node-endpoints.js'
-import { leftBehind, NO_QUEUES, type Queues, sumOf } from '../../actors/queues.js'
+import { pnodeReport, prometheusText } from '../../actors/control/node-endpoints.js'
+import { leftBehind, NO_QUEUES, type Queues, sumOf } from '../../actors/pnode/queues.js'
 import { train } from '../../actors/train.js'
 import { memoryCluster } from '../support/memory-cluster.js'
 import { chain, TOTAL_STEPS, TRAINING } from '../support/small-runs.js'

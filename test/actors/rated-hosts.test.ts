@@ -1,6 +1,6 @@
 /** Hosts that are not as fast as they say, in a whole cluster: they are measured, demoted, and lose their VNodes without a step being done twice. */
 import test from 'ava'
-import { DEFAULT_TIERS, type Tiers } from '../../actors/admission.js'
+import { DEFAULT_TIERS, type Tiers } from '../../actors/placement/admission.js'
 import { cluster } from '../../actors/cluster.js'
 import type { Membership } from '../../actors/calls.js'
 import type { RunEvent } from '../../actors/events.js'

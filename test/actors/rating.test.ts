@@ -1,5 +1,5 @@
 import test from 'ava'
-import { type Pace, SLOW, slownessOf, type Speed, verdict, workOf } from '../../actors/rating.js'
+import { type Pace, SLOW, slownessOf, type Speed, verdict, workOf } from '../../actors/placement/rating.js'
 import type { DefinitionRef, TrainingDefinition, VNodeDefinition } from '../../components/definition.js'
 import { RandomStream } from '../../runtime/random.js'
 

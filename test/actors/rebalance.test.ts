@@ -1,9 +1,9 @@
 /** Which VNodes move so that the longest stage becomes shorter, and how seldom. */
 import test from 'ava'
-import { Balance, DEFAULT_BALANCE, type Look } from '../../actors/balance.js'
+import { Balance, DEFAULT_BALANCE, type Look } from '../../actors/run/balance.js'
 import type { Membership } from '../../actors/calls.js'
-import { overLimit, type Stage, type Work, worthMoving } from '../../actors/rebalance.js'
-import { StepTimes } from '../../actors/step-times.js'
+import { overLimit, type Stage, type Work, worthMoving } from '../../actors/run/rebalance.js'
+import { StepTimes } from '../../actors/run/step-times.js'
 import { RandomStream } from '../../runtime/random.js'
 
 const stage = (pnode: string, more: Partial<Stage> = {}): Stage => ({ pnode, isOpen: true, memoryBytes: 100, ...more })

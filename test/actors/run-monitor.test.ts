@@ -1,7 +1,7 @@
 import test from 'ava'
 import type { Membership } from '../../actors/calls.js'
-import type { RunDefinition } from '../../actors/run-definition.js'
-import { RunMonitor } from '../../actors/run-monitor.js'
+import type { RunDefinition } from '../../actors/run/run-definition.js'
+import { RunMonitor } from '../../actors/run/run-monitor.js'
 import { fakeClock } from '../support/fake-clock.js'
 
 const DEFINITION = {

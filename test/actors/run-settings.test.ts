@@ -1,6 +1,6 @@
 import test from 'ava'
-import type { RunDefinition } from '../../actors/run-definition.js'
-import { runSettings } from '../../actors/run-settings.js'
+import type { RunDefinition } from '../../actors/run/run-definition.js'
+import { runSettings } from '../../actors/run/run-settings.js'
 
 const VALUES = 1_024
 const BATCH = 1_024

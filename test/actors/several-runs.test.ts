@@ -1,9 +1,9 @@
 /** Several runs on the same PNodes: what each may take, and what becomes of one that there is no room for. */
 import test from 'ava'
-import { DEFAULT_TIERS, type Tiers } from '../../actors/admission.js'
+import { DEFAULT_TIERS, type Tiers } from '../../actors/placement/admission.js'
 import { actor } from '../../actors/calls.js'
 import { cluster } from '../../actors/cluster.js'
-import { readEvents } from '../../actors/event-log.js'
+import { readEvents } from '../../actors/run/event-log.js'
 import type { RunEvent } from '../../actors/events.js'
 import { resume, train } from '../../actors/train.js'
 import { readHead } from '../../runtime/head-store.js'

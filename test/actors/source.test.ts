@@ -1,6 +1,6 @@
 import test from 'ava'
-import { type CutPolicy, runSettings } from '../../actors/run-settings.js'
-import { SourceDriver } from '../../actors/source.js'
+import { type CutPolicy, runSettings } from '../../actors/run/run-settings.js'
+import { SourceDriver } from '../../actors/pnode/source.js'
 import { SOURCE } from '../../components/definition.js'
 import { block, categorical, datasets, dense, flatten, local, network, pred, relu } from '../../index.js'
 import { train } from '../../actors/train.js'

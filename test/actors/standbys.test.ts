@@ -1,10 +1,10 @@
 /** Standbys: followers of VNodes that take over when these are lost, and never hold a run up. */
 import test from 'ava'
-import { place } from '../../actors/assignment.js'
+import { place } from '../../actors/placement/assignment.js'
 import type { RunEvent } from '../../actors/events.js'
 import type { LocalSwarm } from '../../actors/local-swarm.js'
-import { demandsOf } from '../../actors/run-placing.js'
-import { readDefinition } from '../../actors/run-definition.js'
+import { demandsOf } from '../../actors/run/run-placing.js'
+import { readDefinition } from '../../actors/run/run-definition.js'
 import { local, type RunOptions, train } from '../../actors/train.js'
 import { SOURCE } from '../../components/definition.js'
 import { followersIn, vnodeOf } from '../../runtime/followers.js'

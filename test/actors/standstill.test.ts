@@ -1,7 +1,7 @@
 /** What is taken for proof of why a run stands still; that it goes on then is shown in `test/simulation/long-faults.test.ts`. */
 import test from 'ava'
 import type { Membership, MembershipState } from '../../actors/calls.js'
-import { type Answers, suspicions, type Whereabouts } from '../../actors/standstill.js'
+import { type Answers, suspicions, type Whereabouts } from '../../actors/run/standstill.js'
 import type { Head, Manifest } from '../../runtime/head.js'
 
 type Given = Partial<Parameters<typeof suspicions>[0]>

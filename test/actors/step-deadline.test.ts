@@ -1,5 +1,5 @@
 import test from 'ava'
-import { StepDeadline } from '../../actors/step-deadline.js'
+import { StepDeadline } from '../../actors/pnode/step-deadline.js'
 
 test('the first step has the time of any; after it thirty times the longest, and never less than ten seconds', (t) => {
   const deadline = new StepDeadline()

@@ -1,6 +1,6 @@
 import test from 'ava'
 import type { Calls, Membership } from '../../actors/calls.js'
-import { StepRatings } from '../../actors/step-ratings.js'
+import { StepRatings } from '../../actors/control/step-ratings.js'
 import type { DefinitionRef, NetworkDefinition, TrainingDefinition } from '../../components/definition.js'
 import { fakeClock } from '../support/fake-clock.js'
 

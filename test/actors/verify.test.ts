@@ -1,6 +1,6 @@
 /** A difference of one bit is found, and run, step, VNode and tensor are named. */
 import test from 'ava'
-import { readManifest } from '../../actors/checkpoints.js'
+import { readManifest } from '../../actors/run/checkpoints.js'
 import { local, resume, train } from '../../actors/train.js'
 import { diffRuns, verifyRun } from '../../actors/verify.js'
 import { isSwarmError } from '../../runtime/errors.js'

@@ -1,7 +1,7 @@
 /** One VNode's driver by itself: what it tells its run, and what it does with tombstones. */
 import test from 'ava'
 import type { Failure } from '../../actors/reports.js'
-import { VNodeDriver } from '../../actors/vnode-driver.js'
+import { VNodeDriver } from '../../actors/pnode/vnode-driver.js'
 import { SOURCE, type TrainingDefinition } from '../../components/definition.js'
 import { systemClock } from '../../runtime/clock.js'
 import type { ApplyRequest, Compute } from '../../runtime/compute/compute.js'

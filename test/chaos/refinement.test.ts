@@ -1,6 +1,6 @@
 /** Runs that learn again from their newest inputs, through everything that a run goes through: the same bits. */
 import test from 'ava'
-import { readTrace } from '../../actors/checkpoints.js'
+import { readTrace } from '../../actors/run/checkpoints.js'
 import { local, train } from '../../actors/train.js'
 import { networks, openPools, type Outcome, planOf, renamed, undisturbed, withChaos } from '../support/chaos-run.js'
 import { openObjects, TOTAL_STEPS, TRAINING } from '../support/small-runs.js'

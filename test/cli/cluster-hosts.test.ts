@@ -1,5 +1,5 @@
 import test from 'ava'
-import { DEFAULT_TIERS } from '../../actors/admission.js'
+import { DEFAULT_TIERS } from '../../actors/placement/admission.js'
 import { memoryCluster } from '../support/memory-cluster.js'
 import { pretending } from '../support/pretending-compute.js'
 import { folderOf } from './command.js'

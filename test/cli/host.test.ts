@@ -2,7 +2,7 @@
 import { chmod, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import test from 'ava'
-import { prometheusText } from '../../actors/node-endpoints.js'
+import { prometheusText } from '../../actors/control/node-endpoints.js'
 import { endHolder, readSecret, takeFolder, writeSecret } from '../../cli/cluster/folder.js'
 import { assertCanTell, describePlan, fingerprint, hostPlan, nameOfMachine } from '../../cli/cluster/host-plan.js'
 import { hostTokenFor, identityOf, saveHostToken } from '../../cli/cluster/identity.js'

@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { DEFAULT_BALANCE } from '../../actors/balance.js'
+import { DEFAULT_BALANCE } from '../../actors/run/balance.js'
 import { DEFAULT_TRAINING } from '../../actors/prepare.js'
 import { local } from '../../actors/train.js'
 import { parseChaos } from '../../cli/chaos.js'

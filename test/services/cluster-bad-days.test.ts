@@ -1,10 +1,10 @@
 /** Bad input and bad days of a cluster: each has its typed error, is counted, and harms no run. */
 import { connect as rawConnect, headers, jwtAuthenticator } from '@nats-io/transport-node'
 import test, { registerCompletionHandler } from 'ava'
-import { startHost, type HostProcessOptions } from '../../actors/host-process.js'
+import { startHost, type HostProcessOptions } from '../../actors/pnode/host-process.js'
 import { readHead } from '../../runtime/head-store.js'
 import { systemClock } from '../../runtime/clock.js'
-import { clusterKeys } from '../../actors/cluster-keys.js'
+import { clusterKeys } from '../../actors/control/cluster-keys.js'
 import { inlinePool } from '../../runtime/compute/inline-compute.js'
 import { isSwarmError, type ErrorCode } from '../../runtime/errors.js'
 import { freePort } from '../../runtime/services/index.js'

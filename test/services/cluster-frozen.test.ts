@@ -1,7 +1,7 @@
 /** A PNode that stands still while its VNodes move, and then goes on as if nothing had happened. */
 import test, { registerCompletionHandler } from 'ava'
 import type { Run } from '../../actors/train.js'
-import { readDefinition } from '../../actors/run-definition.js'
+import { readDefinition } from '../../actors/run/run-definition.js'
 import { SOURCE } from '../../components/definition.js'
 import { decodeFrame, type FrameHeader, MARK } from '../../runtime/frame.js'
 import { readHead } from '../../runtime/head-store.js'

@@ -1,6 +1,6 @@
 /** A machine that lies about its speed, among real processes. */
 import test, { registerCompletionHandler } from 'ava'
-import { DEFAULT_TIERS } from '../../actors/admission.js'
+import { DEFAULT_TIERS } from '../../actors/placement/admission.js'
 import type { RunEvent } from '../../actors/events.js'
 import { networks } from '../support/chaos-run.js'
 import { embedded, type Outcome, outcomeOf } from '../support/cluster-runs.js'

@@ -1,8 +1,8 @@
 /** A host's own rights, turned against the others: it can neither speak as somebody else nor read or change what is not its own. */
 import test, { type ExecutionContext, registerCompletionHandler } from 'ava'
-import { readManifest } from '../../actors/checkpoints.js'
-import { ControlClient } from '../../actors/control-client.js'
-import { settingsKey } from '../../actors/run-settings.js'
+import { readManifest } from '../../actors/run/checkpoints.js'
+import { ControlClient } from '../../actors/control/control-client.js'
+import { settingsKey } from '../../actors/run/run-settings.js'
 import { asker } from '../../runtime/ask.js'
 import { systemClock } from '../../runtime/clock.js'
 import { isSwarmError, type ErrorCode } from '../../runtime/errors.js'

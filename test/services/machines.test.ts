@@ -2,7 +2,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { delimiter, dirname, join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { startClusterServers, startSidecar } from '../../actors/cluster-servers.js'
+import { startClusterServers, startSidecar } from '../../actors/control/cluster-servers.js'
 import { findPrograms, freePort } from '../../runtime/services/index.js'
 import { systemClock } from '../../runtime/clock.js'
 import { folderOf, type JsonLine, start, type Started, swarmgrad } from '../cli/command.js'

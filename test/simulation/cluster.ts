@@ -1,7 +1,7 @@
 /** A simulated cluster: the product's control host and PNodes, each in a process of its own, on simulated seams. */
-import { controlLine, CONTROL } from '../../actors/channels.js'
-import { ControlHost } from '../../actors/control-host.js'
-import { PNodeHost } from '../../actors/pnode.js'
+import { controlLine, CONTROL } from '../../actors/control/channels.js'
+import { ControlHost } from '../../actors/control/control-host.js'
+import { PNodeHost } from '../../actors/pnode/pnode.js'
 import type { ActorRef, Json } from '../../runtime/actor-system/actor-system.js'
 import { answer, asker } from '../../runtime/ask.js'
 import type { ApplyRequest } from '../../runtime/compute/compute.js'

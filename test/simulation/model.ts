@@ -1,9 +1,9 @@
 /**
  * A small model of head, grant and cut, explored exhaustively: two VNodes, `a` → `b`, on two PNodes, with cuts after steps 2 and 4 of 4. The
- * transitions of the head, and what completes a cut, are the product's own (runtime/head.ts, actors/open-cuts.ts); hosts, messages and
+ * transitions of the head, and what completes a cut, are the product's own (runtime/head.ts, actors/run/open-cuts.ts); hosts, messages and
  * losses are as small as can be. Messages wait for ever and arrive in any order, those that may be repeated any number of times.
  */
-import { OpenCuts } from '../../actors/open-cuts.js'
+import { OpenCuts } from '../../actors/run/open-cuts.js'
 import type { Commit } from '../../actors/reports.js'
 import { advanced, claimed, firstHead, type Head, placed } from '../../runtime/head.js'
 

@@ -1,6 +1,6 @@
 /** Runs that share PNodes in simulated time: how they share, and how one waits for room. Simulated times are exact, so that these figures are, too. */
 import test from 'ava'
-import { OVERTAKEN_MS } from '../../actors/waiting-runs.js'
+import { OVERTAKEN_MS } from '../../actors/placement/waiting-runs.js'
 import { drawPlan } from './simulate.js'
 import { carriedOut, host, LATENCY, runOf } from './undisturbed.js'
 

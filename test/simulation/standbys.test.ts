@@ -1,5 +1,5 @@
 import test from 'ava'
-import { runSettings } from '../../actors/run-settings.js'
+import { runSettings } from '../../actors/run/run-settings.js'
 import { followersIn } from '../../runtime/followers.js'
 import type { Head } from '../../runtime/head.js'
 import { carryOut, type Outcome, type Spectator } from './simulate.js'

@@ -1,5 +1,5 @@
 /** Runs in a simulated cluster that nothing goes wrong in: how long their steps take, when they end, and what they wait for. */
-import type { RunDefinition } from '../../actors/run-definition.js'
+import type { RunDefinition } from '../../actors/run/run-definition.js'
 import type { Refinement } from '../../components/definition.js'
 import { RandomStream } from '../../runtime/random.js'
 import { AllInvariants } from './all-invariants.js'

@@ -3,7 +3,7 @@ import { createServer, request as ask, type IncomingMessage, type ServerResponse
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { buffer, json } from 'node:stream/consumers'
-import type { JoinAnswer, JoinRequest } from '../../actors/control-api.js'
+import type { JoinAnswer, JoinRequest } from '../../actors/control/control-api.js'
 import type { Teardown } from './servers.js'
 
 /** Its answer, or undefined: none, and the connection breaks. */

@@ -1,5 +1,5 @@
 /** The control host of a test cluster, as a process of its own. Its only argument is `ControlProcessArguments`, in JSON. */
-import { startControl, type ControlProcessOptions } from '../../actors/control-process.js'
+import { startControl, type ControlProcessOptions } from '../../actors/control/control-process.js'
 import { systemClock } from '../../runtime/clock.js'
 import { VERSION } from '../../runtime/version.js'
 import type { PeerMessage } from './cluster-peer.js'

@@ -1,5 +1,5 @@
 /** A PNode of a test cluster, as a process of its own. Its only argument is `HostProcessArguments`, in JSON. */
-import { startHost, type HostProcessOptions } from '../../actors/host-process.js'
+import { startHost, type HostProcessOptions } from '../../actors/pnode/host-process.js'
 import { systemClock } from '../../runtime/clock.js'
 import { computePool } from '../../runtime/compute/thread-compute.js'
 import { VERSION } from '../../runtime/version.js'

@@ -1,9 +1,9 @@
 /** A process of a test cluster with a sidecar: either can be killed, stopped, and started again where it was. */
 import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { startSidecar, type SidecarOptions } from '../../actors/cluster-servers.js'
-import type { JoinAnswer } from '../../actors/control-api.js'
-import type { PNodeHost } from '../../actors/pnode.js'
+import { startSidecar, type SidecarOptions } from '../../actors/control/cluster-servers.js'
+import type { JoinAnswer } from '../../actors/control/control-api.js'
+import type { PNodeHost } from '../../actors/pnode/pnode.js'
 import { SwarmError, type ErrorCode } from '../../runtime/errors.js'
 import { type DaprdServer, freePort } from '../../runtime/services/index.js'
 

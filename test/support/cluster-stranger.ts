@@ -1,8 +1,8 @@
 /** A machine that has joined a test cluster, and does with its rights what nobody should; and a run that is to be none the worse. */
 import type { ExecutionContext } from 'ava'
-import type { JoinAnswer } from '../../actors/control-api.js'
-import { ControlClient } from '../../actors/control-client.js'
-import type { CheckpointOptions } from '../../actors/run-settings.js'
+import type { JoinAnswer } from '../../actors/control/control-api.js'
+import { ControlClient } from '../../actors/control/control-client.js'
+import type { CheckpointOptions } from '../../actors/run/run-settings.js'
 import type { RunResult } from '../../actors/train.js'
 import { verifyRun } from '../../actors/verify.js'
 import { systemClock } from '../../runtime/clock.js'

@@ -1,0 +1,256 @@
+/**
+ * The HTTP API of a control host: the one address that a trainer needs, and where a machine asks to join. JSON; an error is
+ * `{code, message, retryable}`, as in store-protocol.ts. Everything but `/health` wants `Authorization: Bearer <token>`.
+ *
+ * | | who | |
+ * |---|---|---|
+ * | GET /health | anybody | `{v, version, nowMs}` |
+ * | POST /v1/hosts | join token | a machine joins: `JoinRequest` → `JoinAnswer` |
+ * | DELETE /v1/hosts/:name | that host | gives its name back |
+ * | GET /v1/servers | anybody with a token | what the token is good for, and the addresses of a host's other servers: `ServersAnswer` |
+ * | GET /metrics, /queue_stats, /checkpoint_state | trainer | node-endpoints.ts |
+ * | GET /v1/pnodes | trainer | who is there |
+ * | POST /v1/pnodes/:name/drain, /undrain | trainer | it gets no VNodes, and hands over those that it has: `DrainAnswer`; that is taken back |
+ * | POST /v1/runs/:run/start, /pause | trainer | |
+ * | GET /v1/runs/:run/events | trainer | one event a line, from a snapshot on; what was before is in the log by then; 404 where the run is not under way |
+ * | /v1/store/… | trainer, host | objects (store-routes.ts): all of them, or a host's own by pre-signed URL |
+ */
+import { once } from 'node:events'
+import { z } from 'zod'
+import type { Clock } from '../../runtime/clock.js'
+import { SwarmError, toSwarmError } from '../../runtime/errors.js'
+import { httpApp, httpJson, type Express, type Request, type Response } from '../../runtime/http-server.js'
+import type { ObjectStore } from '../../runtime/object-store/object-store.js'
+import type { S3Store } from '../../runtime/object-store/s3-store.js'
+import { type Access, storeRoutes } from '../../runtime/object-store/store-routes.js'
+import { statusOf } from '../../runtime/object-store/store-protocol.js'
+import { hostUser } from '../../runtime/tensor-bus/nats-authority.js'
+import { type ClusterKeys, controlKeyOf, holderOf, hostToken } from './cluster-keys.js'
+import type { ControlHost } from './control-host.js'
+import { claimName, HOST_NAME, hostAccess, releaseName } from './host-registry.js'
+import { CONTROL } from './channels.js'
+import { addNodeEndpoints, controlReport } from './node-endpoints.js'
+
+export const API_VERSION = 1
+/** A host's right to the broker runs out after so long, in seconds; it fetches a new one long before. */
+const HOST_USER_S = 24 * 3600
+const MAX_BODY_BYTES = 64 * 1024
+
+const joinRequest = z.object({
+  v: z.literal(API_VERSION),
+  name: z.string().regex(HOST_NAME, 'wants 1 to 40 of a-z, 0-9 and -, not beginning with -'),
+  owner: z.string().max(100),
+  /** Its user key on the broker. */
+  publicKey: z.string().regex(/^U[A-Z2-7]{55}$/, 'wants a user key, U…'),
+  /** Of swarmgrad. */
+  version: z.string().max(40),
+  /** It is here, and only wants its right to the broker anew. */
+  isRenewal: z.boolean().optional(),
+})
+export type JoinRequest = z.infer<typeof joinRequest>
+
+/** All that a machine needs to know to be a PNode. */
+export interface JoinAnswer {
+  readonly v: typeof API_VERSION
+  readonly name: string
+  readonly version: string
+  /** For this API. */
+  readonly token: string
+  /** Verifies grants: SPKI, PEM. */
+  readonly controlKey: string
+  readonly broker: { readonly servers: readonly string[]; readonly jwt: string; readonly expiresAtMs: number }
+  /** `host:port`. */
+  readonly placement: string
+  readonly scheduler?: string
+  readonly heartbeatMs: number
+  readonly nowMs: number
+}
+
+/** For those who want to know whether a machine could join: addresses as hosts reach them. */
+export interface ServersAnswer {
+  /** Of the token that was shown: `newcomer` is one to join with. */
+  readonly role: 'trainer' | 'newcomer' | 'host'
+  readonly broker: readonly string[]
+  /** `host:port`. */
+  readonly placement: string
+  readonly scheduler?: string
+}
+
+/** What a drained host still has: `<run>/<vnode>`; `<run>/?` where the run could not be asked. */
+export interface DrainAnswer {
+  readonly left: readonly string[]
+}
+
+export interface ControlApiOptions {
+  readonly host: ControlHost
+  /** For hosts it has to sign URLs. */
+  readonly store: ObjectStore & Partial<Pick<S3Store, 'presign'>>
+  readonly keys: ClusterKeys
+  readonly clock: Clock
+  /** Of swarmgrad. */
+  readonly version: string
+  /** Addresses as hosts reach them. */
+  readonly servers: { readonly broker: readonly string[]; readonly placement: string; readonly scheduler?: string }
+  readonly heartbeatMs: number
+}
+
+export function controlApi(options: ControlApiOptions): Express {
+  const { host, store, keys, clock, version } = options
+  const app = httpApp()
+  const holder = (request: Request) => holderOf(keys, /^Bearer (.+)$/.exec(request.headers.authorization ?? '')?.[1])
+  const onlyTrainers = (request: Request) => {
+    if (holder(request).role !== 'trainer')
+      throw new SwarmError('cluster.token', { what: 'this is for trainers', fix: 'Use the trainer token' })
+  }
+  app.get('/health', (_request, response) => void response.json({ v: API_VERSION, version, nowMs: clock.now() }))
+  app.get('/stats', (request, response) => {
+    onlyTrainers(request)
+    response.json(host.stats)
+  })
+  addNodeEndpoints(app, controlReport(host), onlyTrainers)
+  app.get('/v1/servers', (request, response) => {
+    const { role } = holder(request)
+    response.json({ role, ...options.servers } satisfies ServersAnswer)
+  })
+  app.get('/v1/pnodes', (request, response) => {
+    onlyTrainers(request)
+    response.json({ pnodes: host.members })
+  })
+  app.post('/v1/hosts', httpJson(MAX_BODY_BYTES), (request, response) =>
+    answer(response, async () => {
+      try {
+        return await join(options, holder(request), request.body)
+      } catch (error) {
+        host.refuse(`join: ${toSwarmError(error, 'internal').code}`)
+        throw error
+      }
+    }),
+  )
+  app.delete('/v1/hosts/:name', (request, response) =>
+    answer(response, async () => {
+      const who = holder(request)
+      const { name } = request.params
+      if (who.role !== 'host' || who.host !== name)
+        throw new SwarmError('cluster.token', { what: `only ${name} itself gives its name back` })
+      await releaseName(store, name)
+      await host.forget(name)
+      return {}
+    }),
+  )
+  app.post('/v1/pnodes/:name/:what', (request, response) =>
+    answer(response, async () => {
+      onlyTrainers(request)
+      const { name, what } = request.params
+      if (what === 'drain') return { left: await host.drain(name) } satisfies DrainAnswer
+      if (what !== 'undrain')
+        throw new SwarmError('usage', { what: 'nothing that can be done to a PNode', expected: 'drain or undrain', got: what })
+      await host.undrain(name)
+      return {}
+    }),
+  )
+  app.post('/v1/runs/:run/:what', (request, response) =>
+    answer(response, async () => {
+      onlyTrainers(request)
+      const { run, what } = request.params
+      if (what === 'start') await host.startRun(run)
+      else if (what === 'pause') await host.pauseRun(run)
+      else throw new SwarmError('usage', { what: 'nothing that can be done to a run', expected: 'start or pause', got: what })
+      return {}
+    }),
+  )
+  app.get('/v1/runs/:run/events', (request, response) => streamEvents(host, request, response, () => onlyTrainers(request)))
+  const access = async (request: Request): Promise<Access> => {
+    const who = holder(request)
+    if (who.role === 'host') {
+      // Whose put was refused because something is there asks whether that is his own, of which he did not hear.
+      const isCreate = request.headers['if-none-match'] === '*' || request.method === 'HEAD'
+      return hostAccess(store, who.host, { isCreate })
+    }
+    onlyTrainers(request)
+    return { via: 'stream', allows: (operation, key) => !isSecret(key, operation === 'list') }
+  }
+  app.use(storeRoutes({ store, authorize: access, presign: store.presign?.bind(store) }))
+  app.use((error: unknown, _request: Request, response: Response, _next: () => void) => sendError(response, error))
+  return app
+}
+
+/** Whether a key, or any that begins like it, is one of control's own. */
+function isSecret(key: string, isPrefix: boolean): boolean {
+  return key.startsWith('control/') || (isPrefix && 'control/'.startsWith(key))
+}
+
+async function join(options: ControlApiOptions, who: ReturnType<typeof holderOf>, body: unknown): Promise<JoinAnswer> {
+  const { store, keys, clock, version, servers, host, heartbeatMs } = options
+  const { success, data, error } = joinRequest.safeParse(body)
+  if (!success) throw new SwarmError('usage', { what: 'not a request to join', got: z.prettifyError(error) })
+  const { name, owner, publicKey } = data
+  if (name === CONTROL) throw new SwarmError('usage', { what: `no host can be called ${CONTROL}`, fix: 'Choose another name with --name' })
+  if (who.role === 'trainer') throw new SwarmError('cluster.token', { what: 'this is a trainer’s token', fix: 'Join with the join token' })
+  if (who.role === 'host' && who.host !== name) throw new SwarmError('cluster.token', { what: `the token is not that of ${name}` })
+  if (minorOf(data.version) !== minorOf(version)) {
+    const fix = `Install swarmgrad ${minorOf(version)}.x on this machine`
+    throw new SwarmError('cluster.version', {
+      what: 'another version of swarmgrad',
+      expected: `${minorOf(version)}.x`,
+      got: data.version,
+      fix,
+    })
+  }
+  await claimName(store, { name, publicKey, owner })
+  const known = host.members.find(({ pnode }) => pnode === name)
+  if (!(who.role === 'host' && data.isRenewal) && known && known.state !== 'lost') {
+    const fix = 'Choose another name with --name, or wait a few seconds if it was just stopped'
+    throw new SwarmError('host.name-taken', { what: `${name} is here already`, retryable: true, fix })
+  }
+  const expiresAtMs = clock.now() + HOST_USER_S * 1000
+  return {
+    v: API_VERSION,
+    name,
+    version,
+    token: hostToken(keys, name),
+    controlKey: controlKeyOf(keys).publicKey.export({ type: 'spki', format: 'pem' }) as string,
+    broker: {
+      servers: servers.broker,
+      jwt: await hostUser(keys.broker, name, { publicKey, expiresAtS: Math.floor(expiresAtMs / 1000) }),
+      expiresAtMs,
+    },
+    placement: servers.placement,
+    ...(servers.scheduler !== undefined && { scheduler: servers.scheduler }),
+    heartbeatMs,
+    nowMs: clock.now(),
+  }
+}
+
+/** `0.1` of `0.1.7`: what may differ within it does not concern the wire. */
+export const minorOf = (version: unknown): string => String(version).split('.').slice(0, 2).join('.')
+
+async function streamEvents(host: ControlHost, request: Request, response: Response, admit: () => void): Promise<void> {
+  try {
+    admit()
+    const gone = new AbortController()
+    response.once('close', () => gone.abort())
+    const events = await host.watch(String(request.params.run), gone.signal)
+    if (!events) throw new SwarmError('run.not-found', { what: `run ${String(request.params.run)} is not under way here` })
+    response.status(200).set({ 'Content-Type': 'application/x-ndjson', 'Cache-Control': 'no-store' }).flushHeaders()
+    for await (const event of events) {
+      if (!response.write(`${JSON.stringify(event)}\n`)) await once(response, 'drain', { signal: gone.signal })
+    }
+    response.end()
+  } catch (error) {
+    if (response.headersSent) response.destroy()
+    else sendError(response, error)
+  }
+}
+
+function answer(response: Response, work: () => Promise<object>): void {
+  work().then(
+    (result) => response.json(result),
+    (error: unknown) => sendError(response, error),
+  )
+}
+
+function sendError(response: Response, error: unknown): void {
+  if (response.headersSent) return void response.destroy()
+  const cause = toSwarmError(error, 'internal')
+  response.status(statusOf(cause)).json(cause.toJSON())
+}

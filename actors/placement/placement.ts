@@ -1,0 +1,322 @@
+/** The Placement actor: who is there, and in what state (M10, M11). What runs where is worked out in `assignment.ts`. */
+import { setMaxListeners } from 'node:events'
+import type { ActorContext, ActorDefinition } from '../../runtime/actor-system/actor-system.js'
+import { isSwarmError } from '../../runtime/errors.js'
+import { type Admission, believedGflops, passesAdmission, type Rating, ratedAnew, ratedBySteps, type Tiers } from './admission.js'
+import { place } from './assignment.js'
+import { actor, call, type Calls, type Decision, type Membership, type Profile, untilHeard } from '../calls.js'
+import { asked, assertDrainable, isPatient, keptAtRestart, unknownHost } from './draining.js'
+import { OtherRuns } from './other-runs.js'
+import { OpenRequests, pageOf } from './parts.js'
+import { WaitingRuns } from './waiting-runs.js'
+
+/** Deadlines of the membership, in ms, and who may be part of it. */
+export interface MembershipOptions {
+  readonly heartbeatMs: number
+  /** Silence after which a PNode gets no new VNodes. */
+  readonly suspectMs: number
+  /** Silence after which its VNodes are placed elsewhere. */
+  readonly lostMs: number
+  /** Whether heartbeats would arrive: silence counts only while they would (PROTOCOL.md rule 16). Default: always. */
+  readonly isHearing?: () => boolean
+  /** What each tier wants; who does not reach the third gets no VNodes. Default `DEFAULT_TIERS`. */
+  readonly tiers?: Tiers
+  /** How often steps are compared with what hosts say of their speed. Default `RATE_MS`. */
+  readonly rateMs?: number
+  /** Told of every heartbeat and every change, for people. */
+  readonly onMember?: (member: Membership, reason: string) => void
+}
+
+export const DEFAULT_MEMBERSHIP: MembershipOptions = { heartbeatMs: 1_000, suspectMs: 3_000, lostMs: 5_000 }
+
+/** Of so few PNodes a third says nothing. */
+const LEAST_FOR_DOUBT = 4
+/** How much longer many who fall silent together are waited for. */
+const DOUBT = 3
+/** An observer that still has VNodes is drained again after so long, in ms. */
+const PUSH_AGAIN_MS = 2_000
+
+interface Member extends Profile {
+  state: Membership['state']
+  busyShare: number
+  drains?: Membership['drains']
+  vnodes: readonly string[]
+  heardAtMs: number
+  isDraining: boolean
+  /** What its steps have shown. */
+  rating?: Rating
+  admission?: Admission
+  pushedAtMs?: number
+}
+
+/** What is kept of a member. */
+type Known = Profile & { readonly rating?: Rating; readonly drains?: Membership['drains'] }
+
+interface Memory {
+  readonly members: Map<string, Member>
+  readonly requests: OpenRequests
+  readonly others: OtherRuns
+  readonly waiting: WaitingRuns
+  sweptAtMs: number
+}
+
+type Argument<M extends keyof Calls['Placement']> = Calls['Placement'][M][0]
+
+export function placementActor(options: MembershipOptions): ActorDefinition<Memory> {
+  const change = (member: Member, state: Member['state'], reason: string) => {
+    if (member.state === state) return
+    member.state = state
+    options.onMember?.(view(member), reason)
+  }
+  const lose = (context: ActorContext, member: Member, reason: string) => {
+    if (member.state === 'lost') return
+    change(member, 'lost', reason)
+    const argument = { pnode: member.pnode, incarnation: member.incarnation, what: 'pnode', reason } as const
+    // Not awaited: Relocation asks this very actor where to go.
+    untilHeard(context.clock, context.signal, () => call<'Relocation', 'relocate'>(context, actor.relocation, 'relocate', argument)).catch(
+      () => undefined,
+    )
+  }
+  const remember = (context: ActorContext, members: ReadonlyMap<string, Member>) => {
+    const there = [...members.values()].filter(({ state, drains }) => state !== 'lost' || drains?.operator !== undefined)
+    const known = there.map(({ drains, rating, ...member }): Known => ({
+      ...profileOf(member),
+      ...(rating && { rating }),
+      ...(drains && { drains }),
+    }))
+    return context.state.set('members', known as never)
+  }
+  const setDrains = (member: Member, drains: Member['drains'], reason: string) => {
+    member.drains = drains
+    member.isDraining = drains !== undefined
+    if (member.state !== 'lost') change(member, standing(member), reason)
+  }
+  const handOver = (context: ActorContext, { pnode, drains = {} }: Member) => {
+    const leaving = { pnode, reason: drains.host ?? drains.operator ?? '', isPatient: isPatient(drains) }
+    // Not awaited: Relocation asks this very actor where to go. It is told again until nothing is left.
+    call<'Relocation', 'drain'>(context, actor.relocation, 'drain', leaving).catch(() => undefined)
+  }
+  const admit = (member: Member): Member => {
+    const gflops = believedGflops(member.gflops, member.rating)
+    return Object.assign(member, { admission: passesAdmission({ ...profileOf(member), gflops }, options.tiers) })
+  }
+  /** What it is to be while it is heard of. */
+  const standing = ({ isDraining, admission }: Member): Member['state'] =>
+    isDraining ? 'draining' : admission?.passes === false ? 'observer' : 'ready'
+  /** A member was measured or rated anew: as an observer it hands over what it has, and as none it may get something. */
+  const settle = (context: ActorContext, members: ReadonlyMap<string, Member>, member: Member, reason: string) => {
+    admit(member)
+    if (member.state !== 'ready' && member.state !== 'observer') return options.onMember?.(view(member), reason)
+    const before = member.state
+    member.state = standing(member)
+    options.onMember?.(view(member), reason)
+    if (member.state === 'observer') return push(context, members, member)
+    if (before === 'observer') return welcome(context, member.pnode)
+    // Slower than it was thought to be: somebody else may be better for some of what it has.
+    const others = [...members.values()].filter(({ pnode, state }) => state === 'ready' && pnode !== member.pnode)
+    const [fastest] = others.map(view).toSorted((a, b) => b.gflops - a.gflops || (a.pnode < b.pnode ? -1 : 1))
+    if (reason === RATED && fastest) welcome(context, fastest.pnode)
+  }
+  const welcome = (context: ActorContext, pnode: string) =>
+    void call<'Relocation', 'joined'>(context, actor.relocation, 'joined', { pnode }).catch(() => undefined)
+  /** An observer's VNodes are handed over, if there is anybody to take them. */
+  const push = (context: ActorContext, members: ReadonlyMap<string, Member>, member: Member) => {
+    const now = context.clock.now()
+    if (now - (member.pushedAtMs ?? -Infinity) < PUSH_AGAIN_MS) return
+    const isWanted = ({ state, computeClass }: Member) => state === 'ready' && computeClass === member.computeClass
+    if (member.vnodes.length === 0 || ![...members.values()].some(isWanted)) return
+    member.pushedAtMs = now
+    // Better there than to stand still for want of a place.
+    const argument = { pnode: member.pnode, reason: 'it is an observer', isPatient: true }
+    call<'Relocation', 'drain'>(context, actor.relocation, 'drain', argument).catch(() => undefined)
+  }
+  return {
+    type: 'Placement',
+    activate: async (context) => {
+      // Each loss is told until it is heard.
+      setMaxListeners(0, context.signal)
+      context.setTimer('sweep', 'sweep', { afterMs: options.heartbeatMs, everyMs: options.heartbeatMs })
+      const now = context.clock.now()
+      // Those who were there before have the time that everybody has to be heard of.
+      const known = ((await context.state.get('members')) ?? []) as unknown as Known[]
+      const members = known.map((profile): [string, Member] => [profile.pnode, admit(newMember(profile, now))])
+      const others = new OtherRuns(options.suspectMs)
+      return { members: new Map(members), requests: new OpenRequests(), others, waiting: new WaitingRuns(), sweptAtMs: now }
+    },
+    handlers: {
+      join: async (context, { members }, profile: Argument<'join'>) => {
+        const before = members.get(profile.pnode)
+        const isSame = before?.incarnation === profile.incarnation
+        const drains = isSame ? before.drains : keptAtRestart(before?.drains)
+        const member = newMember({ ...profile, drains }, context.clock.now())
+        if (isSame) member.vnodes = before.vnodes
+        else if (before) lose(context, before, 'it was started again')
+        // Who was found out does not get rid of it by starting anew.
+        admit(Object.assign(member, { rating: ratedAnew(before?.rating, member.heardAtMs) }))
+        members.set(profile.pnode, member)
+        await remember(context, members)
+        change(member, standing(member), 'joined')
+        if (member.state === 'ready') welcome(context, profile.pnode)
+      },
+      measured: async (context, { members }, profile: Argument<'measured'>) => {
+        const member = members.get(profile.pnode)
+        if (member?.incarnation !== profile.incarnation) return
+        Object.assign(member, profileOf(profile), { rating: ratedAnew(member.rating, context.clock.now()) })
+        await remember(context, members)
+        settle(context, members, member, 'measured again')
+      },
+      rate: async (context, { members }, { pnode, gflops, reason }: Argument<'rate'>) => {
+        const member = members.get(pnode)
+        if (!member || member.state === 'lost') return
+        member.rating = ratedBySteps(member.rating, { gflops: gflops ?? undefined, reason }, context.clock.now())
+        await remember(context, members)
+        settle(context, members, member, RATED)
+      },
+      heartbeat: ({ clock }, { members, others }, { pnode, busyShare, vnodes, placedBytes = {} }: Argument<'heartbeat'>) => {
+        const member = members.get(pnode)
+        if (!member) return false
+        // One that was given up and is there all the same is welcome: what it had is fenced by its old terms.
+        member.heardAtMs = clock.now()
+        member.busyShare = busyShare
+        member.vnodes = vnodes
+        others.heard(pnode, placedBytes)
+        options.onMember?.(view(member), 'heartbeat')
+        change(member, standing(member), 'heard again')
+        return true
+      },
+      drain: async (context, { members }, { pnode, reason, by = 'host' }: Argument<'drain'>) => {
+        const member = members.get(pnode)
+        if (by === 'operator') assertDrainable(pnode, member)
+        if (!member || member.state === 'lost') return
+        setDrains(member, asked(member.drains, by, reason), reason)
+        await remember(context, members)
+        handOver(context, member)
+      },
+      undrain: async (context, { members }, { pnode, by }: Argument<'undrain'>) => {
+        const member = members.get(pnode)
+        if (!member) throw unknownHost(pnode)
+        setDrains(member, asked(member.drains, by, undefined), 'it may have VNodes again')
+        await remember(context, members)
+        if (!member.isDraining) welcome(context, pnode)
+      },
+      lend: async (context, { members }, { pnode, memoryBytes, maxVNodes }: Argument<'lend'>) => {
+        const member = members.get(pnode)
+        if (!member) return
+        Object.assign(member, { memoryBytes, maxVNodes })
+        await remember(context, members)
+        options.onMember?.(view(member), 'its owner lends more, or less')
+        welcome(context, pnode)
+      },
+      leave: (context, { members }, { pnode, reason }: Argument<'leave'>) => {
+        const member = members.get(pnode)
+        if (member) lose(context, member, reason)
+      },
+      forget: async (context, { members }, { pnode }: Argument<'forget'>) => {
+        const member = members.get(pnode)
+        if (!member) return
+        lose(context, member, 'it gave its name back')
+        members.delete(pnode)
+        await remember(context, members)
+      },
+      place: ({ clock }, { members, requests, others, waiting }, request: Argument<'place'>) =>
+        requests.take(request, (whole) => {
+          const all = [...members.values()].map(view)
+          const now = clock.now()
+          if (whole.isBeginning) waiting.assertTurn(whole, now, (other) => fits(all, other))
+          const decisions = placeOrWait(
+            whole,
+            () => place(all, whole, others.beside(whole, all, now)),
+            (each) => waiting.refused(each, now),
+          )
+          waiting.begun(whole.run)
+          others.decided(whole, decisions, all, now)
+          return decisions.map((decision) => chosen(decision, members.get(decision.pnode)!))
+        }) as never,
+      placed: (_context, { requests }, { run, writer, from }: Argument<'placed'>) => requests.page(run, writer, from) as never,
+      list: (_context, { members }, { after }: Argument<'list'>) => pageOf([...members.values()].map(view), after) as never,
+      sweep: (context, memory) => {
+        const { members } = memory
+        const now = context.clock.now()
+        const lateMs = now - memory.sweptAtMs - options.heartbeatMs
+        const deafMs = options.isHearing?.() === false ? now - memory.sweptAtMs : 0
+        memory.sweptAtMs = now
+        // Who was stopped, or cut off itself has heard nobody: everyone gets the time back.
+        const forgivenMs = Math.max(deafMs, lateMs > options.heartbeatMs ? lateMs : 0)
+        for (const member of members.values()) member.heardAtMs += forgivenMs
+        const here = [...members.values()].filter(({ state }) => state !== 'lost')
+        const silent = here.filter(({ heardAtMs }) => now - heardAtMs >= options.lostMs)
+        // So many at once: it is rather we who do not hear. But not for ever.
+        const isSelfSuspect = here.length >= LEAST_FOR_DOUBT && silent.length * 3 > here.length
+        for (const member of here) {
+          const silentMs = now - member.heardAtMs
+          if (silentMs >= options.lostMs * (isSelfSuspect ? DOUBT : 1))
+            lose(context, member, `silent for ${(silentMs / 1000).toFixed(1)} s`)
+          else if (silentMs >= options.suspectMs) change(member, 'suspect', 'silent')
+          else if (member.isDraining && member.vnodes.length > 0) handOver(context, member)
+          else if (member.state === 'observer') push(context, members, member)
+        }
+      },
+    },
+  }
+}
+
+/** Whether a run could begin here, if there were no others. */
+function fits(members: readonly Membership[], request: Argument<'place'>): boolean {
+  try {
+    return place(members, request).length > 0
+  } catch (error) {
+    if (!isSwarmError(error, 'placement.no-pnode')) throw error
+    return false
+  }
+}
+
+function placeOrWait(request: Argument<'place'>, decide: () => Decision[], waits: (request: Argument<'place'>) => void): Decision[] {
+  try {
+    return decide()
+  } catch (error) {
+    if (request.isBeginning && isSwarmError(error, 'placement.no-pnode')) waits(request)
+    throw error
+  }
+}
+
+/** With what the run has to remember of the PNode. */
+const chosen = (decision: Decision, { incarnation, computeClass }: Member): Decision => ({ ...decision, incarnation, computeClass })
+
+/** Why members change that were rated by their steps, as `onMember` is told. */
+export const RATED = 'rated'
+
+const PROFILE = [
+  'pnode',
+  'incarnation',
+  'computeClass',
+  'gflops',
+  'memoryBytes',
+  'largestAllocationBytes',
+  'uploadBytesPerS',
+  'downloadBytesPerS',
+  'roundTripMs',
+  'owner',
+  'maxVNodes',
+  'allowsCode',
+  'isRelayed',
+] as const
+
+const profileOf = (member: Profile): Profile =>
+  Object.fromEntries(PROFILE.flatMap((field) => (member[field] === undefined ? [] : [[field, member[field]]]))) as unknown as Profile
+
+const newMember = (profile: Known, heardAtMs: number): Member => ({
+  ...profile,
+  state: 'suspect',
+  busyShare: 0,
+  vnodes: [],
+  heardAtMs,
+  isDraining: profile.drains !== undefined,
+})
+
+const view = (member: Member): Membership => {
+  const { state, drains, busyShare, vnodes, gflops: said, rating, admission } = member
+  const gflops = believedGflops(said, rating)
+  const rated = gflops < said ? { saidGflops: said, ratedBecause: rating!.reason } : {}
+  const standing = admission && (admission.passes ? { tier: admission.tier } : { refusal: admission.refusal })
+  return { ...profileOf(member), gflops, ...rated, state, ...(drains && { drains }), busyShare, vnodes, ...standing }
+}

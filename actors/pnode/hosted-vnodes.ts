@@ -1,0 +1,279 @@
+/** The VNodes that a PNode hosts: what grants open, promote and end here, and what a lost worker takes with it. */
+import type { KeyObject } from 'node:crypto'
+import { type Dataset, datasetFromShards, shardKey } from '../../components/datasets/index.js'
+import { SOURCE } from '../../components/definition.js'
+import type { ActorContext, ActorDefinition, ActorSystem } from '../../runtime/actor-system/actor-system.js'
+import type { Clock } from '../../runtime/clock.js'
+import type { Compute, ComputeLoss } from '../../runtime/compute/compute.js'
+import { SwarmError } from '../../runtime/errors.js'
+import { vnodeOf } from '../../runtime/followers.js'
+import { type Grant, type SignedGrant, verifyGrant } from '../../runtime/grant.js'
+import type { ObjectStore } from '../../runtime/object-store/object-store.js'
+import type { TensorBus } from '../../runtime/tensor-bus/tensor-bus.js'
+import { actor, call, type Calls, type Profile, untilHeard } from '../calls.js'
+import { MemoryUse } from './memory-use.js'
+import { leftBehind, NO_QUEUES, type Queues, sumOf } from './queues.js'
+import type { Observation, RunReport } from '../reports.js'
+import { machineDefinition, readDefinition, type RunDefinition } from '../run/run-definition.js'
+import { readSettings, type RunSettings } from '../run/run-settings.js'
+import { SourceDriver } from './source.js'
+import type { Whereabouts } from '../run/standstill.js'
+import { Terms } from './terms.js'
+import { VNodeDriver } from './vnode-driver.js'
+import type { VNodeHost } from './vnode-host.js'
+
+export interface HostedVNodesOptions {
+  readonly pnode: string
+  readonly system: ActorSystem
+  readonly bus: TensorBus
+  readonly compute: Compute
+  readonly store: ObjectStore
+  readonly clock: Clock
+  /** Verifies grants. */
+  readonly controlKey: KeyObject
+  /** What else its owner says of it. */
+  readonly terms?: Pick<Profile, 'owner' | 'maxVNodes' | 'allowsCode'>
+  /** Data at hand, so that the source need not read it from the store. */
+  readonly dataset?: (run: string) => Dataset | undefined
+  /** Folder for user code that was fetched from the store. */
+  readonly cacheFolder: string
+  /** The most that may be in it, in bytes. Default: no limit. */
+  readonly maxCacheBytes?: number
+  readonly observe: (observation: Observation) => void
+}
+
+/** What its PNode adds. */
+export interface HostedVNodesContext {
+  /** Ends with the PNode. */
+  readonly signal: AbortSignal
+  readonly report: (error: unknown) => void
+  /** Once it has joined. */
+  readonly profile: () => Pick<Profile, 'incarnation' | 'computeClass'> | undefined
+}
+
+export class HostedVNodes {
+  /** What they use of the machine. */
+  readonly memory: MemoryUse
+  readonly #options: HostedVNodesOptions
+  readonly #context: HostedVNodesContext
+  /** By `<run>/<vnode>`. */
+  readonly #drivers = new Map<string, VNodeDriver | SourceDriver>()
+  readonly #terms = new Terms()
+  #busyMs = 0
+  /** Of VNodes that are not here any more. */
+  #past: Queues = NO_QUEUES
+
+  constructor(options: HostedVNodesOptions, context: HostedVNodesContext) {
+    this.#options = options
+    this.#context = context
+    this.memory = new MemoryUse(options.compute, context.report)
+  }
+
+  /** `<run>/<vnode>` of each. */
+  get ids(): string[] {
+    return [...this.#drivers.keys()]
+  }
+
+  /** Where each of them stands. */
+  get stats() {
+    return [...this.#drivers.values()].map(({ grant: { run, vnode, term, generation }, stats, queues }) => ({
+      run,
+      vnode,
+      term,
+      generation,
+      queues,
+      ...stats,
+    }))
+  }
+
+  /** What waits here, and what has gone through, of all of them together. */
+  get queues(): Queues {
+    return sumOf([this.#past, ...[...this.#drivers.values()].map(({ queues }) => queues)])
+  }
+
+  /** Where VNodes of a run stand; null: not here under this term. */
+  whereabouts({ run, vnodes }: Calls['PNode']['whereabouts'][0]): (Whereabouts | null)[] {
+    return vnodes.map(([vnode, term]) => {
+      const driver = this.#drivers.get(`${run}/${vnode}`)
+      return driver?.grant.term === term ? driver.whereabouts : null
+    })
+  }
+
+  /** For how long they have computed since this was asked the last time, in ms. */
+  takeBusyMs(): number {
+    const busyMs = this.#busyMs
+    this.#busyMs = 0
+    return busyMs
+  }
+
+  /** Stops all of them and frees their machines. */
+  async stop(): Promise<void> {
+    await Promise.all([...this.#drivers.values()].map((driver) => driver.stop()))
+  }
+
+  /** Ends all of them at once. */
+  crash(): void {
+    for (const driver of this.#drivers.values()) driver.crash()
+  }
+
+  /**
+   * The actor is only the door: what it opened lives on when an actor system deactivates it (a broker's hiccup deactivates all of them), by
+   * VNode and term.
+   */
+  actor(): ActorDefinition<null> {
+    type Handler<M extends keyof Calls['VNode']> = (
+      context: ActorContext,
+      memory: null,
+      argument: Calls['VNode'][M][0],
+    ) => Promise<void> | void
+    const handlers: { readonly [M in keyof Calls['VNode']]: Handler<M> } = {
+      grant: (context, _memory, signed) => this.#onGrant(context, signed),
+      neighbour: ({ ref }, _memory, peer) => this.#drivers.get(ref.id)?.neighbour(peer),
+      manifest: ({ ref }, _memory, { position }) => this.#drivers.get(ref.id)?.manifest(position),
+      stop: async (context, _memory, { term }) => {
+        const driver = this.#drivers.get(context.ref.id)
+        if (driver && driver.grant.term > term) return
+        this.#terms.over(context.ref.id, term)
+        await this.#stop(context.ref.id)
+        context.deactivate()
+      },
+      cut: ({ ref }) => this.#sourceOf(ref.id)?.cut(),
+      pause: ({ ref }) => this.#sourceOf(ref.id)?.pause(),
+      hold: ({ ref }) => this.#drivers.get(ref.id)?.hold(),
+      release: ({ ref }) => this.#drivers.get(ref.id)?.release(),
+    }
+    return { type: `VNode.${this.#options.pnode}`, activate: () => null, handlers }
+  }
+
+  /** The machines of a lost worker are gone; the PNode lives on with the spare. */
+  lose({ worker, reason, machines, culprit }: ComputeLoss): void {
+    if (this.#context.signal.aborted) return
+    // A VNode that was still being loaded tells its loss itself.
+    const lost = [...this.#drivers].filter(([, driver]) => driver instanceof VNodeDriver && machines.includes(driver.id))
+    // The VNode whose step did it may do it again: its run counts that. The others have only lost their place.
+    const guilty = lost.find(([, driver]) => driver instanceof VNodeDriver && driver.id === culprit?.machine)?.[1]
+    for (const [id] of lost) this.#forget(id)?.crash()
+    if (guilty instanceof VNodeDriver) {
+      const { run } = guilty.grant
+      this.#tellRun(run, 'failed', guilty.culprit(culprit!), this.#context.signal).catch(this.#context.report)
+    }
+    const others = lost.flatMap(([id, driver]) => (driver === guilty ? [] : [id]))
+    if (others.length > 0 || !guilty) this.#tellLoss(`${worker}: ${reason}`, others)
+  }
+
+  #sourceOf(id: string): SourceDriver | undefined {
+    const driver = this.#drivers.get(id)
+    return driver instanceof SourceDriver ? driver : undefined
+  }
+
+  /** Makes this PNode the owner. The restore goes on after the turn: calls are short. */
+  async #onGrant({ ref }: ActorContext, signed: SignedGrant): Promise<void> {
+    const { store, terms, pnode, controlKey } = this.#options
+    const grant = verifyGrant(signed, controlKey)
+    const current = this.#drivers.get(ref.id)
+    this.#terms.admit(ref.id, grant, { pnode, incarnation: this.#context.profile()?.incarnation }, current !== undefined)
+    // The very same grant again: from an owner that has just begun. Neighbours may have moved meanwhile.
+    if (current?.grant.term === grant.term) {
+      for (const peer of [...grant.inputs, ...grant.outputs]) current.neighbour(peer)
+      return current.tellAgain()
+    }
+    await this.#stop(ref.id)
+    if (this.#promote(ref.id, grant)) return
+    const [definition, settings] = await Promise.all([readDefinition(store, grant.run), readSettings(store, grant.run)])
+    const refused = definition.bundles.find((sha256) => terms?.allowsCode && !terms.allowsCode.includes(sha256))
+    if (refused !== undefined) throw new SwarmError('host.code', { what: `the owner of ${pnode} does not allow this code`, got: refused })
+    const driver = grant.vnode === SOURCE ? await this.#source(grant, definition, settings) : await this.#vnode(grant, definition, settings)
+    this.#context.signal.throwIfAborted()
+    this.#drivers.set(ref.id, driver)
+    this.memory.placed(ref.id, definition)
+    void driver.start()
+  }
+
+  /** Whoever has followed the VNode here goes on from where it is; if it cannot, it has followed in vain. */
+  #promote(id: string, grant: Grant): boolean {
+    const { run, vnode } = grant
+    const found = [...this.#drivers].find(([, { isFollower, vnode: its, grant: old }]) => isFollower && its === vnode && old.run === run)
+    if (!found) return false
+    const [oldId, driver] = found
+    this.#terms.over(oldId, driver.grant.term)
+    if (!driver.promote(grant)) {
+      void this.#stop(oldId)
+      return false
+    }
+    this.#drivers.delete(oldId)
+    this.#drivers.set(id, driver)
+    this.memory.renamed(oldId, id)
+    return true
+  }
+
+  async #vnode(grant: Grant, definition: RunDefinition, { window, cuts }: RunSettings): Promise<VNodeDriver> {
+    const vnode = vnodeOf(grant.vnode)
+    return new VNodeDriver({
+      host: this.#hostOf(),
+      definition: await machineDefinition(this.#options, definition, vnode),
+      initial: definition.initial?.[vnode],
+      computeClass: this.#context.profile()!.computeClass,
+      grant,
+      window,
+      maxAhead: cuts.maxAhead,
+    })
+  }
+
+  async #source(grant: Grant, definition: RunDefinition, { window, cuts }: RunSettings): Promise<SourceDriver> {
+    const { bus, clock, store, dataset } = this.#options
+    const read = async (sha256: string) => (await store.get(shardKey(sha256))).bytes
+    return new SourceDriver(
+      {
+        bus,
+        clock,
+        window,
+        cuts,
+        definition,
+        dataset: dataset?.(grant.run) ?? (await datasetFromShards(definition.data, read)),
+        onFailure: (failure) => {
+          this.#tellRun(grant.run, 'failed', failure, this.#context.signal).catch(this.#context.report)
+        },
+      },
+      grant,
+    )
+  }
+
+  async #stop(id: string): Promise<void> {
+    await this.#forget(id)?.stop()
+  }
+
+  #forget(id: string): VNodeDriver | SourceDriver | undefined {
+    const driver = this.#drivers.get(id)
+    if (driver) this.#past = sumOf([this.#past, leftBehind(driver.queues)])
+    this.#drivers.delete(id)
+    this.memory.left(id)
+    return driver
+  }
+
+  #hostOf(): VNodeHost {
+    const { pnode, bus, compute, store, clock, observe } = this.#options
+    return {
+      pnode,
+      bus,
+      compute,
+      store,
+      clock,
+      onError: this.#context.report,
+      worked: (busyMs) => (this.#busyMs += busyMs),
+      observe,
+      report: (run, method, argument, signal) => this.#tellRun(run, method, argument, signal),
+    }
+  }
+
+  async #tellRun(run: string, method: RunReport['method'], argument: RunReport['argument'], signal: AbortSignal): Promise<void> {
+    const { system, clock } = this.#options
+    await untilHeard(clock, signal, () => call<'Run', typeof method>(system, actor.run(run), method, argument as never))
+  }
+
+  #tellLoss(reason: string, vnodes: readonly string[]): void {
+    const { pnode, system, clock } = this.#options
+    const { signal, report } = this.#context
+    const argument = { pnode, what: 'worker', reason, vnodes } as const
+    untilHeard(clock, signal, () => call<'Relocation', 'relocate'>(system, actor.relocation, 'relocate', argument)).catch(report)
+  }
+}

@@ -1,0 +1,399 @@
+/** Drives one granted VNode: feeds its step log from the bus and carries out what it says. The VNode actor owns it. */
+import { setMaxListeners } from 'node:events'
+import type { VNodeMachineDefinition } from '../../components/definition.js'
+import type { ComputeLoss } from '../../runtime/compute/compute.js'
+import { type ErrorCode, SwarmError, isSwarmError, toSwarmError } from '../../runtime/errors.js'
+import { followed, vnodeOf } from '../../runtime/followers.js'
+import { batchOf, encodeTombstone, payloadDigest, underTerm } from '../../runtime/frame.js'
+import type { Grant, Placed } from '../../runtime/grant.js'
+import { EvaluationSums } from './evaluation-sums.js'
+import { type Queues, queuesOf } from './queues.js'
+import { RefinementQueue } from './refinement-queue.js'
+import type { Failure } from '../reports.js'
+import { restoredState } from './stored-state.js'
+import { encodeSignal, subjectOf } from '../../runtime/signal.js'
+import { hashStateInBackground } from '../../runtime/state.js'
+import type { Whereabouts } from '../run/standstill.js'
+import { StepDeadline } from './step-deadline.js'
+import { type Entry, StepLog, type StepCommand, type StepEvent } from '../../runtime/step-log.js'
+import type { VNodeHost } from './vnode-host.js'
+import { VNodeInbox } from './vnode-inbox.js'
+import { VNodeReports } from './vnode-reports.js'
+
+export interface VNodeDriverOptions {
+  readonly host: VNodeHost
+  readonly definition: VNodeMachineDefinition
+  /** Hash of the weights to start from when there is no checkpoint; undefined: from the seed. */
+  readonly initial: string | undefined
+  readonly computeClass: string
+  readonly grant: Grant
+  /** Frames in flight on each edge. */
+  readonly window: number
+  /** How far it may be ahead of the newest manifest, in entries. */
+  readonly maxAhead: number
+}
+
+/** Errors that mean the loss of more than this VNode: whoever lost it tells, and whose step it was. */
+const TOLD_BY_THE_HOST: ReadonlySet<ErrorCode> = new Set([
+  'compute.lost',
+  'compute.hung',
+  'compute.not-loaded',
+  'compute.closed',
+  'bus.closed',
+])
+/** How long the checkpoint may take that a VNode stands still at before it moves, in ms: what it does afterwards is done again elsewhere. */
+const HOLD_PATIENCE_MS = 20_000
+/** How often what may have been lost is asked for again, in ms. */
+const TICK_MS = 250
+/** As often as that nothing has come for a follower that is behind the newest checkpoint: nobody keeps it any more. */
+const BEHIND_TICKS = 8
+
+/** An entry with the compute, until its refinement is done. */
+interface UnderWay {
+  readonly entry: Entry
+  readonly inputs: readonly Uint8Array[]
+}
+
+export class VNodeDriver {
+  /** The VNode whose log it applies: its own, or the one that it follows. */
+  readonly vnode: string
+  /** Of its machine. */
+  readonly id: string
+  readonly #host: VNodeHost
+  readonly #definition: VNodeMachineDefinition
+  readonly #initial: string | undefined
+  readonly #computeClass: string
+  readonly #log: StepLog<Uint8Array>
+  readonly #deadline = new StepDeadline()
+  readonly #refinement: RefinementQueue
+  readonly #inbox: VNodeInbox
+  readonly #peers = new Map<string, Placed>()
+  readonly #abort = new AbortController()
+  /** In the order of the log. */
+  readonly #underWay: UnderWay[] = []
+  /** CRC-32 of the outputs since the newest cut. */
+  #digests: number[] = []
+  #digestsFrom: number
+  /** Positions of cuts whose states are on their way to the object store. */
+  readonly #storing = new Set<number>()
+  readonly #sums: EvaluationSums
+  readonly #reports: VNodeReports
+  #grant: Grant
+  #isStarted = false
+  /** What follows from a failure is none of its own. */
+  #hasFailed = false
+  #manifest: number
+  /** Of the last entry that was applied. */
+  #step: number
+  /** Where a follower stands since it was seen to be behind, and how often it was seen there. */
+  #behind = { applied: 0, ticks: 0 }
+
+  constructor({ host, definition, initial, computeClass, grant, window, maxAhead }: VNodeDriverOptions) {
+    // Every report that is not heard yet waits.
+    setMaxListeners(0, this.#abort.signal)
+    this.#host = host
+    this.#definition = definition
+    this.#initial = initial
+    this.#computeClass = computeClass
+    this.#grant = grant
+    this.vnode = vnodeOf(grant.vnode)
+    this.id = `${grant.run}/${grant.vnode}/${grant.term}`
+    this.#refinement = new RefinementQueue({ compute: host.compute, definition, run: grant.run, machine: this.id })
+    this.#sums = new EvaluationSums(definition.vnode.hasHead)
+    this.#digestsFrom = (grant.checkpoint?.step ?? 0) + 1
+    this.#manifest = grant.checkpoint?.position ?? 0
+    this.#step = grant.checkpoint?.step ?? 0
+    for (const peer of [...grant.inputs, ...grant.outputs]) this.#peers.set(peer.vnode, peer)
+    this.#log = new StepLog({
+      vnode: grant.vnode,
+      generation: grant.generation,
+      from: grant.checkpoint?.position ?? 0,
+      inputs: grant.inputs,
+      outputs: grant.outputs,
+      window,
+      maxAhead,
+      skips: grant.skips,
+      isFollower: this.isFollower,
+    })
+    const onFailure = (error: unknown) => void this.#fail(error)
+    const { signal } = this.#abort
+    this.#inbox = new VNodeInbox({ host, peers: this.#peers, signal, onEvent: (event) => this.#handle(event), onFailure })
+    this.#reports = new VNodeReports({
+      host,
+      run: grant.run,
+      generation: grant.generation,
+      term: () => this.#grant.term,
+      isSilent: this.isFollower,
+      signal,
+      onFailure,
+    })
+  }
+
+  get grant(): Grant {
+    return this.#grant
+  }
+
+  /** It applies in silence what another VNode applies. */
+  get isFollower(): boolean {
+    return followed(this.#grant.vnode) !== undefined
+  }
+
+  /** Positions: applied, restored from, of the newest whole checkpoint. Inputs that wait, outputs kept. */
+  get stats() {
+    const { applied, waiting, retained } = this.#log
+    return { applied, waiting, retained, restored: this.grant.checkpoint?.position ?? 0, manifest: this.#manifest }
+  }
+
+  get whereabouts(): Whereabouts {
+    const { applied, wants } = this.#log
+    const [storing] = this.#storing
+    return { applied, wants, ...(!this.#isStarted && { isRestoring: true }), ...(storing !== undefined && { storing }) }
+  }
+
+  get queues(): Queues {
+    return queuesOf(this.#log, this.#inbox.dropped, this.#refinement.stats)
+  }
+
+  /** Restores the state, then takes part. Failures are reported, never thrown. */
+  async start(): Promise<void> {
+    try {
+      this.#inbox.listen(this.#grant)
+      const blob = await restoredState(this.#host.store, this.grant, this.#initial, this.#abort.signal)
+      await this.#host.compute.load(this.id, this.#definition, blob, { signal: this.#abort.signal })
+      if (this.#abort.signal.aborted) return await this.#host.compute.unload(this.id)
+      const { run, vnode, term, pnode, checkpoint } = this.grant
+      if (!this.isFollower) this.#host.observe({ type: 'restored', run, vnode, term, pnode, step: checkpoint?.step ?? 0 })
+      this.#isStarted = true
+      this.#execute(this.#log.start())
+      this.#tick()
+    } catch (error) {
+      await this.#fail(error)
+    }
+  }
+
+  /**
+   * A follower becomes the owner, with the state that it has.
+   * @returns false if it cannot: it has not begun, or lacks what nobody keeps any more
+   */
+  promote(grant: Grant): boolean {
+    const { generation, checkpoint, inputs, outputs } = grant
+    if (!this.isFollower || !this.#isStarted || this.#hasFailed || this.#abort.signal.aborted) return false
+    if (generation !== this.#grant.generation || this.#log.applied < Math.max(this.#manifest, checkpoint?.position ?? 0)) return false
+    this.manifest(checkpoint?.position ?? 0)
+    this.#grant = grant
+    for (const peer of [...inputs, ...outputs]) this.#peers.set(peer.vnode, peer)
+    const { run, vnode, term, pnode } = grant
+    this.#host.observe({ type: 'restored', run, vnode, term, pnode, step: this.#step })
+    this.#inbox.listen(grant)
+    this.#handle({ type: 'promoted', inputs, outputs })
+    this.#reports.speak()
+    return true
+  }
+
+  /** A neighbour has moved. */
+  neighbour(peer: Placed): void {
+    if (this.#abort.signal.aborted) return
+    if ((this.#peers.get(peer.vnode)?.term ?? -1) >= peer.term) return
+    this.#peers.set(peer.vnode, peer)
+    this.#handle({ type: 'granted', peer })
+  }
+
+  /** A manifest is complete up to this position. */
+  manifest(position: number): void {
+    if (this.#abort.signal.aborted || this.#hasFailed) return
+    this.#manifest = Math.max(this.#manifest, position)
+    this.#reports.manifest(position)
+    this.#handle({ type: 'manifest', position })
+  }
+
+  /** The run has a new owner, which does not know what the one before was told. */
+  tellAgain(): void {
+    this.#reports.again()
+  }
+
+  /** This VNode is about to move: it applies nothing after the next cut. */
+  hold(): void {
+    this.#handle({ type: 'hold' })
+  }
+
+  /** It does not move after all: it goes on. */
+  release(): void {
+    this.#handle({ type: 'release' })
+  }
+
+  /** Stops taking part and frees the machine. */
+  async stop(): Promise<void> {
+    this.#abort.abort(new SwarmError('aborted', `${this.id} was stopped`))
+    await this.#host.compute.unload(this.id).catch(ignoreLoss)
+  }
+
+  /** Stops at once, as a crash of the host would. */
+  crash(): void {
+    this.#abort.abort(new SwarmError('aborted', `${this.id} crashed`))
+  }
+
+  /** What the run's owner is told of the step that ended the worker. */
+  culprit({ error, isHasty }: NonNullable<ComputeLoss['culprit']>): Failure {
+    return { ...this.#failure(error, this.#underWay[0]), ...(isHasty && { isHasty }) }
+  }
+
+  #handle(event: StepEvent<Uint8Array>): void {
+    if (this.#hasFailed) return
+    if (!this.#isStarted && event.type !== 'granted' && event.type !== 'manifest' && event.type !== 'hold' && event.type !== 'release')
+      return
+    try {
+      const commands = this.#log.handle(event)
+      if (this.#isStarted) this.#execute(commands)
+    } catch (error) {
+      void this.#fail(error)
+    }
+  }
+
+  #execute(commands: readonly StepCommand<Uint8Array>[]): void {
+    for (const command of commands) {
+      switch (command.type) {
+        case 'apply':
+          void this.#apply(command)
+          break
+        case 'bury':
+          this.#bury(command)
+          break
+        case 'snapshot':
+          void this.#commit(command.entry)
+          break
+        case 'send':
+          // What a follower has kept was made before it had this term; nobody has seen it yet.
+          this.#publish(command.to, 'frame', underTerm(command.ref, this.grant.term))
+          break
+        case 'credit': {
+          const { next, upTo, resend } = command
+          this.#publish(command.to, 'signal', encodeSignal({ type: 'credit', ...this.#me(), next, upTo, resend }))
+          break
+        }
+        case 'hello':
+          this.#publish(command.to, 'signal', encodeSignal({ type: 'hello', ...this.#me() }))
+          break
+        case 'drop':
+          this.#inbox.drop(command.reason)
+          break
+      }
+    }
+  }
+
+  async #apply(step: UnderWay): Promise<void> {
+    const { entry, inputs } = step
+    const { run, term, generation } = this.grant
+    const header = { kind: 'output', ...entry, run, vnode: this.vnode, term, generation } as const
+    this.#underWay.push(step)
+    try {
+      const request = { step: entry.step, evaluation: entry.evaluation, inputs, areInputsWhole: true, header }
+      const applying = this.#host.compute.apply(this.id, request, { patienceMs: this.#deadline.ms })
+      // Asked for behind the step and before all that follows; the output goes out without it.
+      const refining = this.#refinement.after(entry)
+      const { frame, metrics, busyMs } = await applying
+      if (this.#abort.signal.aborted) return
+      if (!refining) this.#underWay.shift()
+      this.#deadline.took(busyMs)
+      this.#done(entry, frame, metrics, entry.evaluation > 0 ? busyMs : busyMs + this.#refinement.takeBusyMs())
+      await refining
+      if (refining) this.#underWay.shift()
+    } catch (error) {
+      await this.#fail(error, step)
+    }
+  }
+
+  /** An entry that is poison here or before: nothing happens to the state, and everything that reads from here hears so. */
+  #bury({ entry, inputs }: UnderWay): void {
+    const { run, term, generation } = this.grant
+    const header = { kind: 'tombstone', ...entry, run, vnode: this.vnode, term, generation } as const
+    this.#done(entry, encodeTombstone({ header, batch: batchOf(inputs[0]) }), {}, 0)
+  }
+
+  #done(entry: Entry, frame: Uint8Array, metrics: { readonly [name: string]: number }, busyMs: number): void {
+    const { run, vnode, term, generation, pnode } = this.grant
+    const sums = entry.evaluation > 0 ? this.#sums.add(entry, metrics) : undefined
+    if (entry.evaluation === 0) this.#digests.push(payloadDigest(frame))
+    const argument = { vnode: this.vnode, term, generation, step: entry.step }
+    if (sums) this.#reports.tell({ method: 'evaluated', argument: { ...argument, sums } }, entry.position)
+    this.#host.worked(busyMs)
+    if (!this.isFollower) this.#host.observe({ type: 'applied', run, vnode, term, pnode, entry, busyMs, metrics })
+    this.#step = entry.step
+    this.#handle({ type: 'applied', position: entry.position, ref: frame })
+  }
+
+  /** The snapshot is taken between two steps; hashing and storing it goes on in the background. */
+  async #commit({ step, position, marks }: Entry): Promise<void> {
+    const { vnode } = this
+    const { term, generation } = this.grant
+    this.#storing.add(position)
+    try {
+      const blob = await this.#host.compute.snapshot(this.id)
+      if (this.#abort.signal.aborted) return
+      const firstStep = this.#digestsFrom
+      const digests = Uint32Array.from(this.#digests.splice(0, step - firstStep + 1))
+      this.#digestsFrom = step + 1
+      const hash = await hashStateInBackground(blob as Uint8Array<ArrayBuffer>)
+      const commit = { vnode, term, generation, step, position, marks, hash, sizeBytes: blob.byteLength, computeClass: this.#computeClass }
+      const isHeld = this.#log.heldAt === position
+      const argument = { ...commit, firstStep, digests: Buffer.from(digests.buffer).toString('base64'), ...(isHeld && { isHeld }) }
+      await this.#reports.committed({ method: 'committed', argument }, blob)
+      this.#storing.delete(position)
+      // A cut that somebody missed under a source before this one never completes: nobody stands still behind that for ever.
+      const isInVain = () => this.#log.heldAt === position && this.#manifest < position
+      if (isHeld) this.#host.clock.after(HOLD_PATIENCE_MS, () => isInVain() && this.release())
+    } catch (error) {
+      await this.#fail(error)
+    }
+  }
+
+  #publish(to: string, kind: 'frame' | 'signal', bytes: Uint8Array): void {
+    const peer = this.#peers.get(to)
+    if (peer && !this.#abort.signal.aborted) this.#host.bus.publish(subjectOf(this.grant.run, peer.pnode, to, kind), bytes)
+  }
+
+  #tick(): void {
+    if (this.#abort.signal.aborted) return
+    this.#handle({ type: 'tick' })
+    this.#lookBehind()
+    this.#host.clock.after(TICK_MS, () => this.#tick())
+  }
+
+  /** A follower for which nothing is kept any more begins anew: the run does not wait for it. */
+  #lookBehind(): void {
+    const { applied, isBehind } = this.#log
+    this.#behind = { applied, ticks: isBehind && this.#behind.applied === applied ? this.#behind.ticks + 1 : 0 }
+    if (this.#behind.ticks >= BEHIND_TICKS)
+      void this.#fail(
+        new SwarmError('follower.behind', {
+          what: `follower ${this.id}`,
+          expected: `inputs after ${applied}`,
+          got: `a checkpoint at ${this.#manifest}`,
+        }),
+      )
+  }
+
+  #me() {
+    const { vnode, generation, term } = this.grant
+    return { vnode, generation, term }
+  }
+
+  #failure(error: SwarmError, step: UnderWay | undefined): Failure {
+    const { vnode, term, generation } = this.grant
+    return { vnode, term, generation, error: error.toJSON(), ...(step && { entry: step.entry, batch: batchOf(step.inputs[0]) }) }
+  }
+
+  /** Stops this VNode. A lost worker is the PNode's to tell; everything else goes to the run's owner. */
+  async #fail(error: unknown, step?: UnderWay): Promise<void> {
+    if (this.#abort.signal.aborted || this.#hasFailed) return
+    this.#hasFailed = true
+    const cause = toSwarmError(error, 'internal', `${this.grant.vnode} on ${this.grant.pnode}`)
+    const isTold = TOLD_BY_THE_HOST.has(cause.code) && (this.#isStarted || !cause.retryable)
+    if (!isTold) await this.#reports.say({ method: 'failed', argument: this.#failure(cause, step) }).catch(this.#host.onError)
+    this.#abort.abort(cause)
+    await this.#host.compute.unload(this.id).catch(this.#host.onError)
+  }
+}
+
+function ignoreLoss(error: unknown): void {
+  if (!isSwarmError(error, 'compute.lost', 'compute.hung', 'compute.closed')) throw error
+}

@@ -1,0 +1,94 @@
+/** What arrives for one VNode: read, checked and counted before its step log hears of it. */
+import { isSwarmError } from '../../runtime/errors.js'
+import { headerOf } from '../../runtime/frame.js'
+import type { Grant, Placed } from '../../runtime/grant.js'
+import { decodeSignal, subjectOf } from '../../runtime/signal.js'
+import type { StepEvent } from '../../runtime/step-log.js'
+import type { VNodeHost } from './vnode-host.js'
+
+export interface VNodeInboxOptions {
+  readonly host: VNodeHost
+  /** Neighbours, as the newest grant names them. */
+  readonly peers: ReadonlyMap<string, Placed>
+  readonly signal: AbortSignal
+  readonly onEvent: (event: StepEvent<Uint8Array>) => void
+  readonly onFailure: (error: unknown) => void
+}
+
+/** Frames that wait unread at one VNode; credits keep the true number near its window. */
+const INBOX_CAPACITY = 4_096
+
+export class VNodeInbox {
+  readonly #options: VNodeInboxOptions
+  /** Messages, by reason. */
+  readonly #dropped = new Map<string, number>()
+  #address: Pick<Grant, 'run' | 'vnode'> = { run: '', vnode: '' }
+
+  constructor(options: VNodeInboxOptions) {
+    this.#options = options
+  }
+
+  /** Messages that were dropped, by reason. */
+  get dropped(): ReadonlyMap<string, number> {
+    return this.#dropped
+  }
+
+  /** Under the name in the grant; a follower that is promoted gets a second one. */
+  listen({ run, pnode, vnode }: Grant): void {
+    this.#address = { run, vnode }
+    this.#subscribe(subjectOf(run, pnode, vnode, 'frame'), (bytes, from) => this.#onFrame(bytes, from))
+    this.#subscribe(subjectOf(run, pnode, vnode, 'signal'), (bytes, from) => this.#onSignal(bytes, from))
+  }
+
+  drop(reason: string): void {
+    this.#dropped.set(reason, (this.#dropped.get(reason) ?? 0) + 1)
+    this.#options.host.observe({ type: 'dropped', ...this.#address, reason })
+  }
+
+  #subscribe(subject: string, onMessage: (bytes: Uint8Array, from: string) => void): void {
+    const { host, signal, onEvent, onFailure } = this.#options
+    const subscription = host.bus.subscribe(subject, { capacity: INBOX_CAPACITY, signal })
+    const read = async () => {
+      for await (const delivery of subscription) {
+        if (signal.aborted) return
+        if (delivery.type === 'lost') onEvent({ type: 'lost' })
+        else onMessage(delivery.bytes, delivery.from)
+      }
+    }
+    read().catch(onFailure)
+  }
+
+  #onFrame(bytes: Uint8Array, from: string): void {
+    this.#guard(() => {
+      const { vnode, position, step, evaluation, marks, generation, term, kind } = headerOf(bytes)
+      if (!this.#isFromOwner(vnode, term, from)) return
+      const entry = { position, step, evaluation, marks }
+      this.#options.onEvent({ type: 'frame', from: vnode, generation, term, entry, ref: bytes, isTombstone: kind === 'tombstone' })
+    })
+  }
+
+  #onSignal(bytes: Uint8Array, from: string): void {
+    this.#guard(() => {
+      const signal = decodeSignal(bytes)
+      if (this.#isFromOwner(signal.vnode, signal.term, from)) this.#options.onEvent({ ...signal, from: signal.vnode })
+    })
+  }
+
+  /** A message that cannot be read is dropped and counted: it will be asked for again. */
+  #guard(read: () => void): void {
+    try {
+      read()
+    } catch (error) {
+      if (!isSwarmError(error, 'frame.damaged', 'frame.version')) throw error
+      this.drop(error.code)
+    }
+  }
+
+  /** Nobody but the host that the directory names speaks for a VNode under its term. */
+  #isFromOwner(vnode: string, term: number, host: string): boolean {
+    const peer = this.#options.peers.get(vnode)
+    const isOwner = peer !== undefined && (peer.term !== term || peer.pnode === host)
+    if (!isOwner) this.drop('stranger')
+    return isOwner
+  }
+}

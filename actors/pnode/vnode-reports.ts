@@ -1,0 +1,89 @@
+/** What a VNode tells the owner of its run: at once, and again to an owner that starts anew. A follower tells it when it is promoted. */
+import { keys } from '../../runtime/head.js'
+import type { RunReport } from '../reports.js'
+import { storeState } from './stored-state.js'
+import type { VNodeHost } from './vnode-host.js'
+
+export interface VNodeReportsOptions {
+  readonly host: VNodeHost
+  readonly run: string
+  readonly generation: number
+  /** Under which it speaks now. */
+  readonly term: () => number
+  readonly isSilent: boolean
+  readonly signal: AbortSignal
+  readonly onFailure: (error: unknown) => void
+}
+
+interface Told {
+  readonly report: RunReport
+  readonly position: number
+  /** The state that a commit is about, where it is not in the store yet. */
+  readonly blob?: Uint8Array
+}
+
+export class VNodeReports {
+  readonly #options: VNodeReportsOptions
+  /** Since the newest manifest. */
+  #told: Told[] = []
+  #isSilent: boolean
+
+  constructor(options: VNodeReportsOptions) {
+    this.#options = options
+    this.#isSilent = options.isSilent
+  }
+
+  /** A state after a cut, by its hash, and the report of it. A follower keeps the newest one: who had the VNode may have stored it, or not. */
+  async committed(report: RunReport & { readonly method: 'committed' }, blob: Uint8Array): Promise<void> {
+    const { position } = report.argument
+    if (!this.#isSilent) return this.#store({ report, position, blob })
+    this.#told = this.#told.filter((told) => told.blob === undefined)
+    this.#told.push({ report, position, blob })
+  }
+
+  tell(report: RunReport, position: number): void {
+    if (this.#options.signal.aborted) return
+    this.#told.push({ report, position })
+    if (!this.#isSilent) this.#send(report)
+  }
+
+  /** The run has a new owner, which does not know what the one before was told. */
+  again(): void {
+    if (!this.#isSilent) for (const { report } of this.#told) this.#send(report)
+  }
+
+  /** Nothing before this position is asked about again. */
+  manifest(position: number): void {
+    this.#told = this.#told.filter((told) => told.position >= position)
+  }
+
+  /** A follower is promoted. */
+  speak(): void {
+    this.#isSilent = false
+    const told = this.#told
+    this.#told = told.filter(({ blob }) => !blob)
+    for (const one of told) {
+      if (one.blob) this.#store(one).catch(this.#options.onFailure)
+      else this.#send(one.report)
+    }
+  }
+
+  /** Tells one thing, once. */
+  async say({ method, argument }: RunReport): Promise<void> {
+    const { host, run, signal, term } = this.#options
+    await host.report(run, method, { ...argument, term: term() }, signal).catch((error: unknown) => {
+      if (!signal.aborted) throw error
+    })
+  }
+
+  async #store({ report, position, blob }: Told): Promise<void> {
+    const { host, run, generation, signal } = this.#options
+    if (report.method !== 'committed' || !blob) return
+    await storeState(host.store, keys.blob(run, generation, report.argument.hash), blob, signal)
+    this.tell(report, position)
+  }
+
+  #send(report: RunReport): void {
+    this.say(report).catch(this.#options.onFailure)
+  }
+}

@@ -1,0 +1,246 @@
+/**
+ * Whether VNodes of a run should move, from what is measured at intervals: loaded PNodes push, idle ones pull. It decides slowly on purpose:
+ * the gain has to be large, to be seen several times, and what has moved stays for its hold time, twice as long after each further move.
+ *
+ * Whether a PNode is slow or its VNode expensive nobody can tell from one time. How fast PNodes are say their ratings; what a VNode needs says
+ * the least that it ever needed; where it takes longer than that, it is the PNode that has become slow, or was rated too high. What it needed where
+ * it was is remembered, so that it does not go back there. Pure but for what it remembers: time is handed in.
+ */
+import { SOURCE } from '../../components/definition.js'
+import { followed, followersOf, vnodeOf } from '../../runtime/followers.js'
+import type { Demand, Membership } from '../calls.js'
+import { LEAST_GAIN, type Move, overLimit, type Stage, type Work, worthMoving } from './rebalance.js'
+import type { Spent } from './step-times.js'
+
+export interface BalanceOptions {
+  /** How often it is looked, in ms. */
+  readonly everyMs: number
+  /** What has moved for balance, or because it had to, does not move for balance again within this time, in ms. */
+  readonly holdMs: number
+  /** Share by which the longest stage must become shorter, 0 to 1. */
+  readonly leastGain: number
+}
+
+export const DEFAULT_BALANCE: BalanceOptions = { everyMs: 5_000, holdMs: 30_000, leastGain: LEAST_GAIN }
+
+/** Of moves of followers alone: they cost a restore, while nobody waits. */
+const LEAST_GAIN_BY_FOLLOWERS = 0.1
+/** So many looks one after the other must find the same need: what lasts less is noise. */
+const CONFIRMATIONS = 3
+/** Of the newest look in the averages. */
+const SMOOTHING = 0.5
+/** A stage that works less than this share of the time waits for something that no move makes faster. */
+const LEAST_LOAD = 0.3
+/** What a move costs the run at least, in ms: a checkpoint and a restore, while others wait. */
+const MOVE_MS = 1_000
+/** How often the hold time of a VNode doubles, and after how many of its hold times without a move it begins anew. */
+const MOST_DOUBLINGS = 5
+const CALM_HOLDS = 10
+/** What was measured on a PNode that a VNode has left holds for so long, in ms; its speed, if it was measured anew, counts at once. */
+const KNOWN_MS = 30 * 60_000
+/** What is older than this, in ms, is no part of an average. */
+const FRESH_MS = 60_000
+
+/** What there is to see. */
+export interface Look {
+  readonly run: string
+  readonly nowMs: number
+  readonly members: readonly Membership[]
+  readonly demands: readonly Demand[]
+  readonly directory: { readonly [vnode: string]: { readonly pnode: string } }
+  readonly spent: ReadonlyMap<string, Spent>
+  readonly computeClass?: string
+  /** SHA-256 of users' modules that run in it. */
+  readonly code: readonly string[]
+  /** Until the run is done. */
+  readonly stepsLeft: number
+}
+
+interface Known {
+  readonly ms: number
+  readonly gflops: number
+  readonly atMs: number
+}
+
+export class Balance {
+  readonly #options: BalanceOptions
+  /** Time of a step, by VNode and PNode. */
+  readonly #known = new Map<string, Map<string, Known>>()
+  /** The least that a step of a VNode ever took, in ms at a rating of 1. */
+  readonly #least = new Map<string, number>()
+  readonly #moved = new Map<string, { readonly atMs: number; readonly doublings: number }>()
+  /** Share of the time that a PNode works, for us and in all; averages. */
+  readonly #busy = new Map<string, { own: number; all: number }>()
+  #lookedAtMs: number | undefined
+  #confirmed = 0
+
+  constructor(options: Partial<BalanceOptions> = {}) {
+    this.#options = { ...DEFAULT_BALANCE, ...options }
+  }
+
+  get everyMs(): number {
+    return this.#options.everyMs
+  }
+
+  /** At intervals. @returns what should move, each VNode to an open PNode that has room for it */
+  look(look: Look): Move[] {
+    this.#measure(look)
+    const moves = this.#isMeasured(look) ? this.#worthMoving(look) : []
+    this.#confirmed = moves.length > 0 ? this.#confirmed + 1 : 0
+    return this.#confirmed >= CONFIRMATIONS ? moves : []
+  }
+
+  /** A PNode has joined: what it should have by costs and ratings, as when a run begins. Of one that has had VNodes more is known. */
+  lookAtOnce(look: Look, newcomer: string): Move[] {
+    if ([...this.#known.values()].some((known) => known.has(newcomer))) return []
+    const stages = look.members
+      .map((member) => stageOf(member, look))
+      .map((stage) => ({ ...stage, isOpen: stage.isOpen && stage.pnode === newcomer }))
+    return followersFirst(stages, this.#works(look, false), { leastGain: this.#options.leastGain })
+  }
+
+  /** VNodes that have to go now, since their PNodes lend less than they need. */
+  overLimit(look: Look): string[] {
+    return overLimit(
+      look.members.filter(({ state }) => state !== 'lost').map((member) => stageOf(member, look)),
+      this.#works(look, false),
+    )
+  }
+
+  /** A VNode has another owner. @param wasLost nobody wanted it to move: that is no sign of moving to and fro */
+  moved(vnode: string, nowMs: number, wasLost = false): void {
+    const before = this.#moved.get(vnode)
+    const isCalm = !before || nowMs - before.atMs >= this.#holdMs(before.doublings) * CALM_HOLDS
+    this.#moved.set(vnode, { atMs: nowMs, doublings: isCalm ? 0 : Math.min(before.doublings + (wasLost ? 0 : 1), MOST_DOUBLINGS) })
+    this.#confirmed = 0
+  }
+
+  /** Everything is placed anew. */
+  clear(): void {
+    this.#moved.clear()
+    this.#confirmed = 0
+  }
+
+  /** How long a VNode stays after a move, in ms. */
+  #holdMs(doublings: number): number {
+    return this.#options.holdMs * (1 << doublings)
+  }
+
+  #isFree(vnode: string, nowMs: number): boolean {
+    const moved = this.#moved.get(vnode)
+    return !moved || nowMs - moved.atMs >= this.#holdMs(moved.doublings)
+  }
+
+  #isMeasured(look: Look): boolean {
+    const own = look.demands.filter(({ vnode }) => followed(vnode) === undefined)
+    return own.every(({ vnode, cost }) => cost === 0 || this.#knownOn(vnode, look.directory[vnode]?.pnode, look) !== undefined)
+  }
+
+  #worthMoving(look: Look): Move[] {
+    const stages = look.members.map((member) => stageOf(member, look))
+    const least = { leastGain: this.#options.leastGain, leastSavedMs: MOVE_MS / Math.max(1, look.stepsLeft) }
+    const moves = followersFirst(stages, this.#works(look, true), least)
+    if (moves.length === 0) return moves
+    return (this.#busy.get(look.directory[moves[0].vnode].pnode)?.all ?? 0) >= LEAST_LOAD ? moves : []
+  }
+
+  /** Averages over looks, so that one second says little. */
+  #measure({ run, nowMs, members, directory, spent }: Look): void {
+    const elapsedMs = nowMs - (this.#lookedAtMs ?? nowMs - this.#options.everyMs)
+    this.#lookedAtMs = nowMs
+    const own = new Map<string, number>()
+    for (const [vnode, { busyMs, steps }] of spent) {
+      const pnode = directory[vnode]?.pnode
+      const gflops = members.find((member) => member.pnode === pnode)?.gflops
+      if (pnode === undefined || gflops === undefined) continue
+      own.set(pnode, (own.get(pnode) ?? 0) + busyMs / elapsedMs)
+      const known = this.#known.get(vnode) ?? new Map<string, Known>()
+      this.#known.set(vnode, known)
+      const before = known.get(pnode)
+      const isFresh = before && before.gflops === gflops && nowMs - before.atMs <= FRESH_MS
+      const ms = average(isFresh ? before.ms : undefined, busyMs / steps)
+      known.set(pnode, { ms, gflops, atMs: nowMs })
+      this.#least.set(vnode, Math.min(ms * gflops, this.#least.get(vnode) ?? Infinity))
+    }
+    for (const { pnode, busyShare, vnodes } of members) {
+      const before = this.#busy.get(pnode)
+      const isOurs = vnodes.every((vnode) => runOf(vnode) === run)
+      const mine = own.get(pnode) ?? 0
+      this.#busy.set(pnode, { own: average(before?.own, mine), all: average(before?.all, isOurs ? Math.max(mine, busyShare) : busyShare) })
+    }
+  }
+
+  #knownOn(vnode: string, pnode: string | undefined, { nowMs }: Pick<Look, 'nowMs'>): Known | undefined {
+    const known = pnode === undefined ? undefined : this.#known.get(vnode)?.get(pnode)
+    return known && nowMs - known.atMs <= KNOWN_MS ? known : undefined
+  }
+
+  /** Costs and measured times are different units: all of the one, or all of the other. */
+  #works(look: Look, isMeasured: boolean): Work[] {
+    const { run, members, demands, directory, nowMs } = look
+    const speeds = new Map(members.map(({ pnode, gflops }) => [pnode, Math.max(gflops, 1e-3)]))
+    const shares = new Map(members.map((member) => [member.pnode, this.#shareLeft(member, run)]))
+    const slowness = this.#slowness(look)
+    return demands.flatMap(({ vnode, cost, memoryBytes }): Work[] => {
+      const pnode = directory[vnode]?.pnode
+      if (pnode === undefined) return []
+      const msOn = (to: string): number => {
+        if (cost === 0) return 0
+        const speed = speeds.get(to) ?? 1e-3
+        const share = shares.get(to) ?? 1
+        if (!isMeasured) return cost / speed / share
+        // What a follower does is what its VNode does.
+        const known = this.#knownOn(vnodeOf(vnode), to, look)
+        return (known ? known.ms * known.gflops : this.#least.get(vnodeOf(vnode))! * (slowness.get(to) ?? 1)) / speed / share
+      }
+      const isFree = vnode !== SOURCE && this.#isFree(vnode, nowMs)
+      const own = vnodeOf(vnode)
+      const apart = [own, ...followersOf({ directory }, own)].filter((id) => id !== vnode)
+      return [{ vnode, pnode, memoryBytes, isFree, msOn, ...(apart.length > 0 && { apart }) }]
+    })
+  }
+
+  /** By how much the VNodes that are on a PNode take longer there than they need: the mean of all. */
+  #slowness(look: Look): Map<string, number> {
+    const seen = new Map<string, number[]>()
+    for (const { vnode } of look.demands) {
+      const pnode = look.directory[vnode]?.pnode
+      const known = this.#knownOn(vnode, pnode, look)
+      if (known) seen.set(pnode, [...(seen.get(pnode) ?? []), (known.ms * known.gflops) / this.#least.get(vnode)!])
+    }
+    return new Map([...seen].map(([pnode, each]) => [pnode, each.reduce((sum, one) => sum + one, 0) / each.length]))
+  }
+
+  /** What other runs leave us of a PNode: each run there has the same right to it. */
+  #shareLeft({ pnode, vnodes }: Membership, run: string): number {
+    const others = new Set(vnodes.filter((vnode) => runOf(vnode) !== run && !vnode.endsWith(`/${SOURCE}`)).map(runOf)).size
+    const { all, own } = this.#busy.get(pnode) ?? { all: 1, own: 0 }
+    return 1 - Math.min(Math.max(0, all - own), others / (others + 1))
+  }
+}
+
+/** Nobody waits for a follower that moves: if that helps, the VNodes stay. */
+function followersFirst(
+  stages: readonly Stage[],
+  works: readonly Work[],
+  least: { readonly leastGain: number; readonly leastSavedMs?: number },
+): Move[] {
+  const onlyFollowers = works.map((work) => ({ ...work, isFree: work.isFree && followed(work.vnode) !== undefined }))
+  const moves = worthMoving(stages, onlyFollowers, { leastGain: Math.min(least.leastGain, LEAST_GAIN_BY_FOLLOWERS) })
+  return moves.length > 0 ? moves : worthMoving(stages, works, least)
+}
+
+const runOf = (vnode: string): string => vnode.slice(0, vnode.indexOf('/'))
+
+function average(before: number | undefined, now: number): number {
+  return before === undefined ? now : before + SMOOTHING * (now - before)
+}
+
+function stageOf(
+  { pnode, state, memoryBytes, maxVNodes, computeClass, allowsCode }: Membership,
+  look: Pick<Look, 'computeClass' | 'code'>,
+): Stage {
+  const isOfClass = look.computeClass === undefined || computeClass === look.computeClass
+  const isOpen = state === 'ready' && isOfClass && look.code.every((sha256) => !allowsCode || allowsCode.includes(sha256))
+  return { pnode, isOpen, memoryBytes, ...(maxVNodes !== undefined && { maxVNodes }) }
+}

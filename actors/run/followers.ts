@@ -1,0 +1,110 @@
+/** Standbys of a run (PROTOCOL.md rule 17): which followers there are to be, where, and who takes over when a VNode is lost. */
+import { followerOf, followersIn, followersOf, vnodeOf } from '../../runtime/followers.js'
+import type { ActorContext } from '../../runtime/actor-system/actor-system.js'
+import { isSwarmError } from '../../runtime/errors.js'
+import type { Placed } from '../../runtime/grant.js'
+import type { Head } from '../../runtime/head.js'
+import type { ObjectStore } from '../../runtime/object-store/object-store.js'
+import { type Decision, isTransient } from '../calls.js'
+import type { Move } from './rebalance.js'
+import { type PlacingRun, placeFollowers } from './run-placing.js'
+import { readSettings } from './run-settings.js'
+
+export interface FollowersOptions {
+  readonly context: ActorContext
+  readonly store: ObjectStore
+  readonly run: () => PlacingRun
+  /** One durable write, then the grants. */
+  readonly place: (decisions: readonly Decision[], reason: string) => Promise<void>
+  /** They are no more where they were. */
+  readonly stop: (before: readonly Placed[]) => void
+}
+
+/** Handler of the Run actor, and its timer, for `Followers.fill`. */
+export const STANDBYS = 'standbys'
+/** How soon after one that could not go on, or had no place, it is tried again, in ms. */
+const TRY_AGAIN_MS = 5_000
+/** Questions to the placement service in one go: who finds no place is asked for again later. */
+const MAX_TRIES = 16
+
+export class Followers {
+  readonly #options: FollowersOptions
+  /** Followers of each VNode; undefined: not read yet. */
+  #replicas: number | undefined
+
+  constructor(options: FollowersOptions) {
+    this.#options = options
+  }
+
+  /** What is missing is placed in a turn of its own: nobody waits for a standby. @param afterMs how soon */
+  seek(afterMs = 0): void {
+    if (this.#replicas !== 0) this.#options.context.setTimer(STANDBYS, STANDBYS, { afterMs })
+  }
+
+  /** One of them could not go on: it begins anew, but not at once. */
+  seekLater(): void {
+    this.seek(TRY_AGAIN_MS)
+  }
+
+  /**
+   * Who takes over what is lost: the follower with the lowest number of those that are left. It need not be there any more: then its PNode restores
+   * the VNode as any other would, or is lost itself.
+   * @param lost VNodes and followers
+   */
+  promotions(lost: readonly string[]): Decision[] {
+    const { head } = this.#options.run()
+    return lost.flatMap((vnode): Decision[] => {
+      const heir = followersOf(head, vnode).find((id) => !lost.includes(id))
+      if (heir === undefined) return []
+      const { pnode, incarnation } = head.directory[heir]
+      return [{ vnode, pnode, ...(incarnation && { incarnation }), candidates: [] }]
+    })
+  }
+
+  /** Followers stand by elsewhere: they have nothing to hand over, and begin anew there. */
+  async move(moves: readonly Move[]): Promise<void> {
+    const { context, run, place, stop } = this.#options
+    const { directory } = run().head
+    const ids = moves.map(({ vnode }) => vnode)
+    const decisions = await placeFollowers(context, run(), ids, new Map(moves.map(({ vnode, to }) => [vnode, to])))
+    if (!decisions) return
+    await place(decisions, 'stands by there instead')
+    stop(ids.map((vnode) => ({ vnode, ...directory[vnode] })))
+  }
+
+  /** Places those that are missing, as far as there is room for them. */
+  async fill(): Promise<void> {
+    const { context, run, place, store } = this.#options
+    try {
+      this.#replicas ??= (await readSettings(store, run().head.run)).replicas ?? 0
+      let missing = this.#missing()
+      for (let tries = 0, size = missing.length; missing.length > 0 && tries < MAX_TRIES; tries++) {
+        const decisions = await placeFollowers(context, run(), missing.slice(0, size))
+        if (decisions) await place(decisions, 'stands by')
+        // Half of those that do not fit together; of one that does not fit at all, the others.
+        if (decisions || size === 1) missing = missing.slice(size)
+        size = decisions || size === 1 ? missing.length : Math.ceil(size / 2)
+      }
+    } catch (error) {
+      if (!isTransient(error) || isSwarmError(error, 'run.writer')) throw error
+      this.seekLater()
+    }
+  }
+
+  /** Every first one before any second. */
+  #missing(): string[] {
+    const { head, definition } = this.#options.run()
+    const vnodes = definition.network.vnodes.filter(({ id }) => id in head.directory)
+    return Array.from({ length: this.#replicas ?? 0 }, (_, i) => vnodes.map(({ id }) => followerOf(id, i + 1)))
+      .flat()
+      .filter((id) => !(id in head.directory))
+  }
+}
+
+/** Followers that are to go when VNodes are given away: those that are promoted, and those that make room. */
+export function leavingFor(head: Pick<Head, 'directory'>, decisions: readonly Decision[]): { promoted: string[]; displaced: string[] } {
+  const isPromoted = (id: string) => decisions.some(({ vnode, pnode }) => vnode === vnodeOf(id) && head.directory[id].pnode === pnode)
+  const promoted = followersIn(head).filter(isPromoted)
+  const displaced = [...new Set(decisions.flatMap(({ displaces = [] }) => displaces))].filter((id) => !promoted.includes(id))
+  return { promoted, displaced }
+}

@@ -1,0 +1,41 @@
+/** Cuts that not every VNode has committed yet. Several may be open: the last that retention has room for comes whatever became of the one before. */
+import type { Commit } from '../reports.js'
+
+export class OpenCuts {
+  readonly #vnodes: readonly string[]
+  readonly #commits = new Map<number, Map<string, Commit>>()
+
+  /** @param vnodes all of them, in graph order */
+  constructor(vnodes: readonly string[]) {
+    this.#vnodes = vnodes
+  }
+
+  /** Takes a commit; all of its cut, in graph order, if it was the last one missing. */
+  add(commit: Commit): readonly Commit[] | undefined {
+    const commits = this.#commits.get(commit.step) ?? new Map<string, Commit>()
+    this.#commits.set(commit.step, commits.set(commit.vnode, commit))
+    const all = this.#vnodes.map((vnode) => commits.get(vnode))
+    return all.every((one) => one !== undefined) ? all : undefined
+  }
+
+  /** The newest one, and who has not committed it. */
+  get newest(): { readonly position: number; readonly missing: readonly string[] } | undefined {
+    const commits = this.#commits.get(Math.max(...this.#commits.keys()))
+    const [first] = commits?.values() ?? []
+    return first && { position: first.position, missing: this.#vnodes.filter((vnode) => !commits!.has(vnode)) }
+  }
+
+  /** A cut is complete: those before it never will be needed. */
+  close(step: number): void {
+    for (const open of this.#commits.keys()) if (open <= step) this.#commits.delete(open)
+  }
+
+  /** A VNode has a new owner, which commits anew. */
+  forget(vnode: string): void {
+    for (const commits of this.#commits.values()) commits.delete(vnode)
+  }
+
+  clear(): void {
+    this.#commits.clear()
+  }
+}

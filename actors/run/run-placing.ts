@@ -1,0 +1,180 @@
+/** Asks the placement service where VNodes of a run should be, and says it plainly when only other kinds of PNodes are there. */
+import type { ActorContext } from '../../runtime/actor-system/actor-system.js'
+import { SwarmError, isSwarmError } from '../../runtime/errors.js'
+import { followersIn, vnodeOf } from '../../runtime/followers.js'
+import type { Head } from '../../runtime/head.js'
+import { Timetable } from '../../runtime/timetable.js'
+import { SOURCE } from '../../components/definition.js'
+import { demandOf, demandOfSource } from '../placement/assignment.js'
+import type { Look } from './balance.js'
+import type { Decision, Demand } from '../calls.js'
+import { askPlaces, listMembers } from '../placement/parts.js'
+import type { RunDefinition } from './run-definition.js'
+
+export interface PlacingRun {
+  readonly definition: RunDefinition
+  readonly head: Head
+  /** Of its newest checkpoint: whoever goes on has to be of the same. */
+  readonly computeClass: string | undefined
+  /** It has nothing anywhere, and waits where there is no room. */
+  readonly isBeginning?: boolean
+  /** PNodes that get nothing as long as there is another. */
+  readonly shunned?: readonly string[]
+}
+
+/**
+ * Places `ids`, anywhere but on `avoid`; everything else stays where it is, unless `isAll`. Followers make room where there is no other.
+ * @param at vnode → pnode: there, if it may
+ * @throws `placement.no-pnode` (retryable)
+ */
+export async function placeVNodes(
+  context: ActorContext,
+  run: PlacingRun,
+  ids: readonly string[],
+  avoid: readonly string[],
+  isAll: boolean,
+  at: ReadonlyMap<string, string> = new Map(),
+): Promise<readonly Decision[]> {
+  if (run.shunned?.length) {
+    const others = { ...run, shunned: [] }
+    return placeVNodes(context, others, ids, [...avoid, ...run.shunned], isAll, at).catch((error: unknown) => {
+      if (!isSwarmError(error, 'placement.no-pnode')) throw error
+      return placeVNodes(context, others, ids, avoid, isAll, at)
+    })
+  }
+  const followers = isAll ? [] : followersIn(run.head)
+  try {
+    return await ask(context, run, { ids, avoid, isAll, at, followers })
+  } catch (error) {
+    if (followers.length === 0 || !isSwarmError(error, 'placement.no-pnode')) throw error
+    const decisions = await ask(context, run, { ids, avoid, isAll, at, followers: [] })
+    const { directory } = run.head
+    return decisions.map((decision) => ({ ...decision, displaces: followers.filter((id) => directory[id].pnode === decision.pnode) }))
+  }
+}
+
+/**
+ * Places followers, apart from whom they follow.
+ * @param at follower → pnode: there, if it may
+ * @returns undefined: there is no room for all of them
+ */
+export async function placeFollowers(
+  context: ActorContext,
+  run: PlacingRun,
+  ids: readonly string[],
+  at: ReadonlyMap<string, string> = new Map(),
+): Promise<readonly Decision[] | undefined> {
+  try {
+    const followers = [...new Set([...followersIn(run.head), ...ids])]
+    return await ask(context, run, { ids, avoid: run.shunned ?? [], isAll: false, at, followers })
+  } catch (error) {
+    if (!isSwarmError(error, 'placement.no-pnode')) throw error
+    return undefined
+  }
+}
+
+interface Asking {
+  readonly ids: readonly string[]
+  readonly avoid: readonly string[]
+  readonly isAll: boolean
+  readonly at: ReadonlyMap<string, string>
+  readonly followers: readonly string[]
+}
+
+function ask(
+  context: ActorContext,
+  { definition, head, computeClass, isBeginning }: PlacingRun,
+  { ids, avoid, isAll, at, followers }: Asking,
+): Promise<readonly Decision[]> {
+  const { network } = definition
+  const everybody = [SOURCE, ...network.vnodes.map(({ id }) => id), ...followers]
+  const stays = isAll ? [] : everybody.filter((id) => !ids.includes(id))
+  const staying = Object.fromEntries(stays.map((id) => [id, head.directory[id].pnode]))
+  const demands = demandsOf(definition, followers).map((demand) =>
+    at.has(demand.vnode) ? { ...demand, at: at.get(demand.vnode) } : demand,
+  )
+  const request = {
+    run: head.run,
+    demands,
+    staying,
+    avoid,
+    code: definition.bundles,
+    ...(computeClass && { computeClass }),
+    ...(isBeginning && { isBeginning }),
+  }
+  return askPlaces(context, request, head.writer)
+}
+
+/** Places everything, on PNodes of one compute class: that of the checkpoint to go on from, or whichever is best. @throws `placement.no-pnode` (retryable) */
+export async function placeAll(
+  context: ActorContext,
+  run: PlacingRun,
+): Promise<{ readonly decisions: readonly Decision[]; readonly computeClass: string | undefined }> {
+  const ids = run.definition.network.vnodes.map(({ id }) => id)
+  const decisions = await placeVNodes(context, run, [SOURCE, ...ids], [], true)
+  return { decisions, computeClass: decisions.find(({ vnode }) => vnode === ids[0])?.computeClass }
+}
+
+/**
+ * Places what a PNode has lost. One that lost its worker has to warm another, one that was killed may be back already: better somebody else, if
+ * there is somebody. @throws `placement.no-pnode` (retryable)
+ */
+export async function placeElsewhere(
+  context: ActorContext,
+  run: PlacingRun,
+  ids: readonly string[],
+  pnode: string,
+): Promise<readonly Decision[]> {
+  try {
+    return await placeVNodes(context, run, ids, [pnode], false)
+  } catch (error) {
+    if (!isSwarmError(error, 'placement.no-pnode')) throw error
+    return placeVNodes(context, run, ids, [], false)
+  }
+}
+
+/** Why a run cannot begin, if that is plainer than `error`: only PNodes of another compute class are there. */
+export async function plainly(context: ActorContext, { computeClass }: PlacingRun, error: unknown): Promise<unknown> {
+  if (!computeClass || !isSwarmError(error, 'placement.no-pnode')) return error
+  const members = await listMembers(context)
+  const ready = members.filter(({ state }) => state === 'ready').map((member) => member.computeClass)
+  if (ready.length === 0 || ready.includes(computeClass)) return error
+  const fix = 'Resume it with the version and backend that it was started with'
+  return new SwarmError('checkpoint.class', { what: 'checkpoint of another compute class', expected: computeClass, got: ready[0], fix })
+}
+
+/** Of the source, the VNodes and these followers: a follower needs what its VNode needs, on another machine. */
+export function demandsOf(definition: RunDefinition, followers: readonly string[] = []): Demand[] {
+  const { network, training } = definition
+  const own = new Map(network.vnodes.map((vnode) => [vnode.id, demandOf(vnode, training)]))
+  const areFollowed = new Set(followers.map(vnodeOf))
+  return [
+    demandOfSource(definition),
+    ...[...own.values()].map((demand) => (areFollowed.has(demand.vnode) ? { ...demand, spread: demand.vnode } : demand)),
+    ...followers.map((id) => ({ ...own.get(vnodeOf(id))!, vnode: id, near: undefined, spread: vnodeOf(id) })),
+  ]
+}
+
+/** Whether a VNode could go anywhere but to `pnode` now. */
+export function hasOther(context: ActorContext, run: PlacingRun, vnode: string, pnode: string): Promise<boolean> {
+  return placeVNodes(context, run, [vnode], [pnode], false).then(
+    () => true,
+    (error: unknown) => !isSwarmError(error, 'placement.no-pnode'),
+  )
+}
+
+/** What there is to see of the PNodes of a run that is as far as `step`. @param spent since the last look */
+export async function lookAt(
+  context: ActorContext,
+  { definition, head, computeClass, shunned = [] }: PlacingRun,
+  { step, spent }: { readonly step: number } & Pick<Look, 'spent'>,
+): Promise<Look> {
+  const all = await listMembers(context)
+  const members = all.map((member) =>
+    shunned.includes(member.pnode) && member.state === 'ready' ? { ...member, state: 'suspect' as const } : member,
+  )
+  const { run, directory } = head
+  const [demands, code, nowMs] = [demandsOf(definition, followersIn(head)), definition.bundles, context.clock.now()]
+  const stepsLeft = new Timetable(definition.timetable).totalSteps - step
+  return { run, nowMs, members, demands, directory, spent, code, stepsLeft, ...(computeClass && { computeClass }) }
+}

@@ -1,0 +1,150 @@
+/** How a run is carried out: `runs/<run>/settings`. None of it changes a bit of the result, so a resume may write it anew. */
+import { canonicalJson } from '../../runtime/canonical-json.js'
+import { SwarmError, isSwarmError } from '../../runtime/errors.js'
+import { MAX_REPLICAS } from '../../runtime/followers.js'
+import type { ObjectStore } from '../../runtime/object-store/object-store.js'
+import { DEFAULT_POISON_LIMITS, type PoisonLimits } from './poison.js'
+import type { RunDefinition } from './run-definition.js'
+
+export const RUN_SETTINGS_VERSION = 1
+
+/** When the source asks for a checkpoint. */
+export interface CutPolicy {
+  /** Steps from one checkpoint to the next, at most. */
+  readonly everySteps: number
+  /** Time from one checkpoint to the next, at most, in ms. */
+  readonly everyMs: number
+  /** How far the source may be ahead of the newest manifest, in positions: what retention has room for. */
+  readonly maxAhead: number
+  /** Steps after which a checkpoint is wanted in any case (a replay that must match recorded ones). */
+  readonly atSteps?: readonly number[]
+}
+
+export interface RunSettings {
+  readonly v: typeof RUN_SETTINGS_VERSION
+  /** Steps in flight on every edge: 1 to 1,024. */
+  readonly window: number
+  readonly cuts: CutPolicy
+  /** Followers of each VNode that stand by, 0 to 8. Absent: 0. */
+  readonly replicas?: number
+  /** Those that differ from the defaults. */
+  readonly poison?: Partial<PoisonLimits>
+}
+
+/** When checkpoints are taken. None of it changes the result. */
+export interface CheckpointOptions {
+  /** Default 200. */
+  readonly everySteps?: number
+  /** Default 30. */
+  readonly everySeconds?: number
+  /** Outputs that a VNode keeps between two checkpoints, in bytes. Default 128 MiB, and in any case twice as many outputs as VNodes stand in a row. */
+  readonly retentionBytes?: number
+}
+
+/** 200 steps are seconds of work to replay; 128 MiB are room for hundreds of steps of a wide layer, and little beside tfjs itself. */
+const DEFAULT_CHECKPOINT = { everySteps: 200, everySeconds: 30 } as const
+const DEFAULT_RETENTION_BYTES = 128 * 2 ** 20
+/** A commit carries four bytes for each step since the one before, and has to stay a short message. */
+const MAX_STEPS_PER_CUT = 8_192
+
+/** What else may be set. */
+export interface MoreSettings {
+  readonly window: number
+  readonly atSteps?: ReadonlySet<number>
+  readonly replicas?: number
+  readonly poison?: Partial<PoisonLimits>
+}
+
+export const settingsKey = (run: string): string => `runs/${run}/settings`
+
+/** Cuts as often as asked, and before any VNode's kept outputs outgrow their budget. @throws `usage` */
+export function runSettings(
+  { network, training, timetable }: RunDefinition,
+  options: CheckpointOptions = {},
+  { window, atSteps, replicas = 0, poison }: MoreSettings,
+): RunSettings {
+  const { everySteps, everySeconds, retentionBytes = DEFAULT_RETENTION_BYTES } = { ...DEFAULT_CHECKPOINT, ...options }
+  const isValid = Number.isSafeInteger(everySteps) && everySteps >= 1 && everySeconds > 0 && retentionBytes >= 0
+  if (!isValid)
+    throw new SwarmError('usage', {
+      what: 'checkpoint options out of range',
+      expected: 'everySteps ≥ 1, everySeconds > 0, retentionBytes ≥ 0',
+      got: JSON.stringify(options),
+    })
+  const largest = Math.max(...network.vnodes.map(({ outputShape }) => outputShape.reduce((a, b) => a * b, 4 * training.batchSize)))
+  const affordable = Math.min(Math.floor(retentionBytes / largest), MAX_STEPS_PER_CUT)
+  // An evaluation cannot be cut in two: there is always room for one, and for what is in flight.
+  const least = Math.max(timetable.evaluationBatches, timetable.finalBatches) + 2 * window + 2
+  // The first VNode is a whole row ahead of the last when all work at once, and while the last comes to one cut there is another to run to.
+  const inARow = options.retentionBytes === undefined ? 2 * depthOf(network) : 0
+  return {
+    v: RUN_SETTINGS_VERSION,
+    window,
+    cuts: {
+      everySteps: Math.min(everySteps, MAX_STEPS_PER_CUT),
+      everyMs: everySeconds * 1000,
+      maxAhead: Math.max(affordable, least + inARow),
+      ...(atSteps && { atSteps: [...atSteps] }),
+    },
+    ...(checked('replicas', replicas, 0, MAX_REPLICAS) > 0 && { replicas }),
+    ...checkedLimits(poison),
+  }
+}
+
+/** VNodes on the longest way from the source. */
+function depthOf({ vnodes }: RunDefinition['network']): number {
+  const depths = new Map<string, number>()
+  for (const { id, inputs } of vnodes) depths.set(id, 1 + Math.max(0, ...inputs.map((input) => depths.get(input) ?? 0)))
+  return Math.max(0, ...depths.values())
+}
+
+/** A head names every skip, and has to stay a short object. */
+const MAX_DEAD_LETTERS = 1_000
+const MAX_DELIVERY_ATTEMPTS = 100
+
+function checked(what: string, value: number, least: number, most: number): number {
+  if (Number.isSafeInteger(value) && value >= least && value <= most) return value
+  throw new SwarmError('usage', { what, expected: `an integer from ${least} to ${most}`, got: String(value) })
+}
+
+function checkedLimits({ maxDeadLetters, maxDeliveryAttempts }: Partial<PoisonLimits> = {}): Pick<RunSettings, 'poison'> {
+  if (maxDeadLetters !== undefined) checked('maxDeadLetters', maxDeadLetters, 0, MAX_DEAD_LETTERS)
+  if (maxDeliveryAttempts !== undefined) checked('maxDeliveryAttempts', maxDeliveryAttempts, 1, MAX_DELIVERY_ATTEMPTS)
+  if (maxDeadLetters === undefined && maxDeliveryAttempts === undefined) return {}
+  return {
+    poison: { ...(maxDeadLetters !== undefined && { maxDeadLetters }), ...(maxDeliveryAttempts !== undefined && { maxDeliveryAttempts }) },
+  }
+}
+
+/** How long a step of this run is tried. Settings that cannot be read are no reason to stop a run that is under way. */
+export async function poisonLimits(store: ObjectStore, run: string): Promise<PoisonLimits> {
+  const settings = await readSettings(store, run).catch((error: unknown) => {
+    if (!isSwarmError(error) || error.retryable) throw error
+    return undefined
+  })
+  return { ...DEFAULT_POISON_LIMITS, ...settings?.poison }
+}
+
+export async function writeSettings(store: ObjectStore, run: string, settings: RunSettings): Promise<void> {
+  await store.put(settingsKey(run), new TextEncoder().encode(canonicalJson(settings)))
+}
+
+/** @throws `store.not-found`, `store.damaged`, `definition.version` */
+export async function readSettings(store: ObjectStore, run: string): Promise<RunSettings> {
+  const { bytes } = await store.get(settingsKey(run))
+  let settings: RunSettings
+  try {
+    settings = JSON.parse(new TextDecoder().decode(bytes))
+  } catch (cause) {
+    throw new SwarmError('store.damaged', { what: 'unreadable settings', where: settingsKey(run), cause })
+  }
+  if (settings?.v !== RUN_SETTINGS_VERSION) {
+    throw new SwarmError('definition.version', {
+      what: 'settings of another version',
+      where: settingsKey(run),
+      expected: RUN_SETTINGS_VERSION,
+      got: String(settings?.v),
+    })
+  }
+  return settings
+}

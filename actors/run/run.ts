@@ -1,0 +1,72 @@
+/** The Run actor: the door to the owner of a run. */
+import type { ActorContext, ActorDefinition, Json } from '../../runtime/actor-system/actor-system.js'
+import type { BalanceOptions } from './balance.js'
+import { type SwarmError, isSwarmError } from '../../runtime/errors.js'
+import type { ControlKey } from '../../runtime/grant.js'
+import type { ObjectStore } from '../../runtime/object-store/object-store.js'
+import type { Leaving, Loss } from '../calls.js'
+import type { Commit, Evaluated, Failure } from '../reports.js'
+import type { RunDefinition } from './run-definition.js'
+import type { RunMonitor } from './run-monitor.js'
+import { STANDBYS } from './followers.js'
+import { LOOK } from './handover.js'
+import { ROLL_CALL } from './roll-call.js'
+import { openRun } from './run-opening.js'
+import { STANDSTILL } from './standstill.js'
+import { RunOwner } from './run-owner.js'
+
+export interface RunActorOptions {
+  readonly store: ObjectStore
+  readonly controlKey: ControlKey
+  readonly monitor: (run: string, definition: RunDefinition) => RunMonitor
+  /** Told when somebody else has taken a run over. Default: the actor is deactivated, and whoever is activated next reads the run anew. */
+  readonly onReplaced?: (run: string, error: SwarmError) => void
+  /** How long an owner that goes on with a run waits for PNodes to say that they are there, in ms. Default: as long as for silence. */
+  readonly rollCallMs?: number
+  /** When VNodes move because others would be faster. */
+  readonly balance?: Partial<BalanceOptions>
+  /** Told of errors that no caller can be told of. */
+  readonly onError: (error: SwarmError) => void
+}
+
+export function runActor(options: RunActorOptions): ActorDefinition<RunOwner> {
+  /** What VNodes and supervisors say concerns a run that is under way: an owner that has just been activated takes it up first. */
+  const awake =
+    <Argument>(handle: (owner: RunOwner, argument: Argument) => Promise<Json | void>) =>
+    async (context: ActorContext, owner: RunOwner, argument: Argument) => {
+      try {
+        await owner.wake()
+        return await handle(owner, argument)
+      } catch (error) {
+        if (!isSwarmError(error, 'run.writer')) throw error
+        if (!options.onReplaced) context.deactivate()
+        options.onReplaced?.(context.ref.id, error)
+        throw error
+      }
+    }
+  /** Planned moves concern nobody else. */
+  const underWay = <Argument>(handle: (owner: RunOwner, argument: Argument) => Promise<Json | void>, otherwise: Json) =>
+    awake(async (owner: RunOwner, argument: Argument) => (owner.isUnderWay ? handle(owner, argument) : otherwise))
+  const pauseAwake = awake((owner) => owner.pause())
+  return {
+    type: 'Run',
+    activate: async (context) => new RunOwner(options, context, await openRun(options.store, context.ref.id)),
+    handlers: {
+      start: (_context, owner) => owner.start(),
+      wake: awake(async ({ head }) => ({ isRunning: head.status === 'running' })),
+      committed: awake((owner, commit: Commit) => owner.committed(commit)),
+      evaluated: awake((owner, result: Evaluated) => owner.evaluated(result)),
+      failed: awake((owner, failure: Failure) => owner.failed(failure)),
+      hostLost: awake((owner, loss: Loss) => owner.hostLost(loss)),
+      drain: underWay(({ moves }, leaving: Leaving) => moves.handover.drain(leaving), []),
+      joined: underWay(({ moves }, { pnode }: { readonly pnode: string }) => moves.handover.joined(pnode), null),
+      [STANDSTILL]: underWay(({ moves }) => moves.standstill.look(), null),
+      [LOOK]: underWay(({ moves }) => moves.handover.look(), null),
+      // One that waits for room has nothing that would have to stop first.
+      pause: (context, owner) => (owner.isWaiting ? owner.giveUpWaiting() : pauseAwake(context, owner, null)),
+      rollBackAgain: awake((owner) => owner.rollBackAgain()),
+      [STANDBYS]: underWay(({ moves }) => moves.followers.fill(), null),
+      [ROLL_CALL]: awake(({ rollCall }) => rollCall.call()),
+    },
+  }
+}
