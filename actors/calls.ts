@@ -7,7 +7,7 @@ import type { Refusal, Tier } from './placement/admission.js'
 import type { DrainedBy, Drains } from './placement/draining.js'
 import type { Candidate } from './events.js'
 import type { Commit, Evaluated, Failure } from './reports.js'
-import type { Whereabouts } from './run/standstill.js'
+import type { Whereabouts } from './run/suspicions.js'
 
 /** What a PNode says of itself when it joins. */
 export interface Profile {
@@ -81,7 +81,7 @@ export interface Decision {
 /** A PNode, or the machines of its worker, are gone; or VNodes stand still there. */
 export interface Loss {
   readonly pnode: string
-  readonly what: 'pnode' | 'worker' | 'vnodes'
+  readonly what: 'pnode' | 'worker' | 'standstill'
   readonly reason: string
   /** Which start of its process is gone; absent: whichever it was. */
   readonly incarnation?: string

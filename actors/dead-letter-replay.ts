@@ -4,7 +4,7 @@ import type { ErrorRecord } from '../runtime/errors.js'
 import { readHead } from '../runtime/head-store.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import type { DeadLetter } from './run/dead-letters.js'
-import { readDefinition } from './run/run-definition.js'
+import { lineageOf, readDefinition } from './run/run-definition.js'
 import { scratchRun } from './scratch-run.js'
 import { local, resume } from './train.js'
 
@@ -25,8 +25,8 @@ export interface LetterReplayOptions {
 }
 
 /**
- * Replays the run in memory up to the step, from the newest checkpoint before it that is kept, with the same bits as then; whatever was skipped
- * at that place is tried.
+ * Replays the run in memory up to the step, from the newest checkpoint before it that is kept, with the same bits as then; what the VNode, or one that
+ * it reads from, has skipped there is tried.
  * @throws `run.not-found`, `store.damaged`, `checkpoint.class` (the checkpoint was written by another kind of machine), `aborted`
  */
 export async function replayDeadLetter(
@@ -36,7 +36,9 @@ export async function replayDeadLetter(
 ): Promise<LetterReplay> {
   const [{ head }, definition] = await Promise.all([readHead(store, run), readDefinition(store, run)])
   const manifest = head.manifests.find((ref) => ref.position < position)
-  const skips = (head.skips ?? []).filter((skip) => skip.position !== position)
+  // Those before it have to have applied the step, or it would not be tried; what others have given up there says nothing of it.
+  const lineage = new Set(lineageOf(definition.network, vnode))
+  const skips = (head.skips ?? []).filter((skip) => skip.position !== position || !lineage.has(skip.vnode))
   const beginning = { generation: head.generation, manifests: manifest ? [manifest] : [], skips }
   const scratch = await scratchRun(store, run, definition, beginning)
   const dataset = await datasetFromShards(definition.data, async (sha256) => (await store.get(shardKey(sha256))).bytes)
@@ -68,8 +70,8 @@ export async function replayDeadLetter(
   )
   for await (const event of replay.events(stop.signal)) {
     if (event.type === 'progress') onProgress?.(Math.min(event.step, step), step)
-    if (event.type !== 'deadLettered' && event.type !== 'failed') continue
-    error = event.error
+    if (event.type === 'deadLettered' ? !lineage.has(event.vnode) : event.type !== 'failed') continue
+    error = (event as { readonly error: ErrorRecord }).error
     stop.abort()
   }
   // It has said what it was asked; how it ends is no news, unless it never came there.

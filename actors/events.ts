@@ -124,7 +124,7 @@ export type RunEventBody<M extends Metrics = Metrics> =
   | {
       readonly type: 'lost'
       readonly pnode: string
-      readonly what: 'pnode' | 'worker' | 'vnodes'
+      readonly what: 'pnode' | 'worker' | 'standstill'
       readonly reason: string
       readonly vnodes: readonly string[]
     }

@@ -94,6 +94,7 @@ export class LocalSwarm {
         controlKey: this.#controlKey,
         monitor: () => this.monitor,
         rollCallMs: membership?.lostMs,
+        standstillMs: membership?.standstillMs,
         balance,
         onError: this.#onError,
         // Two processes, one run: the later one has it.

@@ -87,6 +87,11 @@ export const keys = {
   manifest: (run: string, generation: number, step: number) => `runs/${run}/checkpoints/${generation}-${step}`,
 }
 
+/** What a PNode has of a run, in the order in which it was placed. */
+export function vnodesOn(directory: Head['directory'], pnode: string): string[] {
+  return Object.keys(directory).filter((vnode) => directory[vnode].pnode === pnode)
+}
+
 export function firstHead(run: string): Head {
   return {
     v: HEAD_VERSION,

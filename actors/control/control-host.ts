@@ -97,6 +97,7 @@ export class ControlHost {
           return this.#openMonitor(new RunMonitor(run, definition, clock, () => this.members))
         },
         rollCallMs: times.lostMs,
+        standstillMs: times.standstillMs,
         balance,
         onError: this.#report,
       }),

@@ -17,6 +17,8 @@ export interface MembershipOptions {
   readonly suspectMs: number
   /** Silence after which its VNodes are placed elsewhere. */
   readonly lostMs: number
+  /** How long a run stands still, though everybody is heard, before PNodes are asked why, at least; Infinity: they never are. */
+  readonly standstillMs: number
   /** Whether heartbeats would arrive: silence counts only while they would (PROTOCOL.md rule 16). Default: always. */
   readonly isHearing?: () => boolean
   /** What each tier wants; who does not reach the third gets no VNodes. Default `DEFAULT_TIERS`. */
@@ -27,7 +29,7 @@ export interface MembershipOptions {
   readonly onMember?: (member: Membership, reason: string) => void
 }
 
-export const DEFAULT_MEMBERSHIP: MembershipOptions = { heartbeatMs: 1_000, suspectMs: 3_000, lostMs: 5_000 }
+export const DEFAULT_MEMBERSHIP: MembershipOptions = { heartbeatMs: 1_000, suspectMs: 3_000, lostMs: 5_000, standstillMs: 10_000 }
 
 /** Of so few PNodes a third says nothing. */
 const LEAST_FOR_DOUBT = 4

@@ -13,7 +13,7 @@ import { type Queues, queuesOf } from './queues.js'
 import type { Failure } from '../reports.js'
 import { type RunDefinition, evaluationSplit } from '../run/run-definition.js'
 import type { CutPolicy } from '../run/run-settings.js'
-import type { Whereabouts } from '../run/standstill.js'
+import type { Whereabouts } from '../run/suspicions.js'
 import { SOURCE } from '../../components/definition.js'
 
 export interface SourceOptions {

@@ -13,7 +13,7 @@ import type { Failure } from '../reports.js'
 import { restoredState } from './stored-state.js'
 import { encodeSignal, subjectOf } from '../../runtime/signal.js'
 import { hashStateInBackground } from '../../runtime/state.js'
-import type { Whereabouts } from '../run/standstill.js'
+import type { Whereabouts } from '../run/suspicions.js'
 import { StepDeadline } from './step-deadline.js'
 import { type Entry, StepLog, type StepCommand, type StepEvent } from '../../runtime/step-log.js'
 import type { VNodeHost } from './vnode-host.js'
@@ -74,8 +74,6 @@ export class VNodeDriver {
   /** CRC-32 of the outputs since the newest cut. */
   #digests: number[] = []
   #digestsFrom: number
-  /** Positions of cuts whose states are on their way to the object store. */
-  readonly #storing = new Set<number>()
   readonly #sums: EvaluationSums
   readonly #reports: VNodeReports
   #grant: Grant
@@ -146,8 +144,7 @@ export class VNodeDriver {
 
   get whereabouts(): Whereabouts {
     const { applied, wants } = this.#log
-    const [storing] = this.#storing
-    return { applied, wants, ...(!this.#isStarted && { isRestoring: true }), ...(storing !== undefined && { storing }) }
+    return { applied, wants, ...this.#reports.open, ...(!this.#isStarted && { isRestoring: true }) }
   }
 
   get queues(): Queues {
@@ -325,7 +322,6 @@ export class VNodeDriver {
   async #commit({ step, position, marks }: Entry): Promise<void> {
     const { vnode } = this
     const { term, generation } = this.grant
-    this.#storing.add(position)
     try {
       const blob = await this.#host.compute.snapshot(this.id)
       if (this.#abort.signal.aborted) return
@@ -337,7 +333,6 @@ export class VNodeDriver {
       const isHeld = this.#log.heldAt === position
       const argument = { ...commit, firstStep, digests: Buffer.from(digests.buffer).toString('base64'), ...(isHeld && { isHeld }) }
       await this.#reports.committed({ method: 'committed', argument }, blob)
-      this.#storing.delete(position)
       // A cut that somebody missed under a source before this one never completes: nobody stands still behind that for ever.
       const isInVain = () => this.#log.heldAt === position && this.#manifest < position
       if (isHeld) this.#host.clock.after(HOLD_PATIENCE_MS, () => isInVain() && this.release())

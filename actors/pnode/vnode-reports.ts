@@ -2,6 +2,7 @@
 import { keys } from '../../runtime/head.js'
 import type { RunReport } from '../reports.js'
 import { storeState } from './stored-state.js'
+import type { Whereabouts } from '../run/suspicions.js'
 import type { VNodeHost } from './vnode-host.js'
 
 export interface VNodeReportsOptions {
@@ -27,10 +28,23 @@ export class VNodeReports {
   /** Since the newest manifest. */
   #told: Told[] = []
   #isSilent: boolean
+  /** States on their way to the object store, in the order of their cuts. */
+  readonly #storing = new Set<Told>()
+  /** Numbers of reports that the run's owner has not confirmed. */
+  readonly #saying = new Set<number>()
+  #said = 0
 
   constructor(options: VNodeReportsOptions) {
     this.#options = options
     this.#isSilent = options.isSilent
+  }
+
+  /** What is not done yet. */
+  get open(): Pick<Whereabouts, 'storing' | 'untold'> {
+    const [first] = this.#storing
+    const [untold] = this.#saying
+    const bytes = [...this.#storing].reduce((sum, { blob }) => sum + (blob?.byteLength ?? 0), 0)
+    return { ...(first && { storing: { position: first.position, bytes } }), ...(untold !== undefined && { untold }) }
   }
 
   /** A state after a cut, by its hash, and the report of it. A follower keeps the newest one: who had the VNode may have stored it, or not. */
@@ -71,15 +85,23 @@ export class VNodeReports {
   /** Tells one thing, once. */
   async say({ method, argument }: RunReport): Promise<void> {
     const { host, run, signal, term } = this.#options
-    await host.report(run, method, { ...argument, term: term() }, signal).catch((error: unknown) => {
-      if (!signal.aborted) throw error
-    })
+    const number = ++this.#said
+    this.#saying.add(number)
+    await host
+      .report(run, method, { ...argument, term: term() }, signal)
+      .catch((error: unknown) => {
+        if (!signal.aborted) throw error
+      })
+      .finally(() => this.#saying.delete(number))
   }
 
-  async #store({ report, position, blob }: Told): Promise<void> {
+  async #store(told: Told): Promise<void> {
     const { host, run, generation, signal } = this.#options
+    const { report, position, blob } = told
     if (report.method !== 'committed' || !blob) return
+    this.#storing.add(told)
     await storeState(host.store, keys.blob(run, generation, report.argument.hash), blob, signal)
+    this.#storing.delete(told)
     this.tell(report, position)
   }
 

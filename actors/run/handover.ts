@@ -3,6 +3,7 @@ import { SOURCE } from '../../components/definition.js'
 import type { ActorContext } from '../../runtime/actor-system/actor-system.js'
 import { isSwarmError } from '../../runtime/errors.js'
 import { followed, followersIn } from '../../runtime/followers.js'
+import { vnodesOn } from '../../runtime/head.js'
 import { Balance, type BalanceOptions, type Look } from './balance.js'
 import { type Decision, isTransient, type Leaving } from '../calls.js'
 import type { Followers } from './followers.js'
@@ -157,8 +158,7 @@ export class Handover {
   }
 
   #vnodesOn(pnode: string): string[] {
-    const { directory } = this.#options.run().head
-    return Object.keys(directory).filter((vnode) => directory[vnode].pnode === pnode)
+    return vnodesOn(this.#options.run().head.directory, pnode)
   }
 
   async #holdAtNextCut(vnodes: readonly string[]): Promise<void> {

@@ -31,6 +31,7 @@ export interface MovesOptions {
   /** A source that has just been given away has to know. */
   readonly pauseAgain: () => void
   readonly balance?: Partial<BalanceOptions>
+  readonly standstillMs?: number
 }
 
 interface MoveOptions {
@@ -55,7 +56,7 @@ export class Moves {
 
   constructor(options: MovesOptions) {
     this.#options = options
-    const { context, store, run, echo, monitor, cuts, manifest, balance } = options
+    const { context, store, run, echo, monitor, cuts, manifest, balance, standstillMs } = options
     this.followers = new Followers({
       context,
       store,
@@ -75,12 +76,13 @@ export class Moves {
     })
     this.standstill = new Standstill({
       context,
-      head: () => this.#head,
+      run,
       manifest,
       cuts,
       monitor,
       window: async () => (await readSettings(store, this.#head.run)).window,
       lost: (loss) => this.#leave(loss),
+      leastMs: standstillMs,
     })
   }
 
@@ -88,6 +90,12 @@ export class Moves {
   watch(): void {
     this.handover.watch()
     this.standstill.watch()
+  }
+
+  /** There is another PNode, or one may have VNodes again. */
+  async joined(pnode: string): Promise<void> {
+    this.standstill.joined()
+    await this.handover.joined(pnode)
   }
 
   /** VNodes in graph order, the source first; then followers. */
@@ -109,7 +117,7 @@ export class Moves {
     const isNew = this.#loss?.key !== this.#termsOf(lost)
     if (isNew) monitor.emit({ type: 'lost', pnode, what, reason, vnodes: lost })
     const sinceMs = isNew ? context.clock.now() : this.#loss!.atMs
-    const why = { pnode: `${pnode} was lost`, worker: `the worker of ${pnode} was lost`, vnodes: `stood still on ${pnode}` }[what]
+    const why = { pnode: `${pnode} was lost`, worker: `the worker of ${pnode} was lost`, standstill: `stood still on ${pnode}` }[what]
     const gone = lost.filter((id) => followed(id) !== undefined)
     const heirs = this.followers.promotions(lost)
     const rest = lost.filter((id) => !gone.includes(id) && heirs.every(({ vnode }) => vnode !== id))

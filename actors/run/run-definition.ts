@@ -108,6 +108,13 @@ export function producersOf(network: NetworkDefinition, vnode: string): string[]
   return [...new Set(network.vnodes.find(({ id }) => id === vnode)?.inputs)]
 }
 
+/** A VNode, and all that it reads from, however far away. */
+export function lineageOf(network: NetworkDefinition, vnode: string): string[] {
+  const found = new Set([vnode])
+  for (const each of found) for (const producer of producersOf(network, each)) found.add(producer)
+  return [...found]
+}
+
 /** Which samples the evaluation after an epoch uses: the validation split if there is one, the test set after the last epoch. */
 export function evaluationSplit({ splits }: Pick<Dataset, 'splits'>, isFinal: boolean): Split {
   const { test, validation, train } = splits

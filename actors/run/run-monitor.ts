@@ -184,6 +184,11 @@ export class RunMonitor {
     }
   }
 
+  /** Steps that VNodes have applied, of all of them together; what is done again does not count. */
+  get newSteps(): number {
+    return [...this.#vnodes.values()].reduce((sum, { frontier }) => sum + frontier, 0)
+  }
+
   /** The last step that every VNode has applied. */
   get step(): number {
     const steps = this.#definition.network.vnodes.map(({ id }) => this.#vnodes.get(id)?.frontier ?? 0)

@@ -115,6 +115,7 @@ export class RunOwner {
       manifest: () => this.#manifest,
       pauseAgain: () => this.#pauseAgain(),
       balance: options.balance,
+      standstillMs: options.standstillMs,
     })
   }
 

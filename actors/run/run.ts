@@ -23,6 +23,8 @@ export interface RunActorOptions {
   readonly onReplaced?: (run: string, error: SwarmError) => void
   /** How long an owner that goes on with a run waits for PNodes to say that they are there, in ms. Default: as long as for silence. */
   readonly rollCallMs?: number
+  /** How long a run stands still before it is asked why, at least, in ms; Infinity: never. Default: as `DEFAULT_MEMBERSHIP` says. */
+  readonly standstillMs?: number
   /** When VNodes move because others would be faster. */
   readonly balance?: Partial<BalanceOptions>
   /** Told of errors that no caller can be told of. */
@@ -59,7 +61,7 @@ export function runActor(options: RunActorOptions): ActorDefinition<RunOwner> {
       failed: awake((owner, failure: Failure) => owner.failed(failure)),
       hostLost: awake((owner, loss: Loss) => owner.hostLost(loss)),
       drain: underWay(({ moves }, leaving: Leaving) => moves.handover.drain(leaving), []),
-      joined: underWay(({ moves }, { pnode }: { readonly pnode: string }) => moves.handover.joined(pnode), null),
+      joined: underWay(({ moves }, { pnode }: { readonly pnode: string }) => moves.joined(pnode), null),
       [STANDSTILL]: underWay(({ moves }) => moves.standstill.look(), null),
       [LOOK]: underWay(({ moves }) => moves.handover.look(), null),
       // One that waits for room has nothing that would have to stop first.

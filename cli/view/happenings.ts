@@ -28,7 +28,7 @@ export function sentenceOf(event: RunEvent, isVerbose = false): string | undefin
     }
     case 'lost': {
       const what = event.what === 'worker' ? `worker of ${event.pnode}` : event.pnode
-      if (event.what === 'vnodes') return `${event.vnodes.join(', ')} must move from ${event.pnode}: ${event.reason}`
+      if (event.what === 'standstill') return `${event.vnodes.join(', ')} must move from ${event.pnode}: ${event.reason}`
       const moves = event.vnodes.length > 0 ? `; ${event.vnodes.join(', ')} must move` : ''
       return `${what} lost (${event.reason})${moves}`
     }

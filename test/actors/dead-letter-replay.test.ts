@@ -7,7 +7,7 @@ import { verifyRun } from '../../actors/verify.js'
 import { block, categorical, dense, flatten, leakyRelu, network } from '../../index.js'
 import { isSwarmError } from '../../runtime/errors.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
-import { chained, failing, failingAgain } from '../support/chained-block.js'
+import { chained, chainedSum, failing, failingAgain, failingWhile } from '../support/chained-block.js'
 import { openPools, renamed } from '../support/chaos-run.js'
 import { POISONED, poisonedNetwork, poisonFile } from '../support/poisoned-runs.js'
 import { openObjects, TRAINING } from '../support/small-runs.js'
@@ -70,6 +70,32 @@ for (const isPaused of [true, false]) {
     },
   )
 }
+
+test.serial('of a batch that two branches have given up each is replayed by itself', async (t) => {
+  const [left, right] = [await poisonFile(), await poisonFile()]
+  t.teardown(() => Promise.all([left.remove(), right.remove()]))
+  const net = network({ input: [28, 28, 1], target: categorical(10) } as const, (x) => {
+    const a = block(flatten(), chained(), dense(16), leakyRelu())(x)
+    const [b, c] = [left, right].map(({ file }) => block(failingWhile({ at: [AT], file }), dense(16), leakyRelu())(a))
+    return block(chainedSum(), dense(16), leakyRelu())(b, c)
+  })
+  const { store } = openObjects()
+  await train(net, TRAINING, { on, store, checkpoint }, { id: 'a', pool: pool() }).result
+  const letters = await readDeadLetters(store, 'a')
+  t.is(letters.length, 2)
+  await left.remove()
+  const [works, fails] = await Promise.all(
+    ['dense-2', 'dense-3'].map((id) =>
+      replayDeadLetter(
+        store,
+        letters.find(({ vnode }) => vnode === id)!,
+        { threads: false },
+      ),
+    ),
+  )
+  t.is(works.error, undefined)
+  t.is(fails.error?.code, 'compute.failed')
+})
 
 test.serial('a step that ends its worker ends only that of the replay', async (t) => {
   t.timeout(60_000)

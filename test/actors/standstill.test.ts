@@ -1,8 +1,14 @@
-/** What is taken for proof of why a run stands still; that it goes on then is shown in `test/simulation/long-faults.test.ts`. */
+/** What is taken for proof of why a run stands still, and what moves then; that it goes on is shown in `test/simulation/long-faults.test.ts`. */
 import test from 'ava'
-import type { Membership, MembershipState } from '../../actors/calls.js'
-import { type Answers, suspicions, type Whereabouts } from '../../actors/run/standstill.js'
-import type { Head, Manifest } from '../../runtime/head.js'
+import { SOURCE } from '../../components/definition.js'
+import type { ActorContext, ActorRef, Json } from '../../runtime/actor-system/actor-system.js'
+import { firstHead } from '../../runtime/head.js'
+import type { VNodeView } from '../../actors/events.js'
+import { Standstill } from '../../actors/run/standstill.js'
+import { chainRun } from '../simulation/simulated-run.js'
+import { fakeClock } from '../support/fake-clock.js'
+import type { Demand, Membership, MembershipState } from '../../actors/calls.js'
+import { type Answers, suspicions, type Whereabouts } from '../../actors/run/suspicions.js'
 
 type Given = Partial<Parameters<typeof suspicions>[0]>
 
@@ -13,13 +19,14 @@ function suspected(
   states: { readonly [pnode: string]: MembershipState } = {},
 ) {
   const places = { source: 'a', v1: 'b', v2: 'c', v3: 'd' }
-  const directory = Object.fromEntries(Object.entries(places).map(([vnode, pnode], i) => [vnode, { vnode, pnode, term: i + 1 }]))
+  const directory = Object.fromEntries(Object.entries(places).map(([vnode, pnode], i) => [vnode, { pnode, term: i + 1 }]))
   const members = Object.values(places).map((pnode) => ({ pnode, state: states[pnode] ?? 'ready' }) as Membership)
   const evidence = {
-    head: { directory } as unknown as Head,
+    directory,
     manifest: undefined,
     cut: undefined,
     members,
+    demands: [],
     answers: new Map(Object.entries(answers)) as Answers,
     stillMs: 20_000,
     blamed: new Map<string, number>(),
@@ -44,6 +51,13 @@ test('a PNode that is heard and does not answer; not one that is silent anyway, 
   for (const state of ['suspect', 'lost'] as const) t.deepEqual(suspected(others, {}, { d: state }), [], state)
   t.deepEqual(suspected({ source: stands(5), v1: stands(5) }), [], 'it is rather we who are not heard')
   t.is(suspected({ source: stands(5), v1: stands(5), v2: stands(5) }, {}, { a: 'lost' }).length, 1)
+  t.deepEqual(suspected({}, {}, { a: 'lost', b: 'lost' }), [], 'nor do two of two')
+})
+
+test('a PNode whose reports do not arrive, although it answers; not where those of many do not', (t) => {
+  const all = { source: stands(5), v1: stands(5), v2: stands(5, {}, { untold: 3 }), v3: stands(5) }
+  t.deepEqual(suspected(all), ['v2: what v2 reports does not arrive'])
+  t.deepEqual(suspected({ ...all, v1: stands(5, {}, { untold: 1 }) }), [], 'it is rather we who do not hear')
 })
 
 test('an output that is there and does not arrive, and room that is there and is not known', (t) => {
@@ -61,22 +75,79 @@ test('who has a part in most of what does not arrive is to blame; between two th
   t.deepEqual(suspected(pair, { blamed: new Map([['c', 1]]) }), ['v1: nothing comes from b (v1) to c (v2), or back'])
 })
 
-test('a state that does not arrive in the store while those of others did', (t) => {
+test('a state that does not arrive in the store while those of others did: after half a minute, or four times what its bytes should take', (t) => {
   const cut = { position: 5, missing: ['v2'] }
   const all = { source: stands(9), v1: stands(9), v3: stands(9) }
-  t.deepEqual(suspected({ ...all, v2: stands(9, {}, { storing: 5 }) }, { cut }), [
-    'v2: the state of v2 does not arrive in the object store',
-  ])
-  t.deepEqual(suspected({ ...all, v2: stands(4) }, { cut }), [], 'it has not come there yet')
-  t.deepEqual(suspected({ ...all, v2: stands(9) }, { cut }), [], 'it has missed the cut')
+  const late = { ...all, v2: stands(9, {}, { storing: { position: 5, bytes: 1_000_000 } }) }
+  const found = ['v2: the state of v2 does not arrive in the object store']
+  t.deepEqual(suspected(late, { cut }), [])
+  t.deepEqual(suspected(late, { cut, stillMs: 30_000 }), found)
+  const members = [{ pnode: 'c', state: 'ready', uploadBytesPerS: 40_000 } as Membership]
+  t.deepEqual(suspected(late, { cut, members, stillMs: 99_000 }), [])
+  t.deepEqual(suspected(late, { cut, members, stillMs: 100_000 }), found)
+  t.deepEqual(suspected({ ...all, v2: stands(4) }, { cut, stillMs: 30_000 }), [], 'it has not come there yet')
+  t.deepEqual(suspected({ ...all, v2: stands(9) }, { cut, stillMs: 30_000 }), [], 'it has missed the cut')
 })
 
-test('a restore has half a minute, or four times what its bytes should take', (t) => {
+test('a restore, or the data of a source, has half a minute, or four times what its bytes should take', (t) => {
   const all = { source: stands(9), v1: stands(9), v2: stands(0, {}, { isRestoring: true }), v3: null }
   t.deepEqual(suspected(all), [])
   t.deepEqual(suspected(all, { stillMs: 30_000 }), ['v2: v2 is not restored within 30 s', 'v3: v3 is not restored within 30 s'])
-  const manifest = { vnodes: [{ vnode: 'v2', sizeBytes: 20_000_000 }] } as unknown as Manifest
-  const members = [{ pnode: 'c', state: 'ready', downloadBytesPerS: 1_000_000 } as Membership]
+  const manifest = { vnodes: [{ vnode: 'v2', sizeBytes: 20_000_000 }] } as unknown as Given['manifest']
+  const members = ['a', 'c'].map((pnode) => ({ pnode, state: 'ready', downloadBytesPerS: 1_000_000 }) as Membership)
   t.deepEqual(suspected(all, { manifest, members, stillMs: 79_000 }), ['v3: v3 is not restored within 79 s'])
   t.is(suspected(all, { manifest, members, stillMs: 80_000 }).length, 2)
+  const demands = [{ vnode: 'source', memoryBytes: 50_000_000 } as Demand]
+  const begins = { ...all, source: null, v2: stands(0), v3: stands(0) }
+  t.deepEqual(suspected(begins, { demands, members, stillMs: 199_000 }), [])
+  t.deepEqual(suspected(begins, { demands, members, stillMs: 200_000 }), ['source: the source does not begin within 200 s'])
+})
+
+/** The owner of a run whose `v2` on bob gets nothing of `v1` on ann, wherever it is restored. @returns when which of them has to give something up, in s */
+async function blamed(forMs: number, newcomerAtMs = Infinity): Promise<(readonly [atS: number, pnode: string])[]> {
+  const clock = fakeClock(0)
+  const { definition } = chainRun(2, { epochs: 1, stepsPerEpoch: 100 }, () => undefined as never)
+  const [v1, v2] = definition.network.vnodes.map(({ id }) => id)
+  const places = { [SOURCE]: 'ann', [v1]: 'ann', [v2]: 'bob' }
+  const directory = Object.fromEntries(Object.entries(places).map(([vnode, pnode], i) => [vnode, { pnode, term: i + 1 }]))
+  let termCounter = 3
+  const run = () => ({ definition, head: { ...firstHead('r'), directory, termCounter }, computeClass: undefined })
+  const steps = { [v1]: 57, [v2]: 57 }
+  const call = async ({ id }: ActorRef, method: string, argument: Json): Promise<Json> => {
+    const { after } = argument as { readonly after?: string }
+    if (method === 'list') return ['ann', 'bob', 'cyd'].filter((pnode) => pnode > after!).map((pnode) => ({ pnode, state: 'ready' }))
+    return id === 'ann' ? [stands(60) as never, stands(60) as never] : [stands(57, { inputs: [v1] }) as never]
+  }
+  const told: (readonly [number, string])[] = []
+  const standstill = new Standstill({
+    context: { clock, call, setTimer: () => undefined } as unknown as ActorContext,
+    run,
+    manifest: () => undefined,
+    cuts: { newest: undefined },
+    monitor: { vnodes: () => Object.entries(steps).map(([vnode, step]) => ({ vnode, step }) as VNodeView), newSteps: 114 },
+    window: async () => 1,
+    lost: async ({ pnode }) => {
+      told.push([clock.now() / 1000, pnode])
+      termCounter++
+      // It is restored, and does again what it had done, which takes a while.
+      steps[v2] = 40
+      clock.after(6_000, () => (steps[v2] = 57))
+    },
+    leastMs: 10_000,
+  })
+  standstill.watch()
+  while (clock.now() < forMs) {
+    await clock.advance(5_000)
+    if (clock.now() === newcomerAtMs) standstill.joined()
+    await standstill.look()
+  }
+  return told
+}
+
+test('a move that did not help: the other one of two is next, after twice as long; and somebody who joins is tried soon', async (t) => {
+  const [first, second, third] = await blamed(600_000)
+  t.deepEqual([first[1], second[1], third[1]], ['bob', 'ann', 'bob'])
+  t.true(third[0] - second[0] > 1.5 * (second[0] - first[0]), JSON.stringify([first, second, third]))
+  const [, , sooner] = await blamed(600_000, 1_000 * second[0] + 30_000)
+  t.true(sooner[0] < third[0], JSON.stringify(sooner))
 })

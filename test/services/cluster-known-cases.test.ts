@@ -174,7 +174,7 @@ test.serial('a host that is heard and does not reach the object store: what it h
   const { run, busy } = await begun('no-store')
   const line = cluster.hosts.get(busy[0])!.line!
   line.cutStore()
-  const isStanding = (event: RunEvent) => event.type === 'lost' && event.what === 'vnodes'
+  const isStanding = (event: RunEvent) => event.type === 'lost' && event.what === 'standstill'
   try {
     const event = await eventOf(run, isStanding)
     t.like(event, { pnode: busy[0] })

@@ -11,8 +11,8 @@ import { type MemoryObjects, memoryObjects } from '../../runtime/object-store/me
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import { patientStore } from '../../runtime/object-store/patient-store.js'
 import type { Observation } from '../../actors/reports.js'
-import type { Fault, Way } from './faults.js'
-import { type Cut, Network, type Sizes } from './network.js'
+import { cutsOf, type Fault, UNNOTICED } from './faults.js'
+import { Network, type Sizes } from './network.js'
 import { ActorDirectory, SimulatedActors } from './simulated-actors.js'
 import { SimulatedBroker } from './simulated-bus.js'
 import { type ComputeTimes, SimulatedCompute } from './simulated-compute.js'
@@ -55,6 +55,8 @@ export interface ClusterPlan {
   /** Default: nothing takes longer for being large. */
   readonly sizes?: Sizes
   readonly times?: ComputeTimes
+  /** How long a run stands still before it is asked why. Default: the product's. */
+  readonly standstillMs?: number
 }
 
 /** A host as it runs now. */
@@ -170,7 +172,11 @@ export class SimulatedCluster {
       asker: asker(bus, CONTROL, clock),
       clock,
       controlKey,
-      membership: { heartbeatMs: HEARTBEAT_MS, isHearing: () => !this.network.isCut('*', CONTROL, 'bus') },
+      membership: {
+        heartbeatMs: HEARTBEAT_MS,
+        ...(this.#plan.standstillMs && { standstillMs: this.#plan.standstillMs }),
+        isHearing: () => !this.network.isCut('*', CONTROL, 'bus'),
+      },
       onError,
     })
     this.#control = { process, host }
@@ -274,7 +280,7 @@ export class SimulatedCluster {
           fault.way,
           this.hosts.find((name) => name !== fault.host),
         ).map((cut) => this.network.cut(cut))
-        if (fault.forMs > PING_MS && fault.way !== 'store' && fault.way !== 'other') this.#notice(fault.host, PING_MS)
+        if (fault.forMs > PING_MS && !UNNOTICED.includes(fault.way)) this.#notice(fault.host, PING_MS)
         later(fault.forMs, () => heals.forEach((heal) => heal()))
         break
       }
@@ -368,33 +374,5 @@ export class SimulatedCluster {
       if (!control || this.#running.get(name)?.process !== of || this.network.isCut('*', CONTROL, 'bus')) return
       this.world.after(1, control.process, () => control.host.connectionLost(name, 'its connection was lost'))
     })
-  }
-}
-
-function cutsOf(host: string, way: Way, other: string | undefined): Cut[] {
-  switch (way) {
-    case 'both':
-      return [{ from: host }, { to: host }]
-    case 'in':
-      return [{ to: host }]
-    case 'out':
-      return [{ from: host }]
-    case 'bus':
-      return [
-        { from: host, plane: 'bus' },
-        { to: host, plane: 'bus' },
-      ]
-    case 'store':
-      return [
-        { from: host, plane: 'store' },
-        { to: host, plane: 'store' },
-      ]
-    case 'control':
-      return [
-        { from: host, to: CONTROL },
-        { from: CONTROL, to: host },
-      ]
-    case 'other':
-      return other === undefined ? [] : [{ from: host, to: other }]
   }
 }

@@ -1,6 +1,7 @@
 /** What goes wrong, drawn from a seed: a list that can be shortened, so that a failure can be shown with no more faults than it needs. */
 import type { RandomStream } from '../../runtime/random.js'
-import type { Storm } from './network.js'
+import { CONTROL } from '../../actors/control/channels.js'
+import type { Cut, Storm } from './network.js'
 
 /** Names of hosts are `h1`, `h2` …; times are simulated ms. */
 export type Fault = { readonly atMs: number } & (
@@ -28,7 +29,10 @@ export type Fault = { readonly atMs: number } & (
 )
 
 /** Which connections of a host are cut. */
-export type Way = 'both' | 'in' | 'out' | 'bus' | 'store' | 'control' | 'other'
+export type Way = 'both' | 'in' | 'out' | 'bus' | 'store' | 'control' | 'reports' | 'other'
+
+/** Ways that a host's connection to the broker does not go. */
+export const UNNOTICED: readonly Way[] = ['store', 'reports', 'other']
 
 export type FaultKind = Fault['kind']
 
@@ -132,5 +136,36 @@ function drawFault(random: RandomStream, hosts: readonly string[], atMs: number,
       return { atMs, kind, host: newcomer() }
     case 'leave':
       return { atMs, kind, host, returnsMs: 500 + random.below(10_000) }
+  }
+}
+
+/** The directions that are cut. @param other a host that is not `host`, if there is one */
+export function cutsOf(host: string, way: Way, other: string | undefined): Cut[] {
+  switch (way) {
+    case 'both':
+      return [{ from: host }, { to: host }]
+    case 'in':
+      return [{ to: host }]
+    case 'out':
+      return [{ from: host }]
+    case 'bus':
+      return [
+        { from: host, plane: 'bus' },
+        { to: host, plane: 'bus' },
+      ]
+    case 'store':
+      return [
+        { from: host, plane: 'store' },
+        { to: host, plane: 'store' },
+      ]
+    case 'control':
+      return [
+        { from: host, to: CONTROL },
+        { from: CONTROL, to: host },
+      ]
+    case 'reports':
+      return [{ from: host, to: CONTROL, plane: 'calls' }]
+    case 'other':
+      return other === undefined ? [] : [{ from: host, to: other }]
   }
 }

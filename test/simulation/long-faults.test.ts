@@ -14,7 +14,8 @@ function struck(seed: number, faultsOf: (host: string) => readonly Fault[]): Pro
   return new Promise((resolve, reject) => {
     setImmediate(() => {
       try {
-        resolve(carryOut({ ...plan, faults: faultsOf(hosts[seed % hosts.length].name) }))
+        const cluster = { ...plan.cluster, standstillMs: undefined }
+        resolve(carryOut({ ...plan, cluster, faults: faultsOf(hosts[seed % hosts.length].name) }))
       } catch (error) {
         reject(error)
       }
@@ -32,6 +33,7 @@ const CASES: { readonly [what: string]: (host: string) => readonly Fault[] } = {
   'two hosts do not reach each other for two minutes': (host) => [{ atMs, kind: 'cut', host, way: 'other', forMs: partitionMs }],
   'a host does not reach the store for two minutes': (host) => [{ atMs, kind: 'cut', host, way: 'store', forMs: partitionMs }],
   'a host does not reach the broker for two minutes': (host) => [{ atMs, kind: 'cut', host, way: 'bus', forMs: partitionMs }],
+  'control does not hear the calls of a host for two minutes': (host) => [{ atMs, kind: 'cut', host, way: 'reports', forMs: partitionMs }],
   'a host does not reach control for two minutes': (host) => [{ atMs, kind: 'cut', host, way: 'control', forMs: partitionMs }],
 }
 

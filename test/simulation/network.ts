@@ -3,7 +3,7 @@ import type { RandomStream } from '../../runtime/random.js'
 import type { Process, World } from './world.js'
 
 /** What travels: frames and signals over the broker, calls to actors, requests to the object store. */
-export type Plane = 'bus' | 'calls' | 'store'
+export type Plane = 'bus' | 'calls' | 'answers' | 'store'
 
 /** A direction that nothing passes; undefined: any name. */
 export interface Cut {

@@ -89,7 +89,9 @@ export function drawPlan(seed: number): Plan {
     spanMs,
   )
   const others = drawOthers(seed, spanMs, hostCount)
-  return { seed, cluster: { run, ...(others.length > 0 && { others }), hosts, latency }, faults }
+  // In every second cluster nobody helps a run that stands still: none should come to that by itself.
+  const standstillMs = seed % 2 === 0 ? undefined : Infinity
+  return { seed, cluster: { run, ...(others.length > 0 && { others }), hosts, latency, standstillMs }, faults }
 }
 
 /** In every fourth cluster one or two small runs more, which begin while the first is under way, or after it. */

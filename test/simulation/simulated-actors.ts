@@ -90,7 +90,7 @@ export class SimulatedActors implements ActorSystem {
       call.signal?.addEventListener('abort', onAbort, { once: true })
       const system = this.#directory.find(target.type)
       const answer = (from: Process, text: string) =>
-        network.send(from, this.process, 'calls', () =>
+        network.send(from, this.process, 'answers', () =>
           settle(() => {
             try {
               resolve(unwrapAnswer(text, what))

@@ -1,0 +1,159 @@
+/** What the answers of PNodes prove about a run that stands still; pure. `standstill.ts` asks for them, and acts. */
+import { SOURCE } from '../../components/definition.js'
+import { type Head, type Manifest, vnodesOn } from '../../runtime/head.js'
+import type { Wants } from '../../runtime/step-log.js'
+import type { Demand, Membership } from '../calls.js'
+import type { OpenCuts } from './open-cuts.js'
+
+/** Where a VNode stands. */
+export interface Whereabouts {
+  /** Position of the last entry that it has applied, or, the source, sent. */
+  readonly applied: number
+  /** Its state is being restored. */
+  readonly isRestoring?: true
+  /** The first cut whose state is on its way to the object store, and the bytes of all states that are. */
+  readonly storing?: { readonly position: number; readonly bytes: number }
+  /** Number of its first report that the run's owner has not confirmed. */
+  readonly untold?: number
+  readonly wants: Wants
+}
+
+/** By VNode; null: it is not there under its term, or not yet. Those of a PNode that did not answer are missing. */
+export type Answers = ReadonlyMap<string, Whereabouts | null>
+
+/** A restore, or storing a state, takes no longer than so long, in ms, or so many times as long as the bytes should. */
+const [TRANSFER_MS, TRANSFER_FACTOR] = [30_000, 4]
+/** Of so few PNodes a third that does not answer says nothing of us (PROTOCOL.md rule 16). */
+const LEAST_FOR_DOUBT = 4
+
+/** What is wrong, by what the answers say. The same suspicion twice is taken for true. */
+export interface Suspicion {
+  /** Says nothing that changes while nothing goes on. */
+  readonly key: string
+  readonly vnodes: readonly string[]
+  readonly reason: string
+}
+
+export interface Evidence {
+  readonly directory: Head['directory']
+  readonly manifest: Pick<Manifest, 'vnodes'> | undefined
+  /** The newest cut that some have stored their states of, and those who have not. */
+  readonly cut: OpenCuts['newest']
+  readonly members: readonly Membership[]
+  /** What is known of sizes without a manifest. */
+  readonly demands: readonly Demand[]
+  /** Of VNodes that are in the directory. */
+  readonly answers: Answers
+  readonly stillMs: number
+  /** How often each PNode had to give something up since something last went on. */
+  readonly blamed: ReadonlyMap<string, number>
+}
+
+/** What keeps a run that stands still, the plainest kind first; the others may follow from that. */
+export function suspicions(evidence: Evidence): Suspicion[] {
+  for (const kind of [unanswered, untold, unheard, unstored, unrestored]) {
+    const found = kind(evidence)
+    if (found.length > 0) return found
+  }
+  return []
+}
+
+/** PNodes that have VNodes of the run, and are heard. */
+function heardOf({ directory, members }: Evidence): string[] {
+  const used = new Set(Object.values(directory).map(({ pnode }) => pnode))
+  return members.flatMap(({ pnode, state }) => (used.has(pnode) && state !== 'lost' && state !== 'suspect' ? [pnode] : []))
+}
+
+/** Were it many of those who are heard, or all of them, it would rather be us whom nobody hears, or who hear nobody. */
+function isRatherUs(few: number, heard: number): boolean {
+  return (heard >= LEAST_FOR_DOUBT && few * 3 > heard) || (heard > 1 && few === heard)
+}
+
+/** PNodes that are heard and do not answer. */
+function unanswered(evidence: Evidence): Suspicion[] {
+  const { directory, answers } = evidence
+  const heard = heardOf(evidence)
+  const deaf = heard.flatMap((pnode) => {
+    const vnodes = vnodesOn(directory, pnode)
+    return vnodes.some((vnode) => answers.has(vnode)) ? [] : [{ key: `deaf ${pnode}`, vnodes, reason: 'it is heard, and does not answer' }]
+  })
+  return isRatherUs(deaf.length, heard.length) ? [] : deaf
+}
+
+/** They have something to say that the run's owner, who asks, has not been told. */
+function untold(evidence: Evidence): Suspicion[] {
+  const { directory, answers } = evidence
+  const found = [...answers].flatMap(([vnode, stands]) => {
+    if (stands?.untold === undefined) return []
+    return [{ key: `untold ${vnode} ${stands.untold}`, vnodes: [vnode], reason: `what ${vnode} reports does not arrive` }]
+  })
+  const pnodes = new Set(found.flatMap(({ vnodes }) => vnodes.map((vnode) => directory[vnode].pnode)))
+  return isRatherUs(pnodes.size, heardOf(evidence).length) ? [] : found
+}
+
+/**
+ * A VNode lacks an output that its producer has, or a producer waits for a consumer that lacks nothing of it: what goes from one PNode to the other,
+ * or back, does not arrive. To blame is the PNode that has a part in most of that; if there is no such, one that was not blamed before.
+ */
+function unheard({ directory, answers, blamed }: Evidence): Suspicion[] {
+  const edges: { readonly producer: string; readonly consumer: string }[] = []
+  for (const [vnode, stands] of answers) {
+    if (!stands) continue
+    for (const producer of stands.wants.inputs ?? [])
+      if ((answers.get(producer)?.applied ?? 0) > stands.applied) edges.push({ producer, consumer: vnode })
+    for (const [consumer, next] of Object.entries(stands.wants.readers ?? {}))
+      if ((answers.get(consumer)?.applied ?? 0) >= next) edges.push({ producer: vnode, consumer })
+  }
+  const touching = (pnode: string) =>
+    edges.filter(({ producer, consumer }) => directory[producer].pnode === pnode || directory[consumer].pnode === pnode)
+  const consumers = edges.map(({ consumer }) => directory[consumer].pnode)
+  const pnodes = new Set([...consumers, ...edges.map(({ producer }) => directory[producer].pnode)])
+  const [worst] = [...pnodes].toSorted(
+    (a, b) =>
+      touching(b).length - touching(a).length ||
+      (blamed.get(a) ?? 0) - (blamed.get(b) ?? 0) ||
+      Number(consumers.includes(b)) - Number(consumers.includes(a)) ||
+      (a < b ? -1 : 1),
+  )
+  if (worst === undefined) return []
+  return touching(worst).map(({ producer, consumer }) => {
+    const [from, to] = [directory[producer].pnode, directory[consumer].pnode]
+    const key = `unheard ${producer} ${consumer} ${answers.get(consumer)!.applied}`
+    const vnodes = [producer, consumer].filter((vnode) => directory[vnode].pnode === worst)
+    return { key, vnodes, reason: `nothing comes from ${from} (${producer}) to ${to} (${consumer}), or back` }
+  })
+}
+
+/** Others have stored their states after a cut, and these have had time enough. */
+function unstored({ cut, directory, members, answers, stillMs }: Evidence): Suspicion[] {
+  if (!cut) return []
+  const bytesOf = (vnode: string) => answers.get(vnode)?.storing?.bytes ?? 0
+  const late = cut.missing.filter((vnode) => (answers.get(vnode)?.storing?.position ?? Infinity) <= cut.position)
+  return late.flatMap((vnode) => {
+    const { pnode } = directory[vnode]
+    const { uploadBytesPerS } = members.find((member) => member.pnode === pnode) ?? {}
+    if (stillMs < transferMs(sum(vnodesOn(directory, pnode).map(bytesOf)), uploadBytesPerS)) return []
+    const reason = `the state of ${vnode} does not arrive in the object store`
+    return [{ key: `unstored ${vnode} ${cut.position}`, vnodes: [vnode], reason }]
+  })
+}
+
+/** They have had time enough to begin. */
+function unrestored({ directory, manifest, members, demands, answers, stillMs }: Evidence): Suspicion[] {
+  const isWaiting = (vnode: string) => answers.get(vnode) === null || answers.get(vnode)?.isRestoring === true
+  const sizes = new Map(demands.map(({ vnode, memoryBytes }) => [vnode, memoryBytes]))
+  for (const { vnode, sizeBytes } of manifest?.vnodes ?? []) sizes.set(vnode, sizeBytes)
+  return [...answers.keys()].filter(isWaiting).flatMap((vnode) => {
+    const { pnode } = directory[vnode]
+    const { downloadBytesPerS } = members.find((member) => member.pnode === pnode) ?? {}
+    const bytes = vnodesOn(directory, pnode).flatMap((id) => (isWaiting(id) ? [sizes.get(id) ?? 0] : []))
+    if (stillMs < transferMs(sum(bytes), downloadBytesPerS)) return []
+    const what = vnode === SOURCE ? 'the source does not begin' : `${vnode} is not restored`
+    return [{ key: `unrestored ${vnode}`, vnodes: [vnode], reason: `${what} within ${Math.round(stillMs / 1000)} s` }]
+  })
+}
+
+/** What it takes at most, in ms. */
+const transferMs = (bytes: number, bytesPerS = Infinity): number => Math.max(TRANSFER_MS, (TRANSFER_FACTOR * bytes * 1000) / bytesPerS)
+
+const sum = (numbers: readonly number[]): number => numbers.reduce((total, each) => total + each, 0)
