@@ -44,6 +44,9 @@ function sha256(value: string, name: string): string {
   return /^[0-9a-f]{64}$/.test(value) ? value : refuse(name, '64 hexadecimal digits', value)
 }
 
+/** Of a time that somebody waits. */
+const seconds = number('seconds above 0, at most 86400', (x) => x > 0 && x <= 86_400)
+
 export const MACHINE_FLAGS = {
   machines: flag({
     syntax: '--pnodes <N>',
@@ -137,6 +140,38 @@ export const MACHINE_FLAGS = {
     environment: environment('SCHEDULER'),
     key: 'scheduler',
     parse: addressText,
+  }),
+  heartbeat: flag({
+    syntax: '--heartbeat <SECONDS>',
+    description: 'how often PNodes say that they are there',
+    default: '1',
+    environment: environment('HEARTBEAT'),
+    key: 'heartbeat',
+    parse: seconds,
+  }),
+  suspectAfter: flag({
+    syntax: '--suspect-after <SECONDS>',
+    description: 'a PNode that was silent for so long gets nothing new',
+    default: '3',
+    environment: environment('SUSPECT_AFTER'),
+    key: 'suspectAfter',
+    parse: seconds,
+  }),
+  lostAfter: flag({
+    syntax: '--lost-after <SECONDS>',
+    description: 'what a PNode has moves when it was silent for so long',
+    default: '5',
+    environment: environment('LOST_AFTER'),
+    key: 'lostAfter',
+    parse: seconds,
+  }),
+  standstillAfter: flag({
+    syntax: '--standstill-after <SECONDS>',
+    description: 'a run that stands still for so long, or longer if its steps are slow, asks who keeps it',
+    default: '10',
+    environment: environment('STANDSTILL_AFTER'),
+    key: 'standstillAfter',
+    parse: seconds,
   }),
   balanceHold: flag({
     syntax: '--balance-hold <SECONDS>',

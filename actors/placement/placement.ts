@@ -1,7 +1,7 @@
 /** The Placement actor: who is there, and in what state (M10, M11). What runs where is worked out in `assignment.ts`. */
 import { setMaxListeners } from 'node:events'
 import type { ActorContext, ActorDefinition } from '../../runtime/actor-system/actor-system.js'
-import { isSwarmError } from '../../runtime/errors.js'
+import { isSwarmError, SwarmError } from '../../runtime/errors.js'
 import { type Admission, believedGflops, passesAdmission, type Rating, ratedAnew, ratedBySteps, type Tiers } from './admission.js'
 import { place } from './assignment.js'
 import { actor, call, type Calls, type Decision, type Membership, type Profile, untilHeard } from '../calls.js'
@@ -30,6 +30,16 @@ export interface MembershipOptions {
 }
 
 export const DEFAULT_MEMBERSHIP: MembershipOptions = { heartbeatMs: 1_000, suspectMs: 3_000, lostMs: 5_000, standstillMs: 10_000 }
+
+/** @throws `usage` */
+export function assertTimes({ heartbeatMs, suspectMs, lostMs, standstillMs }: Omit<MembershipOptions, 'onMember'>): void {
+  if (heartbeatMs > 0 && heartbeatMs < suspectMs && suspectMs <= lostMs && standstillMs > 0) return
+  throw new SwarmError('usage', {
+    what: 'times of the membership',
+    expected: 'heartbeat < suspect ≤ lost, and all of them above 0',
+    got: `heartbeat ${heartbeatMs} ms, suspect ${suspectMs} ms, lost ${lostMs} ms, standstill ${standstillMs} ms`,
+  })
+}
 
 /** Of so few PNodes a third says nothing. */
 const LEAST_FOR_DOUBT = 4
@@ -64,7 +74,9 @@ interface Memory {
 
 type Argument<M extends keyof Calls['Placement']> = Calls['Placement'][M][0]
 
+/** @throws `usage`: times that do not fit together */
 export function placementActor(options: MembershipOptions): ActorDefinition<Memory> {
+  assertTimes(options)
   const change = (member: Member, state: Member['state'], reason: string) => {
     if (member.state === state) return
     member.state = state

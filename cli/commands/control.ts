@@ -1,6 +1,7 @@
 /** `swarmgrad control`. */
 import { clusterKeys } from '../../actors/control/cluster-keys.js'
 import { startControl, type ControlProcess } from '../../actors/control/control-process.js'
+import { assertTimes, DEFAULT_MEMBERSHIP, type MembershipOptions } from '../../actors/placement/placement.js'
 import { systemClock } from '../../runtime/clock.js'
 import { SwarmError } from '../../runtime/errors.js'
 import { s3Store, type S3StoreOptions } from '../../runtime/object-store/s3-store.js'
@@ -20,6 +21,7 @@ const DEFAULT_BUCKET = 'swarmgrad'
 const KEY_FILE = 'store-key.json'
 
 export async function control({ settings, output }: CommandContext): Promise<ExitStatus> {
+  const membership = membershipOf(settings)
   const folder = await folderOf(settings.folder, 'control')
   const store = await storeOf(settings, folder)
   if (settings.printNatsConfig) {
@@ -47,6 +49,7 @@ export async function control({ settings, output }: CommandContext): Promise<Exi
       scheduler,
       appPort: given?.appPort,
       sidecar: given ?? ((appPort) => own.start(appPort, { folder, appId: 'control', placement, scheduler, role: 'control', hostIp })),
+      membership,
       ...(settings.balanceHold !== undefined && { balance: { holdMs: settings.balanceHold * 1000 } }),
       version: VERSION,
       clock: systemClock,
@@ -70,6 +73,16 @@ export async function control({ settings, output }: CommandContext): Promise<Exi
     await lock.release()
     ending.stop()
   }
+}
+
+/** In ms. What is not said is as by default. @throws `usage` */
+function membershipOf({ heartbeat, suspectAfter, lostAfter, standstillAfter }: Settings): Partial<MembershipOptions> {
+  const times = { heartbeatMs: heartbeat, suspectMs: suspectAfter, lostMs: lostAfter, standstillMs: standstillAfter }
+  const given: Partial<MembershipOptions> = Object.fromEntries(
+    Object.entries(times).flatMap(([name, s]) => (s === undefined ? [] : [[name, s * 1000]])),
+  )
+  assertTimes({ ...DEFAULT_MEMBERSHIP, ...given })
+  return given
 }
 
 /** The nats.conf of this cluster's keys, which are made if there are none. */

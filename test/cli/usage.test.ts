@@ -1,6 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
+import { DEFAULT_MEMBERSHIP } from '../../actors/placement/placement.js'
 import { DEFAULT_BALANCE } from '../../actors/run/balance.js'
 import { DEFAULT_TRAINING } from '../../actors/prepare.js'
 import { local } from '../../actors/train.js'
@@ -50,6 +51,12 @@ test('help tells the defaults of the library', (t) => {
   t.is(FLAGS.seed.default, String(DEFAULT_TRAINING.seed))
   t.is(FLAGS.pnodes.default, String(local().pnodes))
   t.is(FLAGS.window.default, String(local().window))
+  const { heartbeat, suspectAfter, lostAfter, standstillAfter } = FLAGS
+  const { heartbeatMs, suspectMs, lostMs, standstillMs } = DEFAULT_MEMBERSHIP
+  t.deepEqual(
+    [heartbeat, suspectAfter, lostAfter, standstillAfter].map((flag) => 1000 * Number(flag.default)),
+    [heartbeatMs, suspectMs, lostMs, standstillMs],
+  )
   t.is(FLAGS.balanceHold.default, String(DEFAULT_BALANCE.holdMs / 1000))
 })
 
@@ -62,6 +69,8 @@ const MISTAKES: readonly [words: readonly string[], says: RegExp][] = [
   [['train', 'tiny.yaml', '--chaos', 'burn:pnode'], /--chaos: expected kill:pnode:every=2s, .* got 'burn:pnode'/],
   [['train', 'tiny.yaml', '--expect-hash', 'xyz'], /--expect-hash: expected 12 to 64 hexadecimal digits/],
   [['train', 'tiny.yaml', '--pnodes', '0'], /--pnodes: expected an integer from 1 to 256/],
+  [['control', '--heartbeat', '0'], /--heartbeat: expected seconds above 0/],
+  [['control', '--lost-after', '2'], /times of the membership: expected heartbeat < suspect ≤ lost/],
   [['status'], /missing required argument 'RUN'/],
   [['predict', 'latest', '--data', 'x.csv'], /required option '--out <FILE>'/],
 ]
