@@ -3,6 +3,7 @@
  * notices that of itself: each waits for the other, as it should. So the owner of a run that has stood still for long asks every PNode where its VNodes
  * stand, twice; what the answers prove (`suspicions.ts`), and nothing else, moves.
  */
+import { SOURCE } from '../../components/definition.js'
 import type { ActorContext } from '../../runtime/actor-system/actor-system.js'
 import { type Manifest, vnodesOn } from '../../runtime/head.js'
 import { followersIn } from '../../runtime/followers.js'
@@ -10,6 +11,7 @@ import { actor, call, isTransient, type Loss } from '../calls.js'
 import { listMembers } from '../placement/parts.js'
 import { DEFAULT_MEMBERSHIP } from '../placement/placement.js'
 import type { OpenCuts } from './open-cuts.js'
+import type { RunDefinition } from './run-definition.js'
 import type { RunMonitor } from './run-monitor.js'
 import { demandsOf, type PlacingRun } from './run-placing.js'
 import { type Answers, suspicions, type Whereabouts } from './suspicions.js'
@@ -132,6 +134,7 @@ export class Standstill {
       cut: cuts.newest,
       members,
       demands: demandsOf(definition, followersIn(head)),
+      windowBytes: windowBytesOf(definition, this.#window ?? 1),
       // Followers come and go without a new term of anybody else.
       answers: new Map([...answers].filter(([vnode]) => vnode in directory)),
       stillMs: this.#now - this.#seen.sinceMs,
@@ -183,6 +186,11 @@ export class Standstill {
   get #now(): number {
     return this.#options.context.clock.now()
   }
+}
+
+function windowBytesOf({ network, training }: RunDefinition, window: number): Map<string, number> {
+  const bytesOf = (shape: readonly number[]) => shape.reduce((product, length) => product * length, 4 * training.batchSize * window)
+  return new Map([[SOURCE, bytesOf(network.input)], ...network.vnodes.map(({ id, outputShape }) => [id, bytesOf(outputShape)] as const)])
 }
 
 interface Blame {

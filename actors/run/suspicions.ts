@@ -21,7 +21,7 @@ export interface Whereabouts {
 /** By VNode; null: it is not there under its term, or not yet. Those of a PNode that did not answer are missing. */
 export type Answers = ReadonlyMap<string, Whereabouts | null>
 
-/** A restore, or storing a state, takes no longer than so long, in ms, or so many times as long as the bytes should. */
+/** What is on its way takes no longer than so many times as long as its bytes should; a state, to the store or from there, has so long in any case, in ms. */
 const [TRANSFER_MS, TRANSFER_FACTOR] = [30_000, 4]
 /** Of so few PNodes a third that does not answer says nothing of us (PROTOCOL.md rule 16). */
 const LEAST_FOR_DOUBT = 4
@@ -42,6 +42,8 @@ export interface Evidence {
   readonly members: readonly Membership[]
   /** What is known of sizes without a manifest. */
   readonly demands: readonly Demand[]
+  /** Of the outputs of each VNode, and of the source, that may be on their way at once. */
+  readonly windowBytes: ReadonlyMap<string, number>
   /** Of VNodes that are in the directory. */
   readonly answers: Answers
   readonly stillMs: number
@@ -93,17 +95,23 @@ function untold(evidence: Evidence): Suspicion[] {
 
 /**
  * A VNode lacks an output that its producer has, or a producer waits for a consumer that lacks nothing of it: what goes from one PNode to the other,
- * or back, does not arrive. To blame is the PNode that has a part in most of that; if there is no such, one that was not blamed before.
+ * or back, does not arrive, and has had time enough. To blame is the PNode that has a part in most of that; if there is no such, one that was not blamed before.
  */
-function unheard({ directory, answers, blamed }: Evidence): Suspicion[] {
-  const edges: { readonly producer: string; readonly consumer: string }[] = []
+function unheard({ directory, members, windowBytes, answers, stillMs, blamed }: Evidence): Suspicion[] {
+  const lineOf = (vnode: string) => members.find(({ pnode }) => pnode === directory[vnode].pnode)
+  const broken: { readonly producer: string; readonly consumer: string }[] = []
   for (const [vnode, stands] of answers) {
     if (!stands) continue
     for (const producer of stands.wants.inputs ?? [])
-      if ((answers.get(producer)?.applied ?? 0) > stands.applied) edges.push({ producer, consumer: vnode })
+      if ((answers.get(producer)?.applied ?? 0) > stands.applied) broken.push({ producer, consumer: vnode })
     for (const [consumer, next] of Object.entries(stands.wants.readers ?? {}))
-      if ((answers.get(consumer)?.applied ?? 0) >= next) edges.push({ producer: vnode, consumer })
+      if ((answers.get(consumer)?.applied ?? 0) >= next) broken.push({ producer: vnode, consumer })
   }
+  const edges = broken.filter(({ producer, consumer }) => {
+    const { uploadBytesPerS = Infinity } = lineOf(producer) ?? {}
+    const { downloadBytesPerS = Infinity } = lineOf(consumer) ?? {}
+    return stillMs >= bytesMs(windowBytes.get(producer) ?? 0, Math.min(uploadBytesPerS, downloadBytesPerS))
+  })
   const touching = (pnode: string) =>
     edges.filter(({ producer, consumer }) => directory[producer].pnode === pnode || directory[consumer].pnode === pnode)
   const consumers = edges.map(({ consumer }) => directory[consumer].pnode)
@@ -154,6 +162,7 @@ function unrestored({ directory, manifest, members, demands, answers, stillMs }:
 }
 
 /** What it takes at most, in ms. */
-const transferMs = (bytes: number, bytesPerS = Infinity): number => Math.max(TRANSFER_MS, (TRANSFER_FACTOR * bytes * 1000) / bytesPerS)
+const bytesMs = (bytes: number, bytesPerS: number): number => (TRANSFER_FACTOR * bytes * 1000) / bytesPerS
+const transferMs = (bytes: number, bytesPerS = Infinity): number => Math.max(TRANSFER_MS, bytesMs(bytes, bytesPerS))
 
 const sum = (numbers: readonly number[]): number => numbers.reduce((total, each) => total + each, 0)

@@ -27,6 +27,7 @@ function suspected(
     cut: undefined,
     members,
     demands: [],
+    windowBytes: new Map<string, number>(),
     answers: new Map(Object.entries(answers)) as Answers,
     stillMs: 20_000,
     blamed: new Map<string, number>(),
@@ -66,6 +67,16 @@ test('an output that is there and does not arrive, and room that is there and is
   const credits = { source: stands(9), v1: stands(8, { readers: { v2: 3 } }), v2: stands(8), v3: stands(8) }
   t.deepEqual(suspected(credits), ['v2: nothing comes from b (v1) to c (v2), or back'])
   t.deepEqual(suspected({ ...credits, v2: stands(2) }), [], 'it is the one that is behind')
+})
+
+test('an output has four times what a window of them should take', (t) => {
+  const frames = { source: stands(9), v1: stands(9), v2: stands(5, from('v1')), v3: stands(5, from('v2')) }
+  const members = ['a', 'b', 'c', 'd'].map(
+    (pnode) => ({ pnode, state: 'ready', uploadBytesPerS: 1e6, downloadBytesPerS: 5e6 }) as Membership,
+  )
+  const given = { members, windowBytes: new Map([['v1', 20e6]]) }
+  t.deepEqual(suspected(frames, { ...given, stillMs: 79_000 }), [])
+  t.is(suspected(frames, { ...given, stillMs: 80_000 }).length, 1)
 })
 
 test('who has a part in most of what does not arrive is to blame; between two the other one, if the first did not help', (t) => {
