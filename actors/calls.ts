@@ -6,8 +6,7 @@ import type { Placed, SignedGrant } from '../runtime/grant.js'
 import type { Refusal, Tier } from './placement/admission.js'
 import type { DrainedBy, Drains } from './placement/draining.js'
 import type { Candidate } from './events.js'
-import type { Commit, Evaluated, Failure } from './reports.js'
-import type { Whereabouts } from './run/suspicions.js'
+import type { Commit, Evaluated, Failure, Whereabouts } from './reports.js'
 
 /** What a PNode says of itself when it joins. */
 export interface Profile {

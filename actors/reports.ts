@@ -1,6 +1,6 @@
 /** What a VNode reports: to its Run actor, which decides by it, and to observers, who only look. */
 import type { ErrorRecord } from '../runtime/errors.js'
-import type { Entry } from '../runtime/step-log.js'
+import type { Entry, Wants } from '../runtime/step-log.js'
 
 /** What a VNode tells its Run actor. */
 export type RunReport =
@@ -49,6 +49,19 @@ export interface Failure {
   readonly batch?: string
   /** The step was given up after a multiple of what others took, not after the time that any step has. */
   readonly isHasty?: boolean
+}
+
+/** Where a VNode stands. */
+export interface Whereabouts {
+  /** Position of the last entry that it has applied, or, the source, sent. */
+  readonly applied: number
+  /** Its state is being restored. */
+  readonly isRestoring?: true
+  /** The first cut whose state is on its way to the object store, and the bytes of all states that are. */
+  readonly storing?: { readonly position: number; readonly bytes: number }
+  /** Number of its first report that the run's owner has not confirmed. */
+  readonly untold?: number
+  readonly wants: Wants
 }
 
 /** What happened on a host, for progress displays, metrics and benchmarks. */

@@ -10,10 +10,9 @@ import { type Entry, StepLog, type StepCommand, type StepEvent } from '../../run
 import type { TensorBus } from '../../runtime/tensor-bus/tensor-bus.js'
 import { Timetable } from '../../runtime/timetable.js'
 import { type Queues, queuesOf } from './queues.js'
-import type { Failure } from '../reports.js'
+import type { Failure, Whereabouts } from '../reports.js'
 import { type RunDefinition, evaluationSplit } from '../run/run-definition.js'
 import type { CutPolicy } from '../run/run-settings.js'
-import type { Whereabouts } from '../run/suspicions.js'
 import { SOURCE } from '../../components/definition.js'
 
 export interface SourceOptions {

@@ -1,8 +1,7 @@
 /** What a VNode tells the owner of its run: at once, and again to an owner that starts anew. A follower tells it when it is promoted. */
 import { keys } from '../../runtime/head.js'
-import type { RunReport } from '../reports.js'
+import type { RunReport, Whereabouts } from '../reports.js'
 import { storeState } from './stored-state.js'
-import type { Whereabouts } from '../run/suspicions.js'
 import type { VNodeHost } from './vnode-host.js'
 
 export interface VNodeReportsOptions {

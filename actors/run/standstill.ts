@@ -14,7 +14,8 @@ import type { OpenCuts } from './open-cuts.js'
 import type { RunDefinition } from './run-definition.js'
 import type { RunMonitor } from './run-monitor.js'
 import { demandsOf, type PlacingRun } from './run-placing.js'
-import { type Answers, suspicions, type Whereabouts } from './suspicions.js'
+import type { Whereabouts } from '../reports.js'
+import { type Answers, suspicions } from './suspicions.js'
 
 /** Handler of the Run actor, and its timer, for `Standstill.look`. */
 export const STANDSTILL = 'standstill'

@@ -1,22 +1,9 @@
 /** What the answers of PNodes prove about a run that stands still; pure. `standstill.ts` asks for them, and acts. */
 import { SOURCE } from '../../components/definition.js'
 import { type Head, type Manifest, vnodesOn } from '../../runtime/head.js'
-import type { Wants } from '../../runtime/step-log.js'
 import type { Demand, Membership } from '../calls.js'
+import type { Whereabouts } from '../reports.js'
 import type { OpenCuts } from './open-cuts.js'
-
-/** Where a VNode stands. */
-export interface Whereabouts {
-  /** Position of the last entry that it has applied, or, the source, sent. */
-  readonly applied: number
-  /** Its state is being restored. */
-  readonly isRestoring?: true
-  /** The first cut whose state is on its way to the object store, and the bytes of all states that are. */
-  readonly storing?: { readonly position: number; readonly bytes: number }
-  /** Number of its first report that the run's owner has not confirmed. */
-  readonly untold?: number
-  readonly wants: Wants
-}
 
 /** By VNode; null: it is not there under its term, or not yet. Those of a PNode that did not answer are missing. */
 export type Answers = ReadonlyMap<string, Whereabouts | null>

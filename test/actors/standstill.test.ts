@@ -8,7 +8,8 @@ import { Standstill } from '../../actors/run/standstill.js'
 import { chainRun } from '../simulation/simulated-run.js'
 import { fakeClock } from '../support/fake-clock.js'
 import type { Demand, Membership, MembershipState } from '../../actors/calls.js'
-import { type Answers, suspicions, type Whereabouts } from '../../actors/run/suspicions.js'
+import type { Whereabouts } from '../../actors/reports.js'
+import { type Answers, suspicions } from '../../actors/run/suspicions.js'
 
 type Given = Partial<Parameters<typeof suspicions>[0]>
 
