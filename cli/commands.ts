@@ -138,7 +138,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     parameters: [],
     summary: 'Run a whole cluster on this machine: servers, one control host, PNodes; Ctrl-C takes it all down.',
     examples: ['up', 'up --pnodes 5 --port 7170', 'up --folder ./cluster --json'],
-    flags: ['machines', 'port', 'hostIp', 'folder'],
+    flags: ['machines', 'port', 'hostIp', 'heartbeat', 'suspectAfter', 'lostAfter', 'standstillAfter', 'folder'],
     run: async (context) => (await import('./commands/up.js')).up(context),
   },
   {

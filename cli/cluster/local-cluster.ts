@@ -18,6 +18,8 @@ export interface LocalClusterOptions {
   /** Of the control host. */
   readonly port: number
   readonly pnodes: number
+  /** Words that its control host is started with, besides those that say where everything is. */
+  readonly control: { readonly [flag: string]: string }
   readonly report: Reporter
   readonly signal: AbortSignal
 }
@@ -109,6 +111,7 @@ export class LocalCluster {
   async #startControl({ store, broker, placement, scheduler }: ClusterServers): Promise<Part> {
     const { folder, hostIp, port, signal } = this.#options
     const words = {
+      ...this.#options.control,
       listen: hostPort(hostIp, port),
       'host-ip': hostIp,
       'store-endpoint': store.endpoint,

@@ -1,13 +1,13 @@
 /** `swarmgrad control`. */
 import { clusterKeys } from '../../actors/control/cluster-keys.js'
 import { startControl, type ControlProcess } from '../../actors/control/control-process.js'
-import { assertTimes, DEFAULT_MEMBERSHIP, type MembershipOptions } from '../../actors/placement/placement.js'
 import { systemClock } from '../../runtime/clock.js'
 import { SwarmError } from '../../runtime/errors.js'
 import { s3Store, type S3StoreOptions } from '../../runtime/object-store/s3-store.js'
 import { serverConfig } from '../../runtime/tensor-bus/nats-authority.js'
 import { VERSION } from '../../runtime/version.js'
 import { folderOf, readSecret, takeFolder } from '../cluster/folder.js'
+import { membershipOf } from '../cluster/membership.js'
 import { reporter } from '../cluster/reporter.js'
 import { givenSidecar, OwnSidecar } from '../cluster/sidecar.js'
 import { untilSignal } from '../cluster/until-signal.js'
@@ -73,16 +73,6 @@ export async function control({ settings, output }: CommandContext): Promise<Exi
     await lock.release()
     ending.stop()
   }
-}
-
-/** In ms. What is not said is as by default. @throws `usage` */
-function membershipOf({ heartbeat, suspectAfter, lostAfter, standstillAfter }: Settings): Partial<MembershipOptions> {
-  const times = { heartbeatMs: heartbeat, suspectMs: suspectAfter, lostMs: lostAfter, standstillMs: standstillAfter }
-  const given: Partial<MembershipOptions> = Object.fromEntries(
-    Object.entries(times).flatMap(([name, s]) => (s === undefined ? [] : [[name, s * 1000]])),
-  )
-  assertTimes({ ...DEFAULT_MEMBERSHIP, ...given })
-  return given
 }
 
 /** The nats.conf of this cluster's keys, which are made if there are none. */

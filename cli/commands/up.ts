@@ -2,6 +2,7 @@
 import { systemClock } from '../../runtime/clock.js'
 import { folderOf, takeFolder } from '../cluster/folder.js'
 import { LocalCluster } from '../cluster/local-cluster.js'
+import { membershipOf, wordsOfMembership } from '../cluster/membership.js'
 import { reporter } from '../cluster/reporter.js'
 import { untilSignal } from '../cluster/until-signal.js'
 import type { CommandContext } from '../command.js'
@@ -15,6 +16,7 @@ const DEFAULT_PORT = 7070
 const DEFAULT_HOST_IP = '127.0.0.1'
 
 export async function up({ settings, output }: CommandContext): Promise<ExitStatus> {
+  membershipOf(settings)
   const report = reporter(output)
   const folder = await folderOf(settings.folder, 'cluster')
   const lock = await takeFolder(folder, 'a cluster')
@@ -28,6 +30,7 @@ export async function up({ settings, output }: CommandContext): Promise<ExitStat
     hostIp: settings.hostIp ?? DEFAULT_HOST_IP,
     port: settings.port ?? DEFAULT_PORT,
     pnodes: settings.machines ?? DEFAULT_PNODES,
+    control: wordsOfMembership(settings),
     report,
     signal: ending.signal,
   })

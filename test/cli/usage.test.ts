@@ -70,6 +70,7 @@ const MISTAKES: readonly [words: readonly string[], says: RegExp][] = [
   [['train', 'tiny.yaml', '--expect-hash', 'xyz'], /--expect-hash: expected 12 to 64 hexadecimal digits/],
   [['train', 'tiny.yaml', '--pnodes', '0'], /--pnodes: expected an integer from 1 to 256/],
   [['control', '--heartbeat', '0'], /--heartbeat: expected seconds above 0/],
+  [['up', '--suspect-after', '6'], /times of the membership: .* suspect 6000 ms, lost 5000 ms/],
   [['control', '--lost-after', '2'], /times of the membership: expected heartbeat < suspect ≤ lost/],
   [['status'], /missing required argument 'RUN'/],
   [['predict', 'latest', '--data', 'x.csv'], /required option '--out <FILE>'/],
