@@ -35,11 +35,7 @@ const PING_DEADLINE_MS = 2_000
  */
 export async function measureLink(pnode: string, link: Link, clock: Clock, signal: AbortSignal): Promise<LinkProfile> {
   const measured: { -readonly [Field in keyof LinkProfile]: LinkProfile[Field] } = {}
-  for (let i = 0; i < PINGS; i++) {
-    const { tookMs, isDone } = await timed(clock, signal, PING_DEADLINE_MS, (until) => link.ping(until))
-    if (isDone || tookMs >= PING_DEADLINE_MS) measured.roundTripMs = Math.min(measured.roundTripMs ?? Infinity, tookMs)
-    if (!isDone) break
-  }
+  let roundTripMs = await bestPing(link, clock, signal)
   const bytes = noise(pnode)
   const key = probeKey(pnode)
   const upload = await bestOf(() =>
@@ -50,7 +46,22 @@ export async function measureLink(pnode: string, link: Link, clock: Clock, signa
   const last = upload?.isWhole ? upload.sizeBytes : undefined
   const download = last && (await bestOf(() => speedOf(clock, signal, (_size, until) => link.store.get(key, { signal: until }), last)))
   if (download) measured.downloadBytesPerS = download.bytesPerS
-  return measured
+  // Control may have been away just then, and be back.
+  if (roundTripMs === undefined && upload?.isWhole) roundTripMs = await bestPing(link, clock, signal)
+  // Where objects are on their way and no question gets through, it is the line.
+  if (roundTripMs === undefined && upload) roundTripMs = PING_DEADLINE_MS
+  return { ...(roundTripMs !== undefined && { roundTripMs }), ...measured }
+}
+
+/** The shortest of some round trips, in ms; undefined if one was not answered before any was. */
+async function bestPing({ ping }: Link, clock: Clock, signal: AbortSignal): Promise<number | undefined> {
+  let best: number | undefined
+  for (let i = 0; i < PINGS; i++) {
+    const { tookMs, isDone } = await timed(clock, signal, PING_DEADLINE_MS, (until) => ping(until))
+    if (!isDone) return best
+    best = Math.min(best ?? Infinity, tookMs)
+  }
+  return best
 }
 
 interface Speed {

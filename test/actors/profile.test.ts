@@ -87,6 +87,14 @@ test('a line on which nothing gets through in time is as slow as that, and joini
   t.true(clock.now() - startMs < 10_000)
 })
 
+test('control that is away at first and then back says nothing of the line', async (t) => {
+  const clock = fakeClock()
+  const { ping, store } = linkOver(clock, { bytesPerMs: 10_000, roundTripMs: 20 })
+  let pings = 0
+  const away = (signal: AbortSignal) => (pings++ === 0 ? clock.sleep(60_000, signal) : ping(signal))
+  t.like(await lived(clock, measureLink('ann', { ping: away, store }, clock, never)), { roundTripMs: 20 })
+})
+
 test('what cannot be reached just now says nothing of the line', async (t) => {
   const clock = fakeClock()
   const down = () => Promise.reject(new SwarmError('store.unavailable', { what: 'down', retryable: true }))

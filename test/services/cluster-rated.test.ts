@@ -43,8 +43,9 @@ test.serial(
     await story
     t.deepEqual(outcome, expected)
     t.like(result, { stepsReplayed: 0, stepsLost: 0, stepsDoubled: 0 })
-    const rated = events.find(({ type }) => type === 'rated')
-    t.like(rated, { pnode: 'liar', state: 'observer', saidGflops: 40 })
+    // On a busy machine it may take more than one look.
+    const rated = events.find((event) => event.type === 'rated' && event.state === 'observer')
+    t.like(rated, { pnode: 'liar', saidGflops: 40 })
     const moved = events.filter((event) => event.type === 'placed' && event.reason === 'handed over by liar')
     t.true(moved.length > 0)
     const members = await cluster.client.pnodes()

@@ -25,7 +25,7 @@ export function pretendingPool(pool: ComputePool, slowness: number): ComputePool
     compute(name) {
       const own = pool.compute(name)
       let rest = Promise.resolve()
-      const [start, apply] = [own.start.bind(own), own.apply.bind(own)]
+      const [start, apply, snapshot] = [own.start.bind(own), own.apply.bind(own), own.snapshot.bind(own)]
       return Object.assign(own, {
         start: async (...args: Parameters<Compute['start']>) => ({ ...(await start(...args)), gflops: SAID_GFLOPS }),
         apply: async (...args: Parameters<Compute['apply']>) => {
@@ -35,6 +35,12 @@ export function pretendingPool(pool: ComputePool, slowness: number): ComputePool
           rest = rest.then(() => systemClock.sleep(busyMs - result.busyMs))
           await rest
           return { ...result, busyMs }
+        },
+        // Answers come in the order of the requests, as with any compute.
+        snapshot: async (id: string) => {
+          const blob = await snapshot(id)
+          await rest
+          return blob
         },
       })
     },
