@@ -23,6 +23,8 @@ export const MEASURED = {
 /** Samples of a step. */
 export const BATCH = 1_024
 const WIDTH = 1_024
+/** Multiply-adds of a step: what the hosts say of their speed and how long steps take have to agree. */
+const COST = BATCH * WIDTH * WIDTH
 /** Between machines of one data centre, in ms. */
 const LATENCY = { leastMs: 0.3, mostMs: 1, jitterMs: 0.2 } as const
 const STEPS_PER_EPOCH = 1_000
@@ -39,12 +41,12 @@ export interface LayersOptions {
 
 export function layersPlan({ hosts, vnodes, window, standbys = 0, steps }: LayersOptions): Plan {
   const epochs = Math.ceil(steps / STEPS_PER_EPOCH)
-  const size = { epochs, stepsPerEpoch: Math.ceil(steps / epochs) }
+  const size = { epochs, stepsPerEpoch: Math.ceil(steps / epochs), cost: COST }
   const run = chainRun(vnodes, size, (definition) => settingsOf(definition, { window, replicas: standbys }))
   const { startMs, loadMs, stepMs, snapshotMs, frameBytes, stateBytes, bytesPerMs, putBytesPerMs, getBytesPerMs } = MEASURED
   const cluster: ClusterPlan = {
     run,
-    hosts: hosts.map((name) => ({ name, msPerCost: stepMs, gflops: 30, memoryBytes: 64e9, computeClass: 'simulated | integers' })),
+    hosts: hosts.map((name) => ({ name, msPerCost: stepMs / COST, gflops: 30, memoryBytes: 64e9, computeClass: 'simulated | integers' })),
     latency: LATENCY,
     sizes: { frameBytes, stateBytes, bytesPerMs, putBytesPerMs, getBytesPerMs },
     times: { startMs, loadMs, snapshotMs },

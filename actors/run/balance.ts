@@ -1,6 +1,6 @@
 /**
  * Whether VNodes of a run should move, from what is measured at intervals: loaded PNodes push, idle ones pull. It decides slowly on purpose:
- * the gain has to be large, to be seen several times, and what has moved stays for its hold time, twice as long after each further move.
+ * the gain has to be seen the oftener the smaller it is, and what has moved stays for its hold time, twice as long after each further move.
  *
  * Whether a PNode is slow or its VNode expensive nobody can tell from one time. How fast PNodes are say their ratings; what a VNode needs says
  * the least that it ever needed; where it takes longer than that, it is the PNode that has become slow, or was rated too high. What it needed where
@@ -9,7 +9,7 @@
 import { SOURCE } from '../../components/definition.js'
 import { followed, followersOf, vnodeOf } from '../../runtime/followers.js'
 import type { Demand, Membership } from '../calls.js'
-import { LEAST_GAIN, type Move, overLimit, type Stage, type Work, worthMoving } from './rebalance.js'
+import { type Move, NOTHING_MOVES, overLimit, type Rebalancing, type Stage, type Work, worthMoving } from './rebalance.js'
 import type { Spent } from './step-times.js'
 
 export interface BalanceOptions {
@@ -17,15 +17,20 @@ export interface BalanceOptions {
   readonly everyMs: number
   /** What has moved for balance, or because it had to, does not move for balance again within this time, in ms. */
   readonly holdMs: number
-  /** Share by which the longest stage must become shorter, 0 to 1. */
+  /** Share by which the longest stage must become shorter, 0 to 1: a move costs a checkpoint and a restore, while others wait. */
   readonly leastGain: number
+  /** Of moves of followers alone: nobody waits for them. */
+  readonly leastGainByFollowers: number
 }
 
-export const DEFAULT_BALANCE: BalanceOptions = { everyMs: 5_000, holdMs: 30_000, leastGain: LEAST_GAIN }
+export const DEFAULT_BALANCE: BalanceOptions = { everyMs: 5_000, holdMs: 30_000, leastGain: 0.1, leastGainByFollowers: 0.05 }
 
-/** Of moves of followers alone: they cost a restore, while nobody waits. */
-const LEAST_GAIN_BY_FOLLOWERS = 0.1
-/** So many looks one after the other must find the same need: what lasts less is noise. */
+/**
+ * Gains that looks one after the other find add up to so much before anything moves: what is smaller than the noise is seen now and then, not always.
+ * (A cumulative sum, as in Page's test.)
+ */
+const EVIDENCE = 0.75
+/** However large the gain, so many looks must find it. */
 const CONFIRMATIONS = 3
 /** Of the newest look in the averages. */
 const SMOOTHING = 0.5
@@ -41,6 +46,8 @@ const KNOWN_MS = 30 * 60_000
 /** What is older than this, in ms, is no part of an average. */
 const FRESH_MS = 60_000
 
+const NOTHING_SEEN = { looks: 0, gain: 0 }
+
 /** What there is to see. */
 export interface Look {
   readonly run: string
@@ -48,6 +55,8 @@ export interface Look {
   readonly members: readonly Membership[]
   readonly demands: readonly Demand[]
   readonly directory: { readonly [vnode: string]: { readonly pnode: string } }
+  /** VNodes that are about to move, and where to, if that is known: they count there, and no others move meanwhile; followers do. */
+  readonly moving: ReadonlyMap<string, string | undefined>
   readonly spent: ReadonlyMap<string, Spent>
   readonly computeClass?: string
   /** SHA-256 of users' modules that run in it. */
@@ -56,8 +65,12 @@ export interface Look {
   readonly stepsLeft: number
 }
 
+/** How long a step of a VNode took on a PNode that was rated so. */
 interface Known {
+  /** Of late. */
   readonly ms: number
+  /** The least that it has been since it is rated so: a rating that was wrong for a while leaves nothing behind. */
+  readonly leastMs: number
   readonly gflops: number
   readonly atMs: number
 }
@@ -66,13 +79,13 @@ export class Balance {
   readonly #options: BalanceOptions
   /** Time of a step, by VNode and PNode. */
   readonly #known = new Map<string, Map<string, Known>>()
-  /** The least that a step of a VNode ever took, in ms at a rating of 1. */
-  readonly #least = new Map<string, number>()
   readonly #moved = new Map<string, { readonly atMs: number; readonly doublings: number }>()
   /** Share of the time that a PNode works, for us and in all; averages. */
   readonly #busy = new Map<string, { own: number; all: number }>()
+  /** Who was there, and since when just they have been. */
+  #company = { pnodes: '', sinceMs: -Infinity }
   #lookedAtMs: number | undefined
-  #confirmed = 0
+  #confirmed = NOTHING_SEEN
 
   constructor(options: Partial<BalanceOptions> = {}) {
     this.#options = { ...DEFAULT_BALANCE, ...options }
@@ -84,19 +97,22 @@ export class Balance {
 
   /** At intervals. @returns what should move, each VNode to an open PNode that has room for it */
   look(look: Look): Move[] {
+    this.#greet(look)
     this.#measure(look)
-    const moves = this.#isMeasured(look) ? this.#worthMoving(look) : []
-    this.#confirmed = moves.length > 0 ? this.#confirmed + 1 : 0
-    return this.#confirmed >= CONFIRMATIONS ? moves : []
+    const { moves, gain } = this.#isMeasured(look) ? this.#worthMoving(look) : NOTHING_MOVES
+    if (moves.length === 0) this.#confirmed = NOTHING_SEEN
+    else this.#confirmed = { looks: this.#confirmed.looks + 1, gain: this.#confirmed.gain + gain }
+    return this.#confirmed.looks >= CONFIRMATIONS && this.#confirmed.gain >= EVIDENCE ? [...moves] : []
   }
 
   /** A PNode has joined: what it should have by costs and ratings, as when a run begins. Of one that has had VNodes more is known. */
   lookAtOnce(look: Look, newcomer: string): Move[] {
+    this.#greet(look)
     if ([...this.#known.values()].some((known) => known.has(newcomer))) return []
     const stages = look.members
       .map((member) => stageOf(member, look))
       .map((stage) => ({ ...stage, isOpen: stage.isOpen && stage.pnode === newcomer }))
-    return followersFirst(stages, this.#works(look, false), { leastGain: this.#options.leastGain })
+    return [...this.#followersFirst(stages, this.#works(look, false)).moves]
   }
 
   /** VNodes that have to go now, since their PNodes lend less than they need. */
@@ -107,18 +123,22 @@ export class Balance {
     )
   }
 
-  /** A VNode has another owner. @param wasLost nobody wanted it to move: that is no sign of moving to and fro */
+  /**
+   * A VNode has another owner. If nobody wanted it to move, or others are there than when it moved before, that is no sign of moving to and fro.
+   * @param wasLost nobody wanted it to move
+   */
   moved(vnode: string, nowMs: number, wasLost = false): void {
     const before = this.#moved.get(vnode)
     const isCalm = !before || nowMs - before.atMs >= this.#holdMs(before.doublings) * CALM_HOLDS
-    this.#moved.set(vnode, { atMs: nowMs, doublings: isCalm ? 0 : Math.min(before.doublings + (wasLost ? 0 : 1), MOST_DOUBLINGS) })
-    this.#confirmed = 0
+    const hasReason = wasLost || (before !== undefined && before.atMs < this.#company.sinceMs)
+    this.#moved.set(vnode, { atMs: nowMs, doublings: isCalm ? 0 : Math.min(before.doublings + (hasReason ? 0 : 1), MOST_DOUBLINGS) })
+    this.#confirmed = NOTHING_SEEN
   }
 
   /** Everything is placed anew. */
   clear(): void {
     this.#moved.clear()
-    this.#confirmed = 0
+    this.#confirmed = NOTHING_SEEN
   }
 
   /** How long a VNode stays after a move, in ms. */
@@ -136,12 +156,25 @@ export class Balance {
     return own.every(({ vnode, cost }) => cost === 0 || this.#knownOn(vnode, look.directory[vnode]?.pnode, look) !== undefined)
   }
 
-  #worthMoving(look: Look): Move[] {
+  #worthMoving(look: Look): Rebalancing {
     const stages = look.members.map((member) => stageOf(member, look))
-    const least = { leastGain: this.#options.leastGain, leastSavedMs: MOVE_MS / Math.max(1, look.stepsLeft) }
-    const moves = followersFirst(stages, this.#works(look, true), least)
-    if (moves.length === 0) return moves
-    return (this.#busy.get(look.directory[moves[0].vnode].pnode)?.all ?? 0) >= LEAST_LOAD ? moves : []
+    const found = this.#followersFirst(stages, this.#works(look, true), MOVE_MS / Math.max(1, look.stepsLeft))
+    if (found.moves.length === 0) return found
+    return (this.#busy.get(look.directory[found.moves[0].vnode].pnode)?.all ?? 0) >= LEAST_LOAD ? found : NOTHING_MOVES
+  }
+
+  /** Nobody waits for a follower that moves: if that helps, the VNodes stay. */
+  #followersFirst(stages: readonly Stage[], works: readonly Work[], leastSavedMs = 0): Rebalancing {
+    const { leastGain, leastGainByFollowers } = this.#options
+    const onlyFollowers = works.map((work) => ({ ...work, isFree: work.isFree && !work.isWaitedFor }))
+    const found = worthMoving(stages, onlyFollowers, { leastGain: leastGainByFollowers, leastSavedMs })
+    return found.moves.length > 0 ? found : worthMoving(stages, works, { leastGain, leastSavedMs })
+  }
+
+  #greet({ members, nowMs }: Look): void {
+    const ready = members.filter(({ state }) => state === 'ready').map(({ pnode }) => pnode)
+    const pnodes = ready.toSorted().join()
+    if (pnodes !== this.#company.pnodes) this.#company = { pnodes, sinceMs: nowMs }
   }
 
   /** Averages over looks, so that one second says little. */
@@ -159,8 +192,8 @@ export class Balance {
       const before = known.get(pnode)
       const isFresh = before && before.gflops === gflops && nowMs - before.atMs <= FRESH_MS
       const ms = average(isFresh ? before.ms : undefined, busyMs / steps)
-      known.set(pnode, { ms, gflops, atMs: nowMs })
-      this.#least.set(vnode, Math.min(ms * gflops, this.#least.get(vnode) ?? Infinity))
+      const leastMs = Math.min(ms, before?.gflops === gflops ? before.leastMs : Infinity)
+      known.set(pnode, { ms, leastMs, gflops, atMs: nowMs })
     }
     for (const { pnode, busyShare, vnodes } of members) {
       const before = this.#busy.get(pnode)
@@ -175,28 +208,36 @@ export class Balance {
     return known && nowMs - known.atMs <= KNOWN_MS ? known : undefined
   }
 
+  /** What a step of a VNode needs, in ms at a rating of 1: the least that it ever took, wherever it was; undefined: nobody has measured it. */
+  #leastOf(vnode: string): number | undefined {
+    const known = this.#known.get(vnode)
+    return known && Math.min(...[...known.values()].map(({ leastMs, gflops }) => leastMs * gflops))
+  }
+
   /** Costs and measured times are different units: all of the one, or all of the other. */
   #works(look: Look, isMeasured: boolean): Work[] {
-    const { run, members, demands, directory, nowMs } = look
+    const { run, members, demands, directory, moving, nowMs } = look
     const speeds = new Map(members.map(({ pnode, gflops }) => [pnode, Math.max(gflops, 1e-3)]))
     const shares = new Map(members.map((member) => [member.pnode, this.#shareLeft(member, run)]))
     const slowness = this.#slowness(look)
     return demands.flatMap(({ vnode, cost, memoryBytes }): Work[] => {
-      const pnode = directory[vnode]?.pnode
+      const pnode = moving.get(vnode) ?? directory[vnode]?.pnode
       if (pnode === undefined) return []
+      const own = vnodeOf(vnode)
+      const isWaitedFor = vnode === own
+      const leastMs = isMeasured ? this.#leastOf(own)! : 0
       const msOn = (to: string): number => {
         if (cost === 0) return 0
         const speed = speeds.get(to) ?? 1e-3
         const share = shares.get(to) ?? 1
         if (!isMeasured) return cost / speed / share
         // What a follower does is what its VNode does.
-        const known = this.#knownOn(vnodeOf(vnode), to, look)
-        return (known ? known.ms * known.gflops : this.#least.get(vnodeOf(vnode))! * (slowness.get(to) ?? 1)) / speed / share
+        const known = this.#knownOn(own, to, look)
+        return (known ? known.ms * known.gflops : leastMs * (slowness.get(to) ?? 1)) / speed / share
       }
-      const isFree = vnode !== SOURCE && this.#isFree(vnode, nowMs)
-      const own = vnodeOf(vnode)
+      const isFree = vnode !== SOURCE && this.#isFree(vnode, nowMs) && !(isWaitedFor && moving.size > 0)
       const apart = [own, ...followersOf({ directory }, own)].filter((id) => id !== vnode)
-      return [{ vnode, pnode, memoryBytes, isFree, msOn, ...(apart.length > 0 && { apart }) }]
+      return [{ vnode, pnode, memoryBytes, isFree, isWaitedFor, msOn, ...(apart.length > 0 && { apart }) }]
     })
   }
 
@@ -206,7 +247,7 @@ export class Balance {
     for (const { vnode } of look.demands) {
       const pnode = look.directory[vnode]?.pnode
       const known = this.#knownOn(vnode, pnode, look)
-      if (known) seen.set(pnode, [...(seen.get(pnode) ?? []), (known.ms * known.gflops) / this.#least.get(vnode)!])
+      if (known) seen.set(pnode, [...(seen.get(pnode) ?? []), (known.ms * known.gflops) / this.#leastOf(vnode)!])
     }
     return new Map([...seen].map(([pnode, each]) => [pnode, each.reduce((sum, one) => sum + one, 0) / each.length]))
   }
@@ -217,17 +258,6 @@ export class Balance {
     const { all, own } = this.#busy.get(pnode) ?? { all: 1, own: 0 }
     return 1 - Math.min(Math.max(0, all - own), others / (others + 1))
   }
-}
-
-/** Nobody waits for a follower that moves: if that helps, the VNodes stay. */
-function followersFirst(
-  stages: readonly Stage[],
-  works: readonly Work[],
-  least: { readonly leastGain: number; readonly leastSavedMs?: number },
-): Move[] {
-  const onlyFollowers = works.map((work) => ({ ...work, isFree: work.isFree && followed(work.vnode) !== undefined }))
-  const moves = worthMoving(stages, onlyFollowers, { leastGain: Math.min(least.leastGain, LEAST_GAIN_BY_FOLLOWERS) })
-  return moves.length > 0 ? moves : worthMoving(stages, works, least)
 }
 
 const runOf = (vnode: string): string => vnode.slice(0, vnode.indexOf('/'))

@@ -93,19 +93,20 @@ export class Handover {
   }
 
   async #look(balance: (look: Look) => readonly Move[], spent: Look['spent']): Promise<void> {
-    const { context, run, monitor } = this.#options
-    const look = await lookAt(context, run(), { step: monitor.step, spent })
-    const moves = balance(look)
-    const over = await this.#withoutFollowers(this.#balance.overLimit(look))
+    const { context, run, monitor, followers } = this.#options
     // Whoever wanted to go and was asked to stand still, and has said no more since, stays.
     for (const [vnode, atMs] of this.#askedAtMs) if (this.#now - atMs > FORGET_MS) this.#askedAtMs.delete(vnode)
-    // One move at a time: what is under way changes what is worth moving.
-    const isQuiet = this.#held.size === 0 && this.#planned.size === 0 && this.#askedAtMs.size === 0
+    const going = [...this.#held, ...this.#planned.keys(), ...this.#askedAtMs.keys()]
+    const moving = new Map(going.map((vnode) => [vnode, this.#planned.get(vnode)]))
+    const look = await lookAt(context, run(), { step: monitor.step, spent, moving })
+    const moves = balance(look)
+    const over = await this.#withoutFollowers(this.#balance.overLimit(look))
     for (const vnode of over) this.#planned.set(vnode, undefined)
-    const isWanted = over.length === 0 && isQuiet
-    const standing = moves.filter(({ vnode }) => followed(vnode) !== undefined)
-    if (isWanted && standing.length > 0) await this.#options.followers.move(standing)
-    if (isWanted) for (const { vnode, to } of moves) if (!standing.some((move) => move.vnode === vnode)) this.#planned.set(vnode, to)
+    if (over.length === 0) {
+      const standing = moves.filter(({ vnode }) => followed(vnode) !== undefined)
+      if (standing.length > 0) await followers.move(standing)
+      for (const { vnode, to } of moves) if (!standing.some((move) => move.vnode === vnode)) this.#planned.set(vnode, to)
+    }
     if (this.#planned.size > 0) await this.#holdAtNextCut([...this.#planned.keys()])
   }
 

@@ -1,8 +1,5 @@
 /** Which VNodes should move so that the longest stage of the pipeline becomes shorter; pure. */
 
-/** The longest stage must become shorter by this share, or nobody moves: a move costs a checkpoint and a restore. */
-export const LEAST_GAIN = 0.25
-
 /** A PNode that VNodes may be on. */
 export interface Stage {
   readonly pnode: string
@@ -20,6 +17,8 @@ export interface Work {
   readonly memoryBytes: number
   /** Whether it may move now. */
   readonly isFree: boolean
+  /** Whether the others wait while it moves. */
+  readonly isWaitedFor: boolean
   /** How long a step takes it on a PNode, in ms. */
   readonly msOn: (pnode: string) => number
   /** With whom it must not be on one PNode: who stands by for it, or for whom it stands by. */
@@ -31,15 +30,27 @@ export interface Move {
   readonly to: string
 }
 
+export interface Rebalancing {
+  readonly moves: readonly Move[]
+  /** Share by which the longest stage becomes shorter, 0 to 1. */
+  readonly gain: number
+}
+
+export const NOTHING_MOVES: Rebalancing = { moves: [], gain: 0 }
+
 /**
  * The fewest moves found that make the longest stage as short as can be, one after the other from the stage that is longest just then, each VNode
- * once; none if the gain is too small. Ties go to the name, whatever the order of the arguments.
+ * once; none if the gain is too small. Ties go to what nobody waits for, then to the name, whatever the order of the arguments.
  * @param leastGain share of the longest stage, 0 to 1
- * @param leastSavedMs of each step, for each move
+ * @param leastSavedMs of each step, for each move that others wait for
  */
-export function worthMoving(stages: readonly Stage[], all: readonly Work[], { leastGain = LEAST_GAIN, leastSavedMs = 0 } = {}): Move[] {
+export function worthMoving(
+  stages: readonly Stage[],
+  all: readonly Work[],
+  { leastGain, leastSavedMs = 0 }: { readonly leastGain: number; readonly leastSavedMs?: number },
+): Rebalancing {
   const byName = stages.toSorted((a, b) => (a.pnode < b.pnode ? -1 : 1))
-  const works = all.toSorted((a, b) => (a.vnode < b.vnode ? -1 : 1))
+  const works = all.toSorted((a, b) => Number(a.isWaitedFor) - Number(b.isWaitedFor) || (a.vnode < b.vnode ? -1 : 1))
   const place = new Map(works.map(({ vnode, pnode }) => [vnode, pnode]))
   const on = (pnode: string) => works.filter(({ vnode }) => place.get(vnode) === pnode)
   const msOf = new Map<string, number>()
@@ -51,7 +62,7 @@ export function worthMoving(stages: readonly Stage[], all: readonly Work[], { le
     return isOpen && here.length < maxVNodes && sum(here.map((work) => work.memoryBytes)) + added.memoryBytes <= memoryBytes
   }
   const before = longest()
-  const moves: Move[] = []
+  const moves: (Move & Pick<Work, 'isWaitedFor'>)[] = []
   /** Of the moves so far, those that the shortest longest stage needs. */
   let needed = 0
   for (let now = before, shortestMs = before.ms; ; now = longest()) {
@@ -67,11 +78,13 @@ export function worthMoving(stages: readonly Stage[], all: readonly Work[], { le
       }
     }
     if (!best) {
-      const isWorthIt = shortestMs <= before.ms * (1 - leastGain) && before.ms - shortestMs >= leastSavedMs * needed
-      return isWorthIt ? moves.slice(0, needed) : []
+      const going = moves.slice(0, needed)
+      const leastMs = leastSavedMs * going.filter(({ isWaitedFor }) => isWaitedFor).length
+      if (needed === 0 || shortestMs > before.ms * (1 - leastGain) || before.ms - shortestMs < leastMs) return NOTHING_MOVES
+      return { moves: going.map(({ vnode, to }) => ({ vnode, to })), gain: 1 - shortestMs / before.ms }
     }
     place.set(best.work.vnode, best.to)
-    moves.push({ vnode: best.work.vnode, to: best.to })
+    moves.push({ vnode: best.work.vnode, to: best.to, isWaitedFor: best.work.isWaitedFor })
     for (const pnode of [now.pnode, best.to]) msOf.set(pnode, sum(on(pnode).map((work) => work.msOn(pnode))))
   }
 }

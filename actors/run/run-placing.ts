@@ -163,11 +163,11 @@ export function hasOther(context: ActorContext, run: PlacingRun, vnode: string, 
   )
 }
 
-/** What there is to see of the PNodes of a run that is as far as `step`. @param spent since the last look */
+/** What there is to see of the PNodes of a run that is as far as `step`. @param seen spent since the last look */
 export async function lookAt(
   context: ActorContext,
   { definition, head, computeClass, shunned = [] }: PlacingRun,
-  { step, spent }: { readonly step: number } & Pick<Look, 'spent'>,
+  { step, ...seen }: { readonly step: number } & Pick<Look, 'spent' | 'moving'>,
 ): Promise<Look> {
   const all = await listMembers(context)
   const members = all.map((member) =>
@@ -176,5 +176,5 @@ export async function lookAt(
   const { run, directory } = head
   const [demands, code, nowMs] = [demandsOf(definition, followersIn(head)), definition.bundles, context.clock.now()]
   const stepsLeft = new Timetable(definition.timetable).totalSteps - step
-  return { run, nowMs, members, demands, directory, spent, code, stepsLeft, ...(computeClass && { computeClass }) }
+  return { run, nowMs, members, demands, directory, ...seen, code, stepsLeft, ...(computeClass && { computeClass }) }
 }

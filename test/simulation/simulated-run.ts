@@ -118,10 +118,10 @@ function definitionOf({ dataset, vnodes, batchSize, seed, timetable, refinement 
   }
 }
 
-/** A chain of equal VNodes with a head each, one sample to a batch, no evaluations: for figures. */
+/** A chain of equal VNodes with a head each, one sample to a batch, no evaluations: for figures. @param size `cost`: multiply-adds of a step. Default 1 */
 export function chainRun(
   count: number,
-  { epochs, stepsPerEpoch }: { readonly epochs: number; readonly stepsPerEpoch: number },
+  { epochs, stepsPerEpoch, cost = 1 }: { readonly epochs: number; readonly stepsPerEpoch: number; readonly cost?: number },
   settings: (definition: RunDefinition) => RunSettings,
 ): SimulatedRun {
   const samples = Array.from({ length: stepsPerEpoch }, (_, i) => i)
@@ -135,7 +135,7 @@ export function chainRun(
     layers: [],
     hasHead: true,
     parameters: 1,
-    cost: 1,
+    cost,
   }))
   const timetable = { epochs, stepsPerEpoch, evaluationBatches: 0, finalBatches: 0 }
   const definition = definitionOf({ dataset, vnodes, batchSize: 1, seed: 1, timetable })
