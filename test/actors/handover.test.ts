@@ -3,6 +3,7 @@ import test from 'ava'
 import type { Membership } from '../../actors/calls.js'
 import { Handover } from '../../actors/run/handover.js'
 import type { HeadEcho } from '../../actors/run/head-echo.js'
+import type { Move } from '../../actors/run/rebalance.js'
 import { StepTimes } from '../../actors/run/step-times.js'
 import { SOURCE } from '../../components/definition.js'
 import type { ActorContext, Json } from '../../runtime/actor-system/actor-system.js'
@@ -21,12 +22,12 @@ const member = (pnode: string): Membership => ({
   vnodes: [],
 })
 
-/** A run of six VNodes, three on each of ann and bob, and who has been asked to stand still. */
-function watched() {
+/** A run of six VNodes, three on each of ann and bob, and who has been asked to stand still, or to follow elsewhere. @param standing where followers are */
+function watched(standing: { readonly [follower: string]: string } = {}) {
   const clock = fakeClock()
   const { definition } = chainRun(6, { epochs: 1, stepsPerEpoch: 100 }, () => undefined as never)
   const members = ['ann', 'bob'].map(member)
-  const places = { [SOURCE]: 'bob', v001: 'ann', v002: 'ann', v003: 'ann', v004: 'bob', v005: 'bob', v006: 'bob' }
+  const places = { [SOURCE]: 'bob', v001: 'ann', v002: 'ann', v003: 'ann', v004: 'bob', v005: 'bob', v006: 'bob', ...standing }
   const directory = Object.fromEntries(Object.entries(places).map(([vnode, pnode], i) => [vnode, { pnode, term: i + 1 }]))
   const run = () => ({ definition, head: { ...firstHead('r'), directory }, computeClass: 'c' })
   const call = async (_target: unknown, method: string, argument: { readonly after?: string }): Promise<Json> => {
@@ -34,13 +35,14 @@ function watched() {
     return members.filter(({ pnode }) => pnode > argument.after!) as never
   }
   const asked: string[] = []
+  const moved: Move[] = []
   const echo = { hold: async (vnodes: readonly string[]) => void asked.push(...vnodes), toSource: () => undefined }
   const handover = new Handover({
     context: { clock, call, signal: new AbortController().signal, setTimer: () => undefined } as unknown as ActorContext,
     echo: echo as unknown as HeadEcho,
     run,
     move: async () => undefined,
-    followers: { promotions: () => [], seek: () => undefined, move: async () => undefined },
+    followers: { promotions: () => [], seek: () => undefined, move: async (moves) => void moved.push(...moves) },
     dismiss: async () => undefined,
     monitor: { waits: () => undefined, times: new StepTimes(), step: 0 },
   })
@@ -48,7 +50,7 @@ function watched() {
     members.push(member(pnode))
     await handover.joined(pnode)
   }
-  return { clock, handover, join, asked }
+  return { clock, handover, join, asked, moved }
 }
 
 test('whoever joins is given work at once', async (t) => {
@@ -69,4 +71,16 @@ test('what stands still because its PNode goes moves first; when that PNode has 
   await clock.advance(2_000)
   await join('eve')
   t.true(asked.length > 0, 'ann has stayed')
+})
+
+test('followers move while VNodes wait for a checkpoint: nobody waits for them', async (t) => {
+  const { handover, join, asked, moved } = watched({ 'v001~1': 'bob', 'v002~1': 'bob', 'v003~1': 'bob' })
+  await handover.drain({ pnode: 'ann', reason: 'its owner needs it' })
+  asked.splice(0)
+  await join('cyd')
+  t.deepEqual(asked, [])
+  t.deepEqual(
+    moved,
+    ['v001~1', 'v002~1', 'v003~1'].map((vnode) => ({ vnode, to: 'cyd' })),
+  )
 })

@@ -20,6 +20,18 @@ const worksOf = (
 const QUARTER = { leastGain: 0.25 }
 const told = (stages: readonly Stage[], works: readonly Work[], least = QUARTER) =>
   worthMoving(stages, works, least).moves.map(({ vnode, to }) => `${vnode} to ${to}`)
+/** A PNode of 1 GFLOP/s that is busy all the time. */
+const member = (pnode: string, more: Partial<Membership> = {}): Membership => ({
+  pnode,
+  incarnation: '',
+  computeClass: 'c',
+  gflops: 1,
+  memoryBytes: 1e9,
+  state: 'ready',
+  busyShare: 1,
+  vnodes: [],
+  ...more,
+})
 const ab = [stage('a'), stage('b'), stage('c')]
 
 test('a loaded PNode pushes to an idle one what makes the longest stage shorter by a quarter, and nothing else', (t) => {
@@ -132,7 +144,7 @@ function lookAt(world: World, nowMs: number, stepsLeft = 1e6): Look {
     const mine = [...spent].reduce((sum, [vnode, { busyMs }]) => sum + (directory[vnode].pnode === pnode ? busyMs : 0), 0)
     const busyShare = Math.min(1, mine / DEFAULT_BALANCE.everyMs + noisy(others))
     const vnodes = others > 0 ? ['other/v0'] : []
-    return { pnode, incarnation: '', computeClass: 'c', gflops: rated, memoryBytes: 1e9, state: 'ready', busyShare, vnodes }
+    return member(pnode, { gflops: rated, busyShare, vnodes })
   })
   const demands = [...costs].map(([vnode, cost]) => ({ vnode, cost, memoryBytes: 1 }))
   return { run: 'r', nowMs, members, demands, directory, spent, moving: new Map(), code: [], stepsLeft }
@@ -230,9 +242,7 @@ test('what lasts for less than three looks, what a PNode waits for, and what a r
   const of = (slow: (look: number) => boolean, busyShare = 1, stepsLeft = 1e6) => {
     const balance = new Balance()
     return Array.from({ length: 12 }, (_, i) => {
-      const members = ['p0', 'p1'].map((pnode): Membership => {
-        return { pnode, incarnation: '', computeClass: 'c', gflops: 1, memoryBytes: 1e9, state: 'ready', busyShare, vnodes: [] }
-      })
+      const members = ['p0', 'p1'].map((pnode) => member(pnode, { busyShare }))
       const demands = ['v0', 'v1'].map((vnode) => ({ vnode, cost: 1, memoryBytes: 1 }))
       const spent = new Map(['v0', 'v1'].map((vnode) => [vnode, { steps: 1, busyMs: vnode === 'v0' && slow(i) ? 50 : 10 }]))
       const directory = { v0: { pnode: 'p0' }, v1: { pnode: 'p1' } }
@@ -247,12 +257,9 @@ test('what lasts for less than three looks, what a PNode waits for, and what a r
 })
 
 test('whoever joins is given what makes the longest stage shorter by costs and ratings, and is measured from then on', (t) => {
-  const member = (pnode: string): Membership => {
-    return { pnode, incarnation: '', computeClass: 'c', gflops: 1, memoryBytes: 1e9, state: 'ready', busyShare: 1, vnodes: [] }
-  }
   const demands = ['v0', 'v1'].map((vnode) => ({ vnode, cost: 4, memoryBytes: 1 }))
   const directory: { [vnode: string]: { pnode: string } } = { v0: { pnode: 'a' }, v1: { pnode: 'a' } }
-  const members = ['a', 'b', 'c'].map(member)
+  const members = ['a', 'b', 'c'].map((pnode) => member(pnode))
   const look: Look = { run: 'r', nowMs: 0, members, demands, directory, spent: new Map(), moving: new Map(), code: [], stepsLeft: 1 }
   const balance = new Balance()
   t.deepEqual(balance.lookAtOnce(look, 'c'), [{ vnode: 'v0', to: 'c' }])
@@ -271,19 +278,7 @@ test('a rating that was wrong for a while leaves nothing behind', (t) => {
   const directory = Object.fromEntries(all.map((vnode, i) => [vnode, { pnode: i < 3 ? 'a' : 'b' }]))
   const spent = new Map(all.map((vnode) => [vnode, { steps: 10, busyMs: 1_000 }]))
   const lookWith = (i: number, gflops: number, more: Partial<Look> = {}) => {
-    const members = ['a', 'b', 'c'].map((pnode): Membership => {
-      const isWrong = pnode === 'a'
-      return {
-        pnode,
-        incarnation: '',
-        computeClass: 'c',
-        gflops: isWrong ? gflops : 30,
-        memoryBytes: 1e9,
-        state: 'ready',
-        busyShare: 1,
-        vnodes: [],
-      }
-    })
+    const members = ['a', 'b', 'c'].map((pnode) => member(pnode, { gflops: pnode === 'a' ? gflops : 30 }))
     const nowMs = i * DEFAULT_BALANCE.everyMs
     return balance.look({ run: 'r', nowMs, members, demands, directory, spent, moving: new Map(), code: [], stepsLeft: 1e6, ...more })
   }
@@ -293,22 +288,12 @@ test('a rating that was wrong for a while leaves nothing behind', (t) => {
 })
 
 test('followers move first, for a smaller gain, and never to whom they follow; together with VNodes if they alone do not help', (t) => {
-  const member = (pnode: string): Membership => ({
-    pnode,
-    incarnation: '',
-    computeClass: 'c',
-    gflops: 10,
-    memoryBytes: 1e9,
-    state: 'ready',
-    busyShare: 1,
-    vnodes: [],
-  })
   const movesFor = (places: { readonly [pnode: string]: readonly string[] }, maxVNodes?: number) => {
     const all = Object.entries(places).flatMap(([pnode, vnodes]) => vnodes.map((vnode) => [vnode, { pnode, term: 1 }] as const))
     const look: Look = {
       run: 'r',
       nowMs: 0,
-      members: [...Object.keys(places).map(member), { ...member('new'), maxVNodes }],
+      members: [...Object.keys(places).map((pnode) => member(pnode)), { ...member('new'), maxVNodes }],
       demands: all.map(([vnode]) => ({ vnode, cost: 1, memoryBytes: 1 })),
       directory: Object.fromEntries(all),
       spent: new Map(),
@@ -330,22 +315,44 @@ test('followers move first, for a smaller gain, and never to whom they follow; t
   t.not(both[0].slice(0, 2), both[1].slice(0, 2), 'apart')
 })
 
-test('what was lost time and again stays no longer than what has never moved: only moves for balance may be to and fro', (t) => {
+test('what was lost, or has moved because others came and went, stays no longer than what has never moved: that is no moving to and fro', (t) => {
   const { holdMs, everyMs } = DEFAULT_BALANCE
-  /** When what is on one of two equal PNodes with two VNodes moves to the other, after it was lost six times, a minute apart. */
-  const movedAfterMs = (wasLost: boolean): number => {
+  /** When what is on one of two equal PNodes with two VNodes moves to the other, after it had another owner six times, a minute apart. */
+  const movedAfterMs = (why: 'balance' | 'loss' | 'newcomers'): number => {
     const balance = new Balance()
     const lastMs = 6 * 60_000
-    for (let nowMs = 60_000; nowMs <= lastMs; nowMs += 60_000) for (const vnode of ['v0', 'v1']) balance.moved(vnode, nowMs, wasLost)
-    const members = ['p0', 'p1'].map((pnode): Membership => {
-      return { pnode, incarnation: '', computeClass: 'c', gflops: 1, memoryBytes: 1e9, state: 'ready', busyShare: 1, vnodes: [] }
-    })
     const demands = ['v0', 'v1'].map((vnode) => ({ vnode, cost: 1, memoryBytes: 1 }))
     const spent = new Map(demands.map(({ vnode }) => [vnode, { steps: 1, busyMs: 2_000 }]))
     const directory = { v0: { pnode: 'p0' }, v1: { pnode: 'p0' } }
-    const look = { run: 'r', members, demands, directory, spent, moving: new Map(), code: [], stepsLeft: 1e6 }
-    for (let nowMs = lastMs + everyMs; ; nowMs += everyMs) if (balance.look({ ...look, nowMs }).length > 0) return nowMs - lastMs
+    const lookAfter = (nowMs: number, pnodes: readonly string[]) => {
+      const look = { run: 'r', nowMs, demands, directory, spent, moving: new Map(), code: [], stepsLeft: 1e6 }
+      return balance.look({ ...look, members: pnodes.map((pnode) => member(pnode)) })
+    }
+    for (let nowMs = 60_000; nowMs <= lastMs; nowMs += 60_000) {
+      lookAfter(nowMs - 1, why === 'newcomers' ? ['p0', `of ${nowMs}`] : ['p0', 'p1'])
+      for (const vnode of ['v0', 'v1']) balance.moved(vnode, nowMs, why === 'loss')
+    }
+    for (let nowMs = lastMs + everyMs; ; nowMs += everyMs) if (lookAfter(nowMs, ['p0', 'p1']).length > 0) return nowMs - lastMs
   }
-  t.true(movedAfterMs(true) <= holdMs + 3 * everyMs, `${movedAfterMs(true)} ms`)
-  t.true(movedAfterMs(false) >= 8 * holdMs, `${movedAfterMs(false)} ms`)
+  t.true(movedAfterMs('loss') <= holdMs + 3 * everyMs, `${movedAfterMs('loss')} ms`)
+  t.true(movedAfterMs('newcomers') <= holdMs + 3 * everyMs, `${movedAfterMs('newcomers')} ms`)
+  t.true(movedAfterMs('balance') >= 8 * holdMs, `${movedAfterMs('balance')} ms`)
+})
+
+test('the smaller a gain is, the oftener it has to be seen', (t) => {
+  /** At which look something moves from a PNode of `count` equal VNodes to one that has fewer. */
+  const movesAt = (count: number): number => {
+    const balance = new Balance()
+    const places = { a: count, b: count - 2 }
+    const all = Object.entries(places).flatMap(([pnode, many]) =>
+      Array.from({ length: many }, (_, i) => [`${pnode}${i}`, { pnode }] as const),
+    )
+    const members = ['a', 'b'].map((pnode) => member(pnode))
+    const demands = all.map(([vnode]) => ({ vnode, cost: 1, memoryBytes: 1 }))
+    const spent = new Map(all.map(([vnode]) => [vnode, { steps: 1, busyMs: 1_000 }]))
+    const look = { run: 'r', members, demands, directory: Object.fromEntries(all), spent, moving: new Map(), code: [], stepsLeft: 1e6 }
+    for (let i = 1; i < 20; i++) if (balance.look({ ...look, nowMs: i * DEFAULT_BALANCE.everyMs }).length > 0) return i
+    return Infinity
+  }
+  t.deepEqual([2, 4, 5, 8, 9, 11].map(movesAt), [3, 3, 4, 6, 7, Infinity])
 })
