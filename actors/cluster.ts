@@ -106,11 +106,7 @@ export class ClusterRun implements Run {
   async #start(on: Cluster, open: (store: ObjectStore) => Promise<{ definition: RunDefinition }>): Promise<Beginning> {
     await this.#client.greet(VERSION)
     const { definition } = await open(this.#store)
-    await writeSettings(
-      this.#store,
-      this.id,
-      runSettings(definition, this.#options.checkpoint, { window: on.window, replicas: this.#options.replicas, poison: this.#options }),
-    )
+    await writeSettings(this.#store, this.id, runSettings(definition, { ...this.#options, window: on.window }))
     const firstStep = (await this.#head())?.manifests[0]?.step ?? 0
     this.#before = await lastChunkOf(this.#store, this.id)
     const startedMs = this.#clock.now()

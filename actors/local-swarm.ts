@@ -13,6 +13,7 @@ import { memoryBroker } from '../runtime/tensor-bus/memory-bus.js'
 import type { BusConnect } from '../runtime/tensor-bus/tensor-bus.js'
 import type { BalanceOptions } from './run/balance.js'
 import { actor, call, type Membership, untilHeard } from './calls.js'
+import { TIERS_WITHOUT_FLOOR } from './placement/admission.js'
 import { listMembers } from './placement/parts.js'
 import { DEFAULT_MEMBERSHIP, type MembershipOptions, placementActor } from './placement/placement.js'
 import { PNodeHost } from './pnode/pnode.js'
@@ -85,7 +86,12 @@ export class LocalSwarm {
   async start(): Promise<void> {
     const { run, store, membership, balance, pnodes } = this.#options
     this.#system.register(
-      placementActor({ ...DEFAULT_MEMBERSHIP, ...membership, onMember: (member, reason) => this.#onMember(member, reason) }),
+      placementActor({
+        ...DEFAULT_MEMBERSHIP,
+        tiers: TIERS_WITHOUT_FLOOR,
+        ...membership,
+        onMember: (member, reason) => this.#onMember(member, reason),
+      }),
     )
     this.#system.register(relocationActor())
     this.#system.register(

@@ -11,6 +11,7 @@ import { fileStore } from '../runtime/object-store/file-store.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import { readHead } from '../runtime/head-store.js'
 import { type Cluster, ClusterRun, openOnCluster } from './cluster.js'
+import type { Constraints } from './run/constraints.js'
 import { EventLog } from './run/event-log.js'
 import type { Metrics, MetricsOf, RunEvent } from './events.js'
 import { type HistoryRow, readHistory } from './run/history.js'
@@ -69,6 +70,8 @@ export interface RunOptions extends Partial<PoisonLimits> {
    * as much as the VNode itself. As many as there is room for. Default 0.
    */
   readonly replicas?: number
+  /** What is asked of the places of VNodes. Default: nothing. */
+  readonly constraints?: Constraints
   /** Its abort pauses the run at a step boundary. */
   readonly signal?: AbortSignal
   /** Of downloads. */
@@ -140,6 +143,8 @@ export function train<T extends Target>(
   const { on = local() } = options
   const open = async (store: ObjectStore) => {
     const prepared = await prepare(network, training, store, options)
+    // Before anything is kept of the run.
+    runSettings(prepared.definition, { ...options, window: on.window })
     await writeDefinition(store, id, prepared.definition)
     return prepared
   }
@@ -251,16 +256,7 @@ class LocalRun implements Run {
   async #run(definition: RunDefinition, dataset: Dataset, pool: ComputePool): Promise<RunResult> {
     const on = this.#on
     const { connect, onObservation, cutSteps, onSwarm } = this.#internals
-    await writeSettings(
-      this.#store,
-      this.id,
-      runSettings(definition, this.#options.checkpoint, {
-        window: on.window,
-        atSteps: cutSteps,
-        replicas: this.#options.replicas,
-        poison: this.#options,
-      }),
-    )
+    await writeSettings(this.#store, this.id, runSettings(definition, { ...this.#options, window: on.window, atSteps: cutSteps }))
     const swarm: LocalSwarm = new LocalSwarm({
       run: this.id,
       definition,

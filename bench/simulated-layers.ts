@@ -60,7 +60,7 @@ export const vnodesOf = ({ cluster }: Plan): string[] => cluster.run.definition.
 function settingsOf(definition: RunDefinition, more: { readonly window: number; readonly replicas: number }): RunSettings {
   const { network, training } = definition
   const vnodes = network.vnodes.map((vnode) => ({ ...vnode, outputShape: [WIDTH] }))
-  return runSettings({ ...definition, network: { ...network, vnodes }, training: { ...training, batchSize: BATCH } }, {}, more)
+  return runSettings({ ...definition, network: { ...network, vnodes }, training: { ...training, batchSize: BATCH } }, more)
 }
 
 /** Carries it out in a turn of its own: microtasks can be run only where none runs. */

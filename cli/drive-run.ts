@@ -1,5 +1,6 @@
 /** A run from its start to its last line: the view, the signals, requests of other processes, faults on purpose. */
 import { watchRequests } from '../actors/run/requests.js'
+import type { Constraints } from '../actors/run/constraints.js'
 import { readDefinition } from '../actors/run/run-definition.js'
 import { type Internals, local, openStore, type Run, type RunOptions, type RunResult } from '../actors/train.js'
 import { systemClock } from '../runtime/clock.js'
@@ -77,10 +78,11 @@ export async function driveRun(context: CommandContext, { seed, start }: Drive):
   }
 }
 
-/** What the flags say of checkpoints and of steps that fail. */
+/** What the flags say of checkpoints, places, and steps that fail. */
 export function executionOf({ checkpointEvery: everySteps, ...rest }: Settings): RunOptions {
-  const { replicas, maxDeadLetters, maxDeliveryAttempts } = rest
-  return { checkpoint: everySteps === undefined ? undefined : { everySteps }, replicas, maxDeadLetters, maxDeliveryAttempts }
+  const { replicas, minTier, together, maxDeadLetters, maxDeliveryAttempts } = rest
+  const constraints: Constraints = { minTier, together: together?.map((ids) => ids.split(',').map((id) => id.trim())) }
+  return { checkpoint: everySteps === undefined ? undefined : { everySteps }, replicas, constraints, maxDeadLetters, maxDeliveryAttempts }
 }
 
 interface ShowOptions {

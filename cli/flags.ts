@@ -161,6 +161,19 @@ export const FLAGS = {
     key: 'replicas',
     parse: integer(0, 8),
   }),
+  minTier: flag({
+    syntax: '--min-tier <1|2|3>',
+    description: 'only PNodes of this tier or a better one: 1 is the best',
+    environment: environment('MIN_TIER'),
+    key: 'minTier',
+    parse: (value: string, name: string) => Number(oneOf('1', '2', '3')(value, name)) as 1 | 2 | 3,
+  }),
+  together: flag({
+    syntax: '--together <VNODE,VNODE…>',
+    description: 'VNodes that are to be on one PNode; repeatable',
+    isRepeatable: true,
+    parse: text,
+  }),
   maxDeadLetters: flag({
     syntax: '--max-dead-letters <N>',
     description: 'steps that the run may give up before it fails',
@@ -243,7 +256,9 @@ export type FlagName = keyof typeof FLAGS
 
 /** What was asked for, whoever said it; undefined: the library's default. */
 export type Settings = {
-  readonly [Name in FlagName]?: Name extends 'chaos' | 'allowCode' ? readonly string[] : ReturnType<(typeof FLAGS)[Name]['parse']>
+  readonly [Name in FlagName]?: Name extends 'chaos' | 'allowCode' | 'together'
+    ? readonly string[]
+    : ReturnType<(typeof FLAGS)[Name]['parse']>
 }
 
 /** Flags that every command has. */
@@ -269,6 +284,8 @@ export const EXECUTION_FLAGS = [
   'backend',
   'checkpointEvery',
   'replicas',
+  'minTier',
+  'together',
   'maxDeadLetters',
   'maxDeliveryAttempts',
   'chaos',

@@ -50,6 +50,13 @@ export const DEFAULT_TIERS: Tiers = [
   },
 ]
 
+/** The same without a floor: on a machine of one's own whoever is slow is better than nobody. */
+export const TIERS_WITHOUT_FLOOR: Tiers = [
+  DEFAULT_TIERS[0],
+  DEFAULT_TIERS[1],
+  { gflops: 0, memoryBytes: 0, largestAllocationBytes: 0, uploadBytesPerS: 0, downloadBytesPerS: 0, roundTripMs: Infinity },
+]
+
 /** Which measure is not enough. */
 export interface Refusal {
   readonly measure: keyof Needs

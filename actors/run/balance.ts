@@ -9,6 +9,7 @@
 import { SOURCE } from '../../components/definition.js'
 import { followed, followersOf, vnodeOf } from '../../runtime/followers.js'
 import type { Demand, Membership } from '../calls.js'
+import { isBelow } from '../placement/candidates.js'
 import { type Move, NOTHING_MOVES, overLimit, type Rebalancing, type Stage, type Work, worthMoving } from './rebalance.js'
 import type { Spent } from './step-times.js'
 
@@ -218,13 +219,16 @@ export class Balance {
   #works(look: Look, isMeasured: boolean): Work[] {
     const { run, members, demands, directory, moving, nowMs } = look
     const speeds = new Map(members.map(({ pnode, gflops }) => [pnode, Math.max(gflops, 1e-3)]))
+    const tiers = new Map(members.map(({ pnode, tier }) => [pnode, tier]))
     const shares = new Map(members.map((member) => [member.pnode, this.#shareLeft(member, run)]))
     const slowness = this.#slowness(look)
-    return demands.flatMap(({ vnode, cost, memoryBytes }): Work[] => {
+    return demands.flatMap((demand): Work[] => {
+      const { vnode, cost, memoryBytes, group, minTier } = demand
       const pnode = moving.get(vnode) ?? directory[vnode]?.pnode
       if (pnode === undefined) return []
       const own = vnodeOf(vnode)
       const isWaitedFor = vnode === own
+      // What is to be together moves only when it has to.
       const leastMs = isMeasured ? this.#leastOf(own)! : 0
       const msOn = (to: string): number => {
         if (cost === 0) return 0
@@ -235,9 +239,10 @@ export class Balance {
         const known = this.#knownOn(own, to, look)
         return (known ? known.ms * known.gflops : leastMs * (slowness.get(to) ?? 1)) / speed / share
       }
-      const isFree = vnode !== SOURCE && this.#isFree(vnode, nowMs) && !(isWaitedFor && moving.size > 0)
+      const isFree = vnode !== SOURCE && group === undefined && this.#isFree(vnode, nowMs) && !(isWaitedFor && moving.size > 0)
       const apart = [own, ...followersOf({ directory }, own)].filter((id) => id !== vnode)
-      return [{ vnode, pnode, memoryBytes, isFree, isWaitedFor, msOn, ...(apart.length > 0 && { apart }) }]
+      const mayBeOn = (to: string) => !isBelow(tiers.get(to), [demand])
+      return [{ vnode, pnode, memoryBytes, isFree, isWaitedFor, msOn, ...(minTier && { mayBeOn }), ...(apart.length > 0 && { apart }) }]
     })
   }
 

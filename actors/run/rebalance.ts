@@ -17,6 +17,8 @@ export interface Work {
   readonly memoryBytes: number
   /** Whether it may move now. */
   readonly isFree: boolean
+  /** Whether it may be on a PNode at all. Absent: on any. */
+  readonly mayBeOn?: (pnode: string) => boolean
   /** Whether the others wait while it moves. */
   readonly isWaitedFor: boolean
   /** How long a step takes it on a PNode, in ms. */
@@ -58,7 +60,7 @@ export function worthMoving(
   const longest = () => [...msOf].reduce((most, [pnode, ms]) => (ms > most.ms ? { pnode, ms } : most), { pnode: '', ms: 0 })
   const hasRoom = ({ pnode, isOpen, memoryBytes, maxVNodes = Infinity }: Stage, added: Work): boolean => {
     const here = on(pnode)
-    if (here.some(({ vnode }) => added.apart?.includes(vnode))) return false
+    if (added.mayBeOn?.(pnode) === false || here.some(({ vnode }) => added.apart?.includes(vnode))) return false
     return isOpen && here.length < maxVNodes && sum(here.map((work) => work.memoryBytes)) + added.memoryBytes <= memoryBytes
   }
   const before = longest()

@@ -32,6 +32,7 @@ import type { Evaluations } from './evaluations.js'
 import type { RunDefinition } from './run-definition.js'
 import { Moves } from './moves.js'
 import { OpenCuts } from './open-cuts.js'
+import type { Constraints } from './constraints.js'
 import { DeadLetters } from './dead-letters.js'
 import { Poison } from './poison.js'
 import { RETRY_MS } from '../relocation.js'
@@ -49,6 +50,7 @@ export class RunOwner {
   readonly #context: ActorContext
   readonly #writer: HeadWriter
   readonly #definition: RunDefinition
+  readonly #constraints: Constraints | undefined
   readonly #timetable: Timetable
   readonly #monitor: RunMonitor
   readonly #run: string
@@ -76,13 +78,14 @@ export class RunOwner {
     if (!this.#context.signal.aborted) this.#options.onError(toSwarmError(error, 'internal', `run ${this.#run}`))
   }
 
-  constructor(options: RunActorOptions, context: ActorContext, { writer, definition, timetable, evaluations }: OpenedRun) {
+  constructor(options: RunActorOptions, context: ActorContext, { writer, definition, timetable, evaluations, constraints }: OpenedRun) {
     this.#options = options
     this.#context = context
     // Every VNode may be told something at the same time.
     setMaxListeners(0, context.signal)
     this.#writer = writer
     this.#definition = definition
+    this.#constraints = constraints
     this.#timetable = timetable
     this.#ids = [SOURCE, ...definition.network.vnodes.map(({ id }) => id)]
     this.#cuts = new OpenCuts(this.#ids.slice(1))
@@ -346,7 +349,8 @@ export class RunOwner {
 
   get #placing(): PlacingRun {
     const { shunned } = this.moves.standstill
-    return { definition: this.#definition, head: this.head, computeClass: this.#manifest?.computeClass ?? this.head.computeClass, shunned }
+    const computeClass = this.#manifest?.computeClass ?? this.head.computeClass
+    return { definition: this.#definition, constraints: this.#constraints, head: this.head, computeClass, shunned }
   }
 
   /** From the current owner, in the current generation? Anything else is dropped and counted. */

@@ -7,12 +7,14 @@ import { Timetable } from '../../runtime/timetable.js'
 import { SOURCE } from '../../components/definition.js'
 import { demandOf, demandOfSource } from '../placement/assignment.js'
 import type { Look } from './balance.js'
+import { constrained, type Constraints } from './constraints.js'
 import type { Decision, Demand } from '../calls.js'
 import { askPlaces, listMembers } from '../placement/parts.js'
 import type { RunDefinition } from './run-definition.js'
 
 export interface PlacingRun {
   readonly definition: RunDefinition
+  readonly constraints?: Constraints
   readonly head: Head
   /** Of its newest checkpoint: whoever goes on has to be of the same. */
   readonly computeClass: string | undefined
@@ -43,14 +45,32 @@ export async function placeVNodes(
     })
   }
   const followers = isAll ? [] : followersIn(run.head)
+  const asking = { ids, avoid, isAll, at, followers }
+  const { constraints } = run
+  // Better apart than nowhere.
+  const loose = isAll || !constraints?.together ? [] : [{ ...run, constraints: { ...constraints, together: [] } }]
+  return firstThatFits(
+    [run, ...loose].flatMap((each) => [
+      () => ask(context, each, asking),
+      ...(followers.length > 0 ? [() => placeOverFollowers(context, each, asking)] : []),
+    ]),
+  )
+}
+
+async function firstThatFits([attempt, ...others]: readonly (() => Promise<readonly Decision[]>)[]): Promise<readonly Decision[]> {
   try {
-    return await ask(context, run, { ids, avoid, isAll, at, followers })
+    return await attempt()
   } catch (error) {
-    if (followers.length === 0 || !isSwarmError(error, 'placement.no-pnode')) throw error
-    const decisions = await ask(context, run, { ids, avoid, isAll, at, followers: [] })
-    const { directory } = run.head
-    return decisions.map((decision) => ({ ...decision, displaces: followers.filter((id) => directory[id].pnode === decision.pnode) }))
+    if (others.length === 0 || !isSwarmError(error, 'placement.no-pnode')) throw error
+    return firstThatFits(others)
   }
+}
+
+/** As `ask`, where followers make room. */
+async function placeOverFollowers(context: ActorContext, run: PlacingRun, asking: Asking): Promise<readonly Decision[]> {
+  const { directory } = run.head
+  const decisions = await ask(context, run, { ...asking, followers: [] })
+  return decisions.map((decision) => ({ ...decision, displaces: asking.followers.filter((id) => directory[id].pnode === decision.pnode) }))
 }
 
 /**
@@ -83,14 +103,14 @@ interface Asking {
 
 function ask(
   context: ActorContext,
-  { definition, head, computeClass, isBeginning }: PlacingRun,
+  { definition, constraints, head, computeClass, isBeginning }: PlacingRun,
   { ids, avoid, isAll, at, followers }: Asking,
 ): Promise<readonly Decision[]> {
   const { network } = definition
   const everybody = [SOURCE, ...network.vnodes.map(({ id }) => id), ...followers]
   const stays = isAll ? [] : everybody.filter((id) => !ids.includes(id))
   const staying = Object.fromEntries(stays.map((id) => [id, head.directory[id].pnode]))
-  const demands = demandsOf(definition, followers).map((demand) =>
+  const demands = constrained(demandsOf(definition, followers), constraints).map((demand) =>
     at.has(demand.vnode) ? { ...demand, at: at.get(demand.vnode) } : demand,
   )
   const request = {
@@ -166,7 +186,7 @@ export function hasOther(context: ActorContext, run: PlacingRun, vnode: string, 
 /** What there is to see of the PNodes of a run that is as far as `step`. @param seen spent since the last look */
 export async function lookAt(
   context: ActorContext,
-  { definition, head, computeClass, shunned = [] }: PlacingRun,
+  { definition, constraints, head, computeClass, shunned = [] }: PlacingRun,
   { step, ...seen }: { readonly step: number } & Pick<Look, 'spent' | 'moving'>,
 ): Promise<Look> {
   const all = await listMembers(context)
@@ -174,7 +194,8 @@ export async function lookAt(
     shunned.includes(member.pnode) && member.state === 'ready' ? { ...member, state: 'suspect' as const } : member,
   )
   const { run, directory } = head
-  const [demands, code, nowMs] = [demandsOf(definition, followersIn(head)), definition.bundles, context.clock.now()]
+  const demands = constrained(demandsOf(definition, followersIn(head)), constraints)
+  const [code, nowMs] = [definition.bundles, context.clock.now()]
   const stepsLeft = new Timetable(definition.timetable).totalSteps - step
   return { run, nowMs, members, demands, directory, ...seen, code, stepsLeft, ...(computeClass && { computeClass }) }
 }

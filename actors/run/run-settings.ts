@@ -3,6 +3,7 @@ import { canonicalJson } from '../../runtime/canonical-json.js'
 import { SwarmError, isSwarmError } from '../../runtime/errors.js'
 import { MAX_REPLICAS } from '../../runtime/followers.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
+import { checkedConstraints, type Constraints } from './constraints.js'
 import { DEFAULT_POISON_LIMITS, type PoisonLimits } from './poison.js'
 import type { RunDefinition } from './run-definition.js'
 
@@ -27,6 +28,8 @@ export interface RunSettings {
   readonly cuts: CutPolicy
   /** Followers of each VNode that stand by, 0 to 8. Absent: 0. */
   readonly replicas?: number
+  /** Where its VNodes may be. Absent: anywhere. */
+  readonly constraints?: Constraints
   /** Those that differ from the defaults. */
   readonly poison?: Partial<PoisonLimits>
 }
@@ -47,12 +50,13 @@ const DEFAULT_RETENTION_BYTES = 128 * 2 ** 20
 /** A commit carries four bytes for each step since the one before, and has to stay a short message. */
 const MAX_STEPS_PER_CUT = 8_192
 
-/** What else may be set. */
-export interface MoreSettings {
+/** What whoever starts a run may set. */
+export interface ExecutionOptions extends Partial<PoisonLimits> {
   readonly window: number
+  readonly checkpoint?: CheckpointOptions
   readonly atSteps?: ReadonlySet<number>
   readonly replicas?: number
-  readonly poison?: Partial<PoisonLimits>
+  readonly constraints?: Constraints
 }
 
 export const settingsKey = (run: string): string => `runs/${run}/settings`
@@ -60,23 +64,22 @@ export const settingsKey = (run: string): string => `runs/${run}/settings`
 /** Cuts as often as asked, and before any VNode's kept outputs outgrow their budget. @throws `usage` */
 export function runSettings(
   { network, training, timetable }: RunDefinition,
-  options: CheckpointOptions = {},
-  { window, atSteps, replicas = 0, poison }: MoreSettings,
+  { window, checkpoint = {}, atSteps, replicas = 0, constraints, ...limits }: ExecutionOptions,
 ): RunSettings {
-  const { everySteps, everySeconds, retentionBytes = DEFAULT_RETENTION_BYTES } = { ...DEFAULT_CHECKPOINT, ...options }
+  const { everySteps, everySeconds, retentionBytes = DEFAULT_RETENTION_BYTES } = { ...DEFAULT_CHECKPOINT, ...checkpoint }
   const isValid = Number.isSafeInteger(everySteps) && everySteps >= 1 && everySeconds > 0 && retentionBytes >= 0
   if (!isValid)
     throw new SwarmError('usage', {
       what: 'checkpoint options out of range',
       expected: 'everySteps ≥ 1, everySeconds > 0, retentionBytes ≥ 0',
-      got: JSON.stringify(options),
+      got: JSON.stringify(checkpoint),
     })
   const largest = Math.max(...network.vnodes.map(({ outputShape }) => outputShape.reduce((a, b) => a * b, 4 * training.batchSize)))
   const affordable = Math.min(Math.floor(retentionBytes / largest), MAX_STEPS_PER_CUT)
   // An evaluation cannot be cut in two: there is always room for one, and for what is in flight.
   const least = Math.max(timetable.evaluationBatches, timetable.finalBatches) + 2 * window + 2
   // The first VNode is a whole row ahead of the last when all work at once, and while the last comes to one cut there is another to run to.
-  const inARow = options.retentionBytes === undefined ? 2 * depthOf(network) : 0
+  const inARow = checkpoint.retentionBytes === undefined ? 2 * depthOf(network) : 0
   return {
     v: RUN_SETTINGS_VERSION,
     window,
@@ -87,7 +90,8 @@ export function runSettings(
       ...(atSteps && { atSteps: [...atSteps] }),
     },
     ...(checked('replicas', replicas, 0, MAX_REPLICAS) > 0 && { replicas }),
-    ...checkedLimits(poison),
+    ...checkedConstraints(network, constraints),
+    ...checkedLimits(limits),
   }
 }
 
@@ -116,13 +120,18 @@ function checkedLimits({ maxDeadLetters, maxDeliveryAttempts }: Partial<PoisonLi
   }
 }
 
-/** How long a step of this run is tried. Settings that cannot be read are no reason to stop a run that is under way. */
+/** How long a step of this run is tried. */
 export async function poisonLimits(store: ObjectStore, run: string): Promise<PoisonLimits> {
-  const settings = await readSettings(store, run).catch((error: unknown) => {
+  const settings = await settingsIfAny(store, run)
+  return { ...DEFAULT_POISON_LIMITS, ...settings?.poison }
+}
+
+/** Settings that cannot be read are no reason to stop a run that is under way. */
+export function settingsIfAny(store: ObjectStore, run: string): Promise<RunSettings | undefined> {
+  return readSettings(store, run).catch((error: unknown) => {
     if (!isSwarmError(error) || error.retryable) throw error
     return undefined
   })
-  return { ...DEFAULT_POISON_LIMITS, ...settings?.poison }
 }
 
 export async function writeSettings(store: ObjectStore, run: string, settings: RunSettings): Promise<void> {

@@ -156,3 +156,12 @@ test.serial('a machine that is too slow when it joins is an observer; when it pa
   t.like(memberOf(made, 'pi'), { tier: 1, gflops: HONEST_GFLOPS * 4 })
   t.is(interruptions, 0, 'no step of the other waited for a measurement')
 })
+
+test.serial("a machine of one's own is never too slow, whatever was measured of it while others used it", async (t) => {
+  const own = inlinePool({ machines: MACHINES })
+  const compute = (name: string) => pretending(own.compute(name), { saidGflops: () => 0.01, stepMs: () => HONEST_MS })
+  const on = local({ pnodes: 1 })
+  const { result } = train(chain, { ...LONG, epochs: 1 }, { on, store: memoryStore() }, { pool: { compute, close: () => own.close() } })
+  t.is((await result).status, 'done')
+  await own.close()
+})

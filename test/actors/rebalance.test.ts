@@ -1,7 +1,7 @@
 /** Which VNodes move so that the longest stage becomes shorter, and how seldom. */
 import test from 'ava'
 import { Balance, DEFAULT_BALANCE, type Look } from '../../actors/run/balance.js'
-import type { Membership } from '../../actors/calls.js'
+import type { Demand, Membership } from '../../actors/calls.js'
 import { overLimit, type Stage, type Work, worthMoving } from '../../actors/run/rebalance.js'
 import { StepTimes } from '../../actors/run/step-times.js'
 import { RandomStream } from '../../runtime/random.js'
@@ -62,6 +62,20 @@ test('what is not free, and PNodes that may not or have no room, are left alone'
     ),
     ['v2 to b'],
   )
+})
+
+test('what asks for a tier stays on such PNodes, and what is to be together stays together', (t) => {
+  const demands = ['v0', 'v1', 'v2', 'v3'].map((vnode) => ({ vnode, cost: 4, memoryBytes: 1 }))
+  const directory = Object.fromEntries(demands.map(({ vnode }) => [vnode, { pnode: 'a' }]))
+  const members = [member('a', { tier: 1 }), member('b', { tier: 2 }), member('c')]
+  const look: Look = { run: 'r', nowMs: 0, members, demands, directory, spent: new Map(), moving: new Map(), code: [], stepsLeft: 1 }
+  const moved = (newcomer: string, more: Partial<Demand>) =>
+    new Balance().lookAtOnce({ ...look, demands: demands.map((demand) => ({ ...demand, ...more })) }, newcomer).map(({ vnode }) => vnode)
+  t.deepEqual(moved('b', {}), ['v0', 'v1'])
+  t.deepEqual(moved('b', { minTier: 2 }), ['v0', 'v1'])
+  t.deepEqual(moved('b', { minTier: 1 }), [])
+  t.deepEqual(moved('c', { minTier: 1 }), ['v0', 'v1'], 'who has not been rated will do')
+  t.deepEqual(moved('c', { group: 'g' }), [])
 })
 
 test('of what its host has no room for any more the fewest go, and the smallest that will do', (t) => {

@@ -20,7 +20,7 @@ const chain = (length: number): RunDefinition =>
   definitionOf(Object.fromEntries(Array.from({ length }, (_, i) => [`v${i + 1}`, [i === 0 ? 'source' : `v${i}`]])))
 
 const aheadOf = (definition: RunDefinition, retentionBytes?: number): number =>
-  runSettings(definition, retentionBytes === undefined ? {} : { retentionBytes }, { window: WINDOW }).cuts.maxAhead
+  runSettings(definition, { window: WINDOW, ...(retentionBytes !== undefined && { checkpoint: { retentionBytes } }) }).cuts.maxAhead
 
 test('a run keeps as many outputs as 128 MiB hold', (t) => {
   t.is(aheadOf(chain(3)), (128 * MB) / (4 * VALUES * BATCH))

@@ -32,7 +32,7 @@ for (const everySteps of [1, 2, 3, 7]) {
 async function cutsOf(isComplete: (position: number) => boolean, more: Partial<CutPolicy> = {}, lag = Infinity): Promise<number[]> {
   const window = 1
   const { definition, dataset, settings } = chainRun(1, { epochs: 1, stepsPerEpoch: 200 }, (made) =>
-    runSettings(made, { everySteps: 5 }, { window }),
+    runSettings(made, { checkpoint: { everySteps: 5 }, window }),
   )
   const [reader] = definition.network.vnodes.map(({ id }) => id)
   const { connect } = memoryBroker()

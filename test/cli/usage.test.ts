@@ -69,6 +69,8 @@ const MISTAKES: readonly [words: readonly string[], says: RegExp][] = [
   [['train', 'tiny.yaml', '--chaos', 'burn:pnode'], /--chaos: expected kill:pnode:every=2s, .* got 'burn:pnode'/],
   [['train', 'tiny.yaml', '--expect-hash', 'xyz'], /--expect-hash: expected 12 to 64 hexadecimal digits/],
   [['train', 'tiny.yaml', '--pnodes', '0'], /--pnodes: expected an integer from 1 to 256/],
+  [['train', 'tiny.yaml', '--min-tier', '4'], /--min-tier: expected 1 or 2 or 3, got '4'/],
+  [['train', 'tiny.yaml', '--together', 'dense-1,dens-2'], /no VNode 'dens-2' \(together\): expected an id that `swarmgrad check` shows/],
   [['control', '--heartbeat', '0'], /--heartbeat: expected seconds above 0/],
   [['up', '--suspect-after', '6'], /times of the membership: .* suspect 6000 ms, lost 5000 ms/],
   [['control', '--lost-after', '2'], /times of the membership: expected heartbeat < suspect ≤ lost/],

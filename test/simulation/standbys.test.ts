@@ -6,7 +6,7 @@ import { carryOut, type Outcome, type Spectator } from './simulate.js'
 import { chainRun } from './simulated-run.js'
 
 test('whoever joins gets standbys of those that have much, at once, and no VNode stands still for it', async (t) => {
-  const run = chainRun(6, { epochs: 1, stepsPerEpoch: 300 }, (definition) => runSettings(definition, {}, { window: 4, replicas: 1 }))
+  const run = chainRun(6, { epochs: 1, stepsPerEpoch: 300 }, (definition) => runSettings(definition, { window: 4, replicas: 1 }))
   const hosts = ['a', 'b', 'c'].map((name) => ({ name, msPerCost: 20, gflops: 20, memoryBytes: 1e9, computeClass: 'c' }))
   const cluster = { run, hosts, latency: { leastMs: 1, mostMs: 2, jitterMs: 0 } }
   let seen: Head | undefined
