@@ -64,6 +64,18 @@ test('what is not free, and PNodes that may not or have no room, are left alone'
   )
 })
 
+test('of two that are worth the same the one goes for which nobody waits', (t) => {
+  const works = worksOf({ a: { v1: 4, v2: 4 } })
+  t.deepEqual(told(ab, works), ['v1 to b'])
+  t.deepEqual(
+    told(
+      ab,
+      works.map((work) => ({ ...work, isWaitedFor: work.vnode !== 'v2' })),
+    ),
+    ['v2 to b'],
+  )
+})
+
 test('what asks for a tier stays on such PNodes, and what is to be together stays together', (t) => {
   const demands = ['v0', 'v1', 'v2', 'v3'].map((vnode) => ({ vnode, cost: 4, memoryBytes: 1 }))
   const directory = Object.fromEntries(demands.map(({ vnode }) => [vnode, { pnode: 'a' }]))
