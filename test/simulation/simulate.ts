@@ -65,7 +65,11 @@ export function drawPlan(seed: number): Plan {
   const steps = 3 + random.below(hostCount > 40 ? 12 : 50)
   // Every third cluster has standbys.
   const replicas = seed % 3 === 1 ? 1 + (seed % 2) : 0
-  const run = drawRun(random, { vnodes: vnodeCount, steps, isPoisoned: seed % 8 === 3, replicas, isRefined: seed % 5 === 2 }, seed)
+  const run = drawRun(
+    random,
+    { vnodes: vnodeCount, steps, isPoisoned: seed % 8 === 3, replicas, isRefined: seed % 5 === 2, isGrouped: seed % 7 === 5 },
+    seed,
+  )
   const pace = [0.05, 0.5, 3][random.below(3)]
   const leastMs = [0.05, 1, 20][random.below(3)]
   const latency = { leastMs, mostMs: leastMs * (1 + random.below(5)), jitterMs: random.below(2) * leastMs }

@@ -36,6 +36,8 @@ export interface RunSize {
   readonly everySteps?: number
   readonly isPoisoned?: boolean
   readonly isRefined?: boolean
+  /** The first and the last VNode are to be on one host. */
+  readonly isGrouped?: boolean
   /** Standbys of each VNode. */
   readonly replicas?: number
 }
@@ -77,6 +79,7 @@ export function drawRun(random: RandomStream, size: RunSize, seed: number): Simu
       maxAhead: Math.max(least + random.below(30), size.everySteps ?? 0),
     },
     ...(size.replicas && { replicas: size.replicas }),
+    ...(size.isGrouped && drawn.length > 1 && { constraints: { together: [[drawn[0].id, drawn.at(-1)!.id]] } }),
   }
   const timetable = new Timetable(definition.timetable)
   const { vnodes } = definition.network
