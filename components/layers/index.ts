@@ -8,6 +8,7 @@ import { dropoutSpec } from './dropout.js'
 import { headSpec } from '../network.js'
 import { flattenSpec } from './flatten.js'
 import { addSpec, concatSpec } from './merging.js'
+import { layerNormSpec, rmsNormSpec } from './normalization.js'
 import { poolingSpecs } from './pooling.js'
 
 export { elu, gelu, leakyRelu, relu, selu, sigmoid, silu, softmax, softplus, tanh } from './activations.js'
@@ -17,6 +18,7 @@ export { dense } from './dense.js'
 export { dropout } from './dropout.js'
 export { flatten } from './flatten.js'
 export { add, concat } from './merging.js'
+export { layerNorm, rmsNorm } from './normalization.js'
 export { avgPool, globalAveragePool, maxPool } from './pooling.js'
 
 /** By the name in a definition. */
@@ -31,4 +33,6 @@ export const builtInLayers: { readonly [name: string]: BuiltIn<BlockSpec<any>> }
   dropout: dropoutSpec,
   flatten: flattenSpec,
   head: headSpec,
+  layerNorm: layerNormSpec,
+  rmsNorm: rmsNormSpec,
 }

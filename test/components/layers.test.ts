@@ -42,6 +42,10 @@ const cases: [name: string, options: Options, shapes: Shape[], range?: [number, 
   ['flatten', {}, [[2, 2, 2]]],
   ['batchNorm', {}, [[4]]],
   ['batchNorm', {}, [[3, 2, 2]]],
+  ['layerNorm', {}, [[5]]],
+  ['layerNorm', {}, [[3, 4]]],
+  ['rmsNorm', {}, [[5]]],
+  ['rmsNorm', { epsilon: 0.1 }, [[3, 4]]],
   ['dropout', { rate: 0.4 }, [[6]]],
   ['conv2d', { filters: 3 }, [[5, 4, 2]]],
   ['conv2d', { filters: 2, kernelSize: 2, strides: 2, padding: 'valid', bias: false }, [[5, 4, 2]]],
@@ -67,6 +71,18 @@ for (const [name, options, shapes, range = [-1, 1]] of cases) {
   test(`${name} ${JSON.stringify(options)} on ${JSON.stringify(shapes)} has the gradients of finite differences`, (t) =>
     checkLayer(t, name, options, shapes, range as [number, number]))
 }
+
+test('layerNorm and rmsNorm normalise each sample along its last dimension', (t) => {
+  const x = tf.tensor2d([
+    [1, 2, 3, 6],
+    [-5, -5, 5, 5],
+  ])
+  const ofOnes = { gamma: tf.ones([4]), beta: tf.zeros([4]) }
+  const by = (name: string) => builtInLayers[name].forward(ofOnes, x, context({}), { epsilon: 1e-5 }, [x]).dataSync()
+  // Mean 3, variance 3.5; mean of the squares 12.5.
+  near(t, by('layerNorm'), [-1.06904, -0.53452, 0, 1.60357, -1, -1, 1, 1], 'layerNorm', 1e-5)
+  near(t, by('rmsNorm'), [0.28284, 0.56569, 0.84853, 1.69706, -1, -1, 1, 1], 'rmsNorm', 1e-5)
+})
 
 test('gelu is x·Φ(x)', (t) => {
   const gelu = builtInLayers.gelu.forward({}, tf.tensor1d([-1, 0, 1, 2]), context({}), {}, [])
