@@ -1,5 +1,5 @@
 /** Reverse-mode derivatives by tfjs's tape, without leaks when the function throws. */
-import { tf } from './tf.js'
+import { tf, viewOf } from './tf.js'
 
 interface Tape {
   readonly state: { activeTape: { readonly saved?: readonly tf.Tensor[] }[] | null; gradientDepth: number }
@@ -17,6 +17,19 @@ export function gradientsOf(loss: () => tf.Tensor, xs: readonly tf.Tensor[]): { 
     abandonTape()
     throw error
   }
+}
+
+/** Gradients whose Euclidean norm, of all of them together, is at most `most`: the same direction (Pascanu et al. 2013). Call inside `tf.tidy`. */
+export function clipTo(most: number | undefined, gradients: readonly (tf.Tensor | undefined)[]): readonly (tf.Tensor | undefined)[] {
+  if (most === undefined) return gradients
+  let sum = 0
+  for (const gradient of gradients) {
+    const values = gradient ? viewOf(gradient) : []
+    for (let i = 0; i < values.length; i++) sum += values[i] * values[i]
+  }
+  const norm = Math.sqrt(sum)
+  // Not in place: two of them may be one tensor. What is not finite stays so, and is found by the update.
+  return norm > most ? gradients.map((gradient) => gradient && tf.mul(gradient, most / norm)) : gradients
 }
 
 /** Frees what a tape saved whose function threw: tfjs keeps it until the derivatives are complete (engine.ts, gradients). */

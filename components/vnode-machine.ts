@@ -6,7 +6,7 @@ import { measureGflops } from './benchmark.js'
 import type { BuiltIn, Options, Tensors } from './define.js'
 import { DEFINITION_VERSION } from './definition.js'
 import type { VNodeMachineDefinition } from './definition.js'
-import { abandonTape, gradientsOf } from './gradients.js'
+import { abandonTape, clipTo, gradientsOf } from './gradients.js'
 import { labelTensor, metricsOf, readLabels } from './losses.js'
 import { builtInOptimizers } from './optimizers/index.js'
 import type { OptimizerSpec } from './optimizers/index.js'
@@ -282,9 +282,10 @@ export class VNodeMachine implements Machine {
     const factors = this.#optimizer.products(this.#optimizerOptions)
     for (const [name, factor] of Object.entries(factors)) this.#products[name] *= factor
     const learningRate = learningRateAt(step, this.#definition.training)
+    const clipped = clipTo(this.#optimizer.clipNorm(this.#optimizerOptions), gradients)
     let index = 0
     for (const [name, tensor] of this.#parameters) {
-      const gradient = gradients[index++]
+      const gradient = clipped[index++]
       if (!gradient || tensor.dtype !== 'float32') continue
       const health = this.#optimizer.update(
         {

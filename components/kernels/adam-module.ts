@@ -18,6 +18,7 @@ export type VectorAdam = (
   rate: number,
   scale: number,
   epsilon: number,
+  keep: number,
 ) => number
 
 export interface WasmMemory {
@@ -50,19 +51,20 @@ const F32_ADD = 0x92
 
 /** Parameters of the function, then its locals. */
 const [P, G, M, V, BYTES, BETA1] = [0, 1, 2, 3, 4, 5]
-const INDEX = 12
-/** The seven coefficients as vectors, in the order of the parameters. */
-const VECTORS = 13
-const [B1, R1, B2, R2, RATE, SCALE, EPSILON] = [0, 1, 2, 3, 4, 5, 6].map((i) => get(VECTORS + i))
-const [GRADIENT, MEAN, SQUARE, VALUE, HEALTH] = [20, 21, 22, 23, 24]
+const INDEX = 13
+/** The eight coefficients as vectors, in the order of the parameters. */
+const VECTORS = 14
+const COEFFICIENTS = [0, 1, 2, 3, 4, 5, 6, 7]
+const [B1, R1, B2, R2, RATE, SCALE, EPSILON, KEEP] = COEFFICIENTS.map((i) => get(VECTORS + i))
+const [GRADIENT, MEAN, SQUARE, VALUE, HEALTH] = [22, 23, 24, 25, 26]
 
 const instructions: readonly Code[] = [
-  ...[0, 1, 2, 3, 4, 5, 6].map((i) => splat(BETA1 + i, VECTORS + i)),
+  ...COEFFICIENTS.map((i) => splat(BETA1 + i, VECTORS + i)),
   [0x03, 0x40], // loop
   [...load(G), ...set(GRADIENT)],
   [...B1, ...load(M), ...MUL, ...R1, ...get(GRADIENT), ...MUL, ...ADD, ...set(MEAN)],
   [...B2, ...load(V), ...MUL, ...R2, ...get(GRADIENT), ...MUL, ...get(GRADIENT), ...MUL, ...ADD, ...set(SQUARE)],
-  [...load(P), ...RATE, ...get(MEAN), ...MUL],
+  [...load(P), ...KEEP, ...MUL, ...RATE, ...get(MEAN), ...MUL],
   [...get(SQUARE), ...SQRT, ...SCALE, ...MUL, ...EPSILON, ...ADD, ...DIV, ...SUB, ...set(VALUE)],
   [...store(M, MEAN), ...store(V, SQUARE), ...store(P, VALUE)],
   [...get(HEALTH), ...get(VALUE), ...get(VALUE), ...SUB, ...ADD, ...set(HEALTH)],
@@ -76,8 +78,8 @@ const section = (id: number, content: Code): Code => [id, ...unsigned(content.le
 const text = (value: string): Code => [value.length, ...new TextEncoder().encode(value)]
 
 function assemble(): Uint8Array<ArrayBuffer> {
-  const locals = [2, 1, I32, 12, V128]
-  const parameters = [I32, I32, I32, I32, I32, F32, F32, F32, F32, F32, F32, F32]
+  const locals = [2, 1, I32, 13, V128]
+  const parameters = [I32, I32, I32, I32, I32, F32, F32, F32, F32, F32, F32, F32, F32]
   const code = [...locals, ...instructions.flat()]
   return Uint8Array.of(
     0x00,

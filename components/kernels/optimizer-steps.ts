@@ -12,6 +12,8 @@ export interface AdamCoefficients {
   /** β₁ᵗ and β₂ᵗ of this step. */
   readonly beta1Power: number
   readonly beta2Power: number
+  /** λ of decoupled weight decay: p −= η·λ·p before the update (Loshchilov & Hutter 2019). Default 0. */
+  readonly weightDecay?: number
 }
 
 let vector: ReturnType<typeof assembleAdam>
@@ -22,7 +24,7 @@ export function useVectors(memory: unknown): void {
 }
 
 /**
- * Adam (Kingma & Ba 2015) in float32: p −= η·m̂/(√v̂ + ε), m̂ = m/(1 − β₁ᵗ), v̂ = v/(1 − β₂ᵗ). The arrays do not overlap.
+ * Adam (Kingma & Ba 2015) in float32: p = (1 − η·λ)·p − η·m̂/(√v̂ + ε), m̂ = m/(1 − β₁ᵗ), v̂ = v/(1 − β₂ᵗ). The arrays do not overlap.
  */
 export function adamStep(p: Float32Array, g: Float32Array, m: Float32Array, v: Float32Array, c: AdamCoefficients): number {
   const round = Math.fround
@@ -30,20 +32,21 @@ export function adamStep(p: Float32Array, g: Float32Array, m: Float32Array, v: F
   const rate = round(c.learningRate / (1 - c.beta1Power))
   const scale = round(1 / Math.sqrt(1 - c.beta2Power))
   const epsilon = round(c.epsilon)
+  const keep = round(1 - c.learningRate * (c.weightDecay ?? 0))
   let health = 0
   let start = 0
   if (vector && p.buffer === vector.memory.buffer && p.length >= 4) {
     start = p.length - (p.length % 4)
     health = vector.adam(
       ...([p.byteOffset, g.byteOffset, m.byteOffset, v.byteOffset, 4 * start] as const),
-      ...([beta1, rest1, beta2, rest2, rate, scale, epsilon] as const),
+      ...([beta1, rest1, beta2, rest2, rate, scale, epsilon, keep] as const),
     )
   }
   for (let i = start; i < p.length; i++) {
     const gi = g[i]
     const mi = round(round(beta1 * m[i]) + round(rest1 * gi))
     const vi = round(round(beta2 * v[i]) + round(round(rest2 * gi) * gi))
-    const pi = round(p[i] - round(round(rate * mi) / round(round(round(Math.sqrt(vi)) * scale) + epsilon)))
+    const pi = round(round(p[i] * keep) - round(round(rate * mi) / round(round(round(Math.sqrt(vi)) * scale) + epsilon)))
     m[i] = mi
     v[i] = vi
     p[i] = pi

@@ -17,6 +17,8 @@ export interface OptimizerSpec<O extends Options> extends Located {
   options(raw: Options): O
   /** Names of the tensors that are kept per parameter; zeros at first. */
   slots(options: O): readonly string[]
+  /** The largest Euclidean norm that all gradients of a VNode together may have (Pascanu et al. 2013); undefined: any. */
+  clipNorm(options: O): number | undefined
   /** Factors of running products βᵗ, which start at 1 and are kept in the state as float64. */
   products(options: O): { readonly [name: string]: number }
   /** Updates parameters and slots in place. Returns 0, or NaN if a parameter is not finite now. */

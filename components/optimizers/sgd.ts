@@ -8,6 +8,8 @@ const schema = z.strictObject({
   learningRate: z.number().positive().optional(),
   momentum: z.number().min(0).lt(1).default(0),
   weightDecay: z.number().min(0).default(0),
+  /** Most of the norm of a VNode's gradients; longer ones are shortened to it. Default: any. */
+  clipNorm: z.number().positive().optional(),
 })
 type SgdOptions = z.infer<typeof schema>
 
@@ -17,6 +19,7 @@ export const sgdSpec: BuiltIn<OptimizerSpec<SgdOptions>> = {
   positional: 'learningRate',
   options: (raw) => checkOptions("optimizer 'sgd'", schema, raw),
   slots: ({ momentum }) => (momentum > 0 ? ['momentum'] : []),
+  clipNorm: ({ clipNorm }) => clipNorm,
   products: () => ({}),
   update: ({ parameters, gradient, slots: [u], learningRate }, { momentum, weightDecay }) =>
     u

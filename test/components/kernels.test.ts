@@ -224,11 +224,38 @@ test('one fused step of Adam is the textbook formula', (t) => {
   t.not(adamStep(p, g, m, v, { learningRate: 1e-2, beta1: 0.9, beta2: 0.999, epsilon: 1e-6, beta1Power, beta2Power }), 0)
 })
 
+test('weight decay of Adam is decoupled from its moments, and none changes no bit', (t) => {
+  const at = (weightDecay?: number) => {
+    const [p, m, v] = [numbers('p', 9), new Float32Array(9), new Float32Array(9)]
+    const c = { learningRate: 0.5, beta1: 0.9, beta2: 0.999, epsilon: 1e-6, beta1Power: 0.9, beta2Power: 0.999, weightDecay }
+    t.is(adamStep(p, numbers('g', 9), m, v, c), 0)
+    return { p, m, v }
+  }
+  const [plain, none, decayed] = [at(), at(0), at(0.1)]
+  t.deepEqual(none, plain)
+  t.deepEqual([decayed.m, decayed.v], [plain.m, plain.v])
+  near(
+    t,
+    decayed.p,
+    plain.p.map((p, i) => p - 0.5 * 0.1 * numbers('p', 9)[i]),
+    'parameters',
+    1e-6,
+  )
+})
+
 test('Adam on the heap of the backend has the same bits as in plain arrays', (t) => {
   for (const n of [1, 3, 4, 101]) {
     const tensors = ['p', 'g', 'm', 'v'].map((name) => randomTensor(`${name}${n}`, [n], name === 'v' ? 0 : -1))
     const plain = tensors.map((tensor) => tensor.dataSync().slice() as Float32Array)
-    const coefficients = { learningRate: 2e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-6, beta1Power: 0.729, beta2Power: 0.997 }
+    const coefficients = {
+      weightDecay: 0.01,
+      learningRate: 2e-3,
+      beta1: 0.9,
+      beta2: 0.999,
+      epsilon: 1e-6,
+      beta1Power: 0.729,
+      beta2Power: 0.997,
+    }
     const [p, g, m, v] = tensors.map(viewOf)
     t.is(adamStep(p, g, m, v, coefficients), 0)
     t.is(adamStep(plain[0], plain[1], plain[2], plain[3], coefficients), 0)

@@ -16,7 +16,13 @@ test('short runs get a higher rate', (t) => {
 test('optimizers check their options and fill in the defaults', (t) => {
   t.deepEqual(adam().options, { beta1: 0.9, beta2: 0.999, epsilon: 1e-6 })
   t.deepEqual(sgd({ learningRate: 0.1 }).options, { learningRate: 0.1, momentum: 0, weightDecay: 0 })
-  for (const wrong of [() => adam({ epsilon: 0 }), () => sgd({ momentum: 1 }), () => adam({ lr: 1 } as never)]) {
+  for (const wrong of [
+    () => adam({ epsilon: 0 }),
+    () => sgd({ momentum: 1 }),
+    () => adam({ clipNorm: 0 }),
+    () => adam({ weightDecay: -1 }),
+    () => adam({ lr: 1 } as never),
+  ]) {
     t.true(isSwarmError(t.throws(wrong), 'graph.unknown'))
   }
 })

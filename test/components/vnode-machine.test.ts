@@ -129,6 +129,25 @@ for (const optimizer of ['adam', 'sgd']) {
   })
 }
 
+test('gradients whose norm is too large are shortened to it, all by one factor; others are left alone', async (t) => {
+  const learningRate = 0.5
+  /** By how much a step of SGD moves all that learns. */
+  const moved = async (clipNorm?: number): Promise<Float64Array> => {
+    const machine = await trained(sketch({ ...mlp, optimizer: { name: 'sgd', options: { clipNorm } }, learningRate }), 1, 3)
+    const learns = (tensors: Map<string, StateTensor>) =>
+      [...tensors.values()].filter(({ name }) => /^(layers|head)\//.test(name)).flatMap(({ values }) => Array.from(values, Number))
+    const before = learns(tensorsOf(machine))
+    machine.apply(stepInput(4, mlp.input))
+    const after = learns(tensorsOf(machine))
+    machine.dispose()
+    return Float64Array.from(after, (value, i) => value - before[i])
+  }
+  const normOf = (steps: Float64Array) => Math.hypot(...steps) / learningRate
+  t.deepEqual(await moved(1e6), await moved())
+  const short = await moved(1e-2)
+  t.true(Math.abs(normOf(short) - 1e-2) < 1e-5, String(normOf(short)))
+})
+
 test('other seeds give other weights; names say what is in a state', async (t) => {
   const [a, b] = [await trained(sketch(mlp), 1, 1), await trained(sketch({ ...mlp, seed: 2 }), 1, 1)]
   t.not(hashOf(a), hashOf(b))
