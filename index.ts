@@ -19,6 +19,7 @@ export { block, categorical, continuous, head, network, vnode } from './componen
 export type { Network, Task } from './components/network.js'
 export { backprop, pred, predsim } from './components/rules/index.js'
 export { adam, sgd } from './components/optimizers/index.js'
+export type { Schedule } from './components/schedule.js'
 export {
   add,
   avgPool,

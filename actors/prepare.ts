@@ -20,7 +20,7 @@ import { adam, builtInOptimizers } from '../components/optimizers/index.js'
 import { isRefinement, REFINEMENT_FORM } from '../components/refinement.js'
 import { builtInRules, pred, predsim } from '../components/rules/index.js'
 import { resolve } from '../components/resolve.js'
-import { DEFAULT_DECAY, DEFAULT_MILESTONES, defaultLearningRate } from '../components/schedule.js'
+import { defaultLearningRate, isSchedule, SCHEDULE_FORM, type Schedule, scheduleOf } from '../components/schedule.js'
 import { weightsOf } from '../components/vnode-state.js'
 import { canonicalJson } from '../runtime/canonical-json.js'
 import { SwarmError, isSwarmError } from '../runtime/errors.js'
@@ -46,6 +46,8 @@ export interface TrainingOptions {
   readonly seed?: number
   /** Of the first step. Default: the optimizer's, else 2e-3 for up to 10 epochs and 5e-4 for more (LEARNING.md). */
   readonly learningRate?: number
+  /** How the learning rate changes with the run's step. Default: ×0.25 at 50, 75, 89 and 94 % of the steps. */
+  readonly schedule?: Schedule
   /** Fraction of the training samples set apart for the evaluation after each epoch. Default 0, or 0.1 for data without a test set. */
   readonly validation?: number
   /** What becomes of a step whose loss is not finite: the run stops, or the step is skipped, with a dead letter. Default `stop`. */
@@ -144,8 +146,7 @@ export async function prepare(
     seed,
     totalSteps: epochs * stepsPerEpoch,
     learningRate,
-    decay: DEFAULT_DECAY,
-    milestones: DEFAULT_MILESTONES,
+    ...scheduleOf(options.schedule),
     ...(options.nonFinite === 'skip' && { nonFinite: 'skip' as const }),
     ...(options.refinement && { refinement: options.refinement }),
   }
@@ -220,10 +221,12 @@ function checkNumbers(options: TrainingOptions) {
   check('batchSize', Number.isSafeInteger(batchSize) && batchSize >= 1 && batchSize <= 65_536, 'an integer from 1 to 65,536', batchSize)
   check('epochs', Number.isSafeInteger(epochs) && epochs >= 1 && epochs <= 1_000_000, 'an integer from 1 to 1,000,000', epochs)
   check('seed', Number.isSafeInteger(seed) && seed >= 0, 'an integer ≥ 0', seed)
-  const { learningRate, validation, refinement, nonFinite = 'stop' } = options
+  const { learningRate, schedule, validation, refinement, nonFinite = 'stop' } = options
   check('learningRate', learningRate === undefined || (Number.isFinite(learningRate) && learningRate > 0), 'a number above 0', learningRate)
   check('validation', validation === undefined || (validation >= 0 && validation < 1), 'a fraction from 0 to below 1', validation)
   check('nonFinite', nonFinite === 'stop' || nonFinite === 'skip', 'stop or skip', nonFinite)
+  if (schedule !== undefined && !isSchedule(schedule))
+    throw new SwarmError('usage', { what: 'schedule', expected: SCHEDULE_FORM, got: JSON.stringify(schedule) })
   if (refinement !== undefined && !isRefinement(refinement))
     throw new SwarmError('usage', { what: 'refinement', expected: REFINEMENT_FORM, got: JSON.stringify(refinement) })
   return { batchSize, epochs, seed }

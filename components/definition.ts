@@ -62,10 +62,20 @@ export interface TrainingDefinition {
   readonly learningRate: number
   readonly decay: number
   readonly milestones: readonly number[]
+  /** Steps, the first ones, in which it rises in equal parts. Absent: 0. */
+  readonly warmup?: number
+  /** How it falls from the warm-up to the last step. Absent: it does not. */
+  readonly annealing?: Annealing
   /** A step whose loss is not finite is skipped where that happens, and by all that reads from there. Absent: the run stops. */
   readonly nonFinite?: 'skip'
   /** Local updates after each training step. Absent: none. */
   readonly refinement?: Refinement
+}
+
+export interface Annealing {
+  readonly kind: 'linear' | 'cosine'
+  /** Share of the learning rate that is left at the last step, 0 to 1. */
+  readonly end: number
 }
 
 /** After each training step a VNode that learns passes over its newest inputs again, oldest first (PROTOCOL.md rule 22). */

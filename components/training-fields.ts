@@ -7,6 +7,7 @@ import { isNetwork } from './network.js'
 import type { Dataset } from './datasets/index.js'
 import type { Network } from './network.js'
 import { isRefinement, REFINEMENT_FORM } from './refinement.js'
+import { isSchedule, SCHEDULE_FORM, type Schedule } from './schedule.js'
 
 /** A definition as a file gives it; what it leaves out, the caller decides. */
 export interface LoadedDefinition {
@@ -18,6 +19,8 @@ export interface LoadedDefinition {
   readonly epochs?: number
   readonly seed?: number
   readonly learningRate?: number
+  /** How the learning rate changes with the run's step. */
+  readonly schedule?: Schedule
   /** Fraction of the training samples that is set apart to choose by. */
   readonly validation?: number
   /** What becomes of a step whose loss is not finite. */
@@ -40,6 +43,7 @@ const FIELDS: { readonly [field in keyof LoadedDefinition]-?: readonly [(value: 
   epochs: [isCount, 'an integer ≥ 1'],
   seed: [(value) => Number.isSafeInteger(value) && (value as number) >= 0, 'an integer ≥ 0'],
   learningRate: [(value) => Number.isFinite(value) && (value as number) > 0, 'a number above 0'],
+  schedule: [isSchedule, SCHEDULE_FORM],
   validation: [(value) => Number.isFinite(value) && (value as number) >= 0 && (value as number) < 1, 'a fraction from 0 to below 1'],
   nonFinite: [(value) => value === 'stop' || value === 'skip', 'stop or skip'],
   refinement: [isRefinement, REFINEMENT_FORM],

@@ -41,6 +41,7 @@ seed: 7
 learningRate: 1e-3
 validation: 0.1
 refinement: { passes: 2, inputs: 3 }
+schedule: { kind: cosine, warmup: 100 }
 `
 
 test('a definition has layers, blocks, edges and training options', async (t) => {
@@ -55,6 +56,7 @@ test('a definition has layers, blocks, edges and training options', async (t) =>
     learningRate: 0.001,
     validation: 0.1,
     refinement: { passes: 2, inputs: 3 },
+    schedule: { kind: 'cosine', warmup: 100 },
   })
   const { vnodes, output } = compile(network, { layers: stubLayers })
   t.deepEqual(
@@ -149,6 +151,12 @@ const refusals: readonly [string, string, string, RegExp][] = [
   ['no short form', `${layers}  - flatten: 3\n`, 'definition.invalid', /options of 'flatten' \(net\.yaml:4\)/],
   ['an unknown rule', `${layers}  - flatten\nrule: predsin\n`, 'graph.unknown', /unknown rule 'predsin' \(net\.yaml:5\).*'predsim'\?/],
   ['an unknown data set', `${layers}  - flatten\ndata: fashion\n`, 'graph.unknown', /unknown dataset 'fashion' \(net\.yaml:5\)/],
+  [
+    'a schedule of two kinds',
+    `${layers}  - flatten\nschedule: { kind: linear, decay: 0.5 }\n`,
+    'definition.invalid',
+    /'schedule' \(net\.yaml:5\).*or linear or cosine with end/,
+  ],
   [
     'half a refinement',
     `${layers}  - flatten\nrefinement: { passes: 1 }\n`,
