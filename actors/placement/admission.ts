@@ -100,6 +100,11 @@ export function describeRefusal({ measure, needed, got }: Refusal): string {
   return measure === 'roundTripMs' ? `${is}, at most ${show(needed)} allowed` : `${is}, at least ${show(needed)} needed`
 }
 
+/** `its speed is too low`: the same for many. */
+export function nameRefusal({ measure }: Pick<Refusal, 'measure'>): string {
+  return `its ${UNITS[measure][0]} is too ${measure === 'roundTripMs' ? 'long' : 'low'}`
+}
+
 const UNITS: { readonly [Measure in keyof Needs]: readonly [name: string, unit: string, divisor: number] } = {
   gflops: ['speed', ' GFLOP/s', 1],
   memoryBytes: ['memory', ' MB', 1e6],

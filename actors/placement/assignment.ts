@@ -2,7 +2,7 @@
 import { SOURCE, type TrainingDefinition, type VNodeDefinition } from '../../components/definition.js'
 import { updatesAfter } from '../../components/refinement.js'
 import { SwarmError, isSwarmError } from '../../runtime/errors.js'
-import { describeRefusal } from './admission.js'
+import { nameRefusal } from './admission.js'
 import { divide } from './divide.js'
 import type { Calls, Decision, Demand, Membership } from '../calls.js'
 import { isBelow, speedOf, Weighing } from './candidates.js'
@@ -205,7 +205,8 @@ function together(demands: readonly Demand[]): Demand[][] {
 
 /** Why a PNode gets nothing of this request, whatever it asks for. */
 function refusalOf(member: Membership, { avoid, computeClass, code }: Request): string | undefined {
-  if (member.state === 'observer' && member.refusal) return `it is an observer (${describeRefusal(member.refusal)})`
+  // Without figures: what is true of many is said once.
+  if (member.state === 'observer' && member.refusal) return `it is an observer: ${nameRefusal(member.refusal)}`
   if (member.state !== 'ready') return `it is ${member.state}`
   if (avoid.includes(member.pnode)) return 'it has just been lost'
   if (computeClass !== undefined && member.computeClass !== computeClass) return `its compute class is ${member.computeClass}`

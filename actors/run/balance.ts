@@ -3,7 +3,7 @@
  * the gain has to be seen the oftener the smaller it is, and what has moved stays for its hold time, twice as long after each further move.
  *
  * Whether a PNode is slow or its VNode expensive nobody can tell from one time. How fast PNodes are say their ratings; what a VNode needs says
- * the least that it ever needed; where it takes longer than that, it is the PNode that has become slow, or was rated too high. What it needed where
+ * the least that is known of it; where it takes longer than that, it is the PNode that has become slow, or was rated too high. What it needed where
  * it was is remembered, so that it does not go back there. Pure but for what it remembers: time is handed in.
  */
 import { SOURCE } from '../../components/definition.js'
@@ -195,6 +195,7 @@ export class Balance {
       const ms = average(isFresh ? before.ms : undefined, busyMs / steps)
       const leastMs = Math.min(ms, before?.gflops === gflops ? before.leastMs : Infinity)
       known.set(pnode, { ms, leastMs, gflops, atMs: nowMs })
+      for (const [other, { atMs }] of known) if (nowMs - atMs > KNOWN_MS) known.delete(other)
     }
     for (const { pnode, busyShare, vnodes } of members) {
       const before = this.#busy.get(pnode)
@@ -209,7 +210,7 @@ export class Balance {
     return known && nowMs - known.atMs <= KNOWN_MS ? known : undefined
   }
 
-  /** What a step of a VNode needs, in ms at a rating of 1: the least that it ever took, wherever it was; undefined: nobody has measured it. */
+  /** What a step of a VNode needs, in ms at a rating of 1: the least that is known of it, wherever it was; undefined: nobody has measured it. */
   #leastOf(vnode: string): number | undefined {
     const known = this.#known.get(vnode)
     return known && Math.min(...[...known.values()].map(({ leastMs, gflops }) => leastMs * gflops))
@@ -228,7 +229,6 @@ export class Balance {
       if (pnode === undefined) return []
       const own = vnodeOf(vnode)
       const isWaitedFor = vnode === own
-      // What is to be together moves only when it has to.
       const leastMs = isMeasured ? this.#leastOf(own)! : 0
       const msOn = (to: string): number => {
         if (cost === 0) return 0
@@ -239,6 +239,7 @@ export class Balance {
         const known = this.#knownOn(own, to, look)
         return (known ? known.ms * known.gflops : leastMs * (slowness.get(to) ?? 1)) / speed / share
       }
+      // What is to be together moves only when it has to.
       const isFree = vnode !== SOURCE && group === undefined && this.#isFree(vnode, nowMs) && !(isWaitedFor && moving.size > 0)
       const apart = [own, ...followersOf({ directory }, own)].filter((id) => id !== vnode)
       const mayBeOn = (to: string) => !isBelow(tiers.get(to), [demand])

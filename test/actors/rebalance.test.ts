@@ -2,7 +2,7 @@
 import test from 'ava'
 import { Balance, DEFAULT_BALANCE, type Look } from '../../actors/run/balance.js'
 import type { Demand, Membership } from '../../actors/calls.js'
-import { overLimit, type Stage, type Work, worthMoving } from '../../actors/run/rebalance.js'
+import { type Move, overLimit, type Stage, type Work, worthMoving } from '../../actors/run/rebalance.js'
 import { StepTimes } from '../../actors/run/step-times.js'
 import { RandomStream } from '../../runtime/random.js'
 
@@ -311,6 +311,25 @@ test('a rating that was wrong for a while leaves nothing behind', (t) => {
   t.deepEqual(lookWith(0, 0.4), [])
   const moves = Array.from({ length: 10 }, (_, i) => lookWith(i + 1, 30)).find((found) => found.length > 0)
   t.deepEqual(moves, [{ vnode: 'v0', to: 'c' }])
+})
+
+test('what was measured half an hour ago on a PNode that is gone counts no more', (t) => {
+  const balance = new Balance()
+  const all = ['v0', 'v1', 'v2', 'v3']
+  const demands = all.map((vnode) => ({ vnode, cost: 1, memoryBytes: 1 }))
+  const spent = new Map(all.map((vnode) => [vnode, { steps: 10, busyMs: 1_000 }]))
+  const on = (pnode: string, vnodes: readonly string[]) => Object.fromEntries(vnodes.map((vnode) => [vnode, { pnode }]))
+  const lookAfter = (nowMs: number, directory: Look['directory'], members: readonly Membership[]) =>
+    balance.look({ run: 'r', nowMs, members, demands, directory, spent, moving: new Map(), code: [], stepsLeft: 1e6 })
+  const stay = [member('b', { gflops: 30 }), member('c', { gflops: 30 })]
+  // As if they needed next to nothing.
+  lookAfter(0, { ...on('a', all.slice(0, 2)), ...on('b', all.slice(2)) }, [member('a', { gflops: 0.1 }), ...stay])
+  let moves: readonly Move[] = []
+  for (let minutes = 1; minutes <= 32; minutes++) {
+    moves = lookAfter(minutes * 60_000, on('b', all), stay)
+    if (minutes === 5) t.deepEqual(moves.length, 3, 'so far they seem to cost nothing elsewhere')
+  }
+  t.is(moves.length, 2)
 })
 
 test('followers move first, for a smaller gain, and never to whom they follow; together with VNodes if they alone do not help', (t) => {
