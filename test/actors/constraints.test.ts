@@ -15,6 +15,7 @@ import { readHead } from '../../runtime/head-store.js'
 import { chainRun } from '../simulation/simulated-run.js'
 import { openPools, renamed } from '../support/chaos-run.js'
 import { openObjects, slowBranching, TRAINING } from '../support/small-runs.js'
+import { member } from '../support/members.js'
 import { until } from '../support/until.js'
 
 const pools = openPools()
@@ -70,17 +71,7 @@ async function placesOf(
   constraints: Constraints,
   { ids, directory = {} }: { readonly ids?: readonly string[]; readonly directory?: { readonly [vnode: string]: string } } = {},
 ) {
-  const all = members.map((more): Membership => ({
-    pnode: 'p',
-    incarnation: '',
-    computeClass: 'c',
-    gflops: 10,
-    memoryBytes: 1e9,
-    state: 'ready',
-    busyShare: 0,
-    vnodes: [],
-    ...more,
-  }))
+  const all = members.map((more) => member('p', { gflops: 10, ...more }))
   const requests = new OpenRequests()
   const call = async (_target: unknown, _method: string, request: Json): Promise<Json> =>
     requests.take(request as never, (whole) => place(all, whole)) as never

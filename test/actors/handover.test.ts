@@ -1,6 +1,5 @@
 /** Planned moves, as the owner of a run decides them: whom it asks to stand still, and when. */
 import test from 'ava'
-import type { Membership } from '../../actors/calls.js'
 import { Handover } from '../../actors/run/handover.js'
 import type { HeadEcho } from '../../actors/run/head-echo.js'
 import type { Move } from '../../actors/run/rebalance.js'
@@ -9,24 +8,14 @@ import { SOURCE } from '../../components/definition.js'
 import type { ActorContext, Json } from '../../runtime/actor-system/actor-system.js'
 import { firstHead } from '../../runtime/head.js'
 import { fakeClock } from '../support/fake-clock.js'
+import { member } from '../support/members.js'
 import { chainRun } from '../simulation/simulated-run.js'
-
-const member = (pnode: string): Membership => ({
-  pnode,
-  incarnation: pnode,
-  computeClass: 'c',
-  gflops: 1,
-  memoryBytes: 1e9,
-  state: 'ready',
-  busyShare: 1,
-  vnodes: [],
-})
 
 /** A run of six VNodes, three on each of ann and bob, and who has been asked to stand still, or to follow elsewhere. @param standing where followers are */
 function watched(standing: { readonly [follower: string]: string } = {}) {
   const clock = fakeClock()
   const { definition } = chainRun(6, { epochs: 1, stepsPerEpoch: 100 }, () => undefined as never)
-  const members = ['ann', 'bob'].map(member)
+  const members = ['ann', 'bob'].map((pnode) => member(pnode))
   const places = { [SOURCE]: 'bob', v001: 'ann', v002: 'ann', v003: 'ann', v004: 'bob', v005: 'bob', v006: 'bob', ...standing }
   const directory = Object.fromEntries(Object.entries(places).map(([vnode, pnode], i) => [vnode, { pnode, term: i + 1 }]))
   const run = () => ({ definition, head: { ...firstHead('r'), directory }, computeClass: 'c' })
