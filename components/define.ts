@@ -122,8 +122,8 @@ export interface RuleStepResult {
 export interface RuleSpec<O extends Options> extends Located, Configured<O> {
   /** Parameters of the rule for a block whose output has the given shape. */
   init(output: Shape, target: Target & { readonly classes: number }, random: Initializers, options: O): Tensors
-  /** The VNode's own answer: float32 [batch, classes] or [batch, size]. Also used in evaluation and prediction. */
-  logits(parameters: Tensors, h: Tensor, options: O): Tensor
+  /** The VNode's own answer: float32 [batch, classes] or [batch, size]. Also used in evaluation and prediction. Differentiable by tfjs unless there is a `step`. */
+  logits(parameters: Tensors, h: Tensor, options: O, target: Target & { readonly classes: number }): Tensor
   /** Scalar; differentiated with respect to the block's and the rule's parameters. With a `step` of its own it only judges in evaluation. */
   loss(values: RuleLoss, options: O): Tensor
   /**

@@ -1,9 +1,10 @@
 /** The layers of one VNode, loaded: specs found, tensors made, run one after another. */
 import { isSwarmError, SwarmError, toSwarmError } from '../runtime/errors.js'
 import { RandomStream } from '../runtime/random.js'
-import type { BlockSpec, BuiltIn, Located, Options, RuleSpec, Tensors } from './define.js'
+import type { BlockSpec, BuiltIn, Located, Options, RuleSpec, Target, Tensors } from './define.js'
 import type { DefinitionRef, LayerDefinition, VNodeMachineDefinition } from './definition.js'
 import { initializers } from './initializers.js'
+import { widthOf } from './losses.js'
 import { builtInLayers } from './layers/index.js'
 import { builtInRules } from './rules/index.js'
 import { sameShape, showShape } from './shapes.js'
@@ -20,6 +21,8 @@ export interface LoadedLayer {
 
 export interface LoadedRule {
   readonly spec: BuiltIn<RuleSpec<any>>
+  /** `classes`: numbers per sample, whatever the kind of target. */
+  readonly target: Target & { readonly classes: number }
   readonly options: Options
   readonly parameters: Tensors
 }
@@ -55,12 +58,10 @@ export async function loadLayers({ vnode, training, bundles }: VNodeMachineDefin
 export async function loadRule({ vnode, target, training, bundles }: VNodeMachineDefinition): Promise<LoadedRule> {
   const spec = await findSpec<RuleSpec<any>>('rule', training.rule, builtInRules, bundles)
   const options = spec.options?.(training.rule.options) ?? training.rule.options
-  const classes = target.kind === 'categorical' ? target.classes : target.size
+  const sized = { ...target, classes: widthOf(target) }
   const where = `head of ${vnode.id}`
-  const parameters = kept(where, () =>
-    spec.init(vnode.outputShape, { ...target, classes }, initializers(training.seed, vnode.id, 'head'), options),
-  )
-  return { spec, options, parameters }
+  const parameters = kept(where, () => spec.init(vnode.outputShape, sized, initializers(training.seed, vnode.id, 'head'), options))
+  return { spec, target: sized, options, parameters }
 }
 
 /** The VNode's output. Call inside `tf.tidy`. @throws `graph.shape`, `compute.failed` with the layer's name and the step */

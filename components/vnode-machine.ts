@@ -320,7 +320,7 @@ export class VNodeMachine implements Machine {
   }
 
   #logits(rule: LoadedRule, h: tf.Tensor, step: number): tf.Tensor {
-    return guarded(this.#ruleName(), step, () => rule.spec.logits(rule.parameters, h, rule.options))
+    return guarded(this.#ruleName(), step, () => rule.spec.logits(rule.parameters, h, rule.options, rule.target))
   }
 
   #loss(rule: LoadedRule, h: tf.Tensor, logits: tf.Tensor, y: tf.Tensor, step: number): tf.Tensor {

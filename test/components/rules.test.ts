@@ -51,7 +51,7 @@ for (const rule of ['pred', 'predsim', 'backprop']) {
       const y = oneHot(labels)
       const loss = (h: tf.Tensor, ...values: tf.Tensor[]): tf.Tensor => {
         const given: Tensors = Object.fromEntries(names.map((name, i) => [name, values[i]]))
-        return spec.loss({ logits: spec.logits(given, h, options), y, h, parameters: given, target }, options)
+        return spec.loss({ logits: spec.logits(given, h, options, target), y, h, parameters: given, target }, options)
       }
       checkGradient(t, rule, loss, [randomTensor('h', [5, ...shape], 0.1, 1), ...moved], 1e-2)
     })
@@ -63,7 +63,7 @@ test('predsim is the formula of its paper', (t) => {
   const options = spec.options!({ w: 0.3, rank: 4 })
   const h = randomTensor('h', [5, 6])
   const parameters: Tensors = { head: randomTensor('D', [6, 3]), bias: tf.zeros([3]), projector: randomTensor('P', [6, 4]) }
-  const logits = spec.logits(parameters, h, options)
+  const logits = spec.logits(parameters, h, options, target)
   const y = oneHot(labels)
   const got = spec.loss({ logits, y, h, parameters, target }, options).dataSync()[0]
   const gram = (z: number[][]): number[][] => {
@@ -88,7 +88,7 @@ test('predsim stays finite where an output is zero', (t) => {
   const options = spec.options!({})
   const parameters = spec.init([6], target, initializers(1, 'zero'), options)
   const gradient = tf.grad((h) =>
-    spec.loss({ logits: spec.logits(parameters, h, options), y: oneHot(labels), h, parameters, target }, options),
+    spec.loss({ logits: spec.logits(parameters, h, options, target), y: oneHot(labels), h, parameters, target }, options),
   )(tf.zeros([5, 6]))
   t.true(gradient.dataSync().every(Number.isFinite))
 })

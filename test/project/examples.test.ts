@@ -10,7 +10,14 @@ import { repository, runNode, said, temporaryFolder } from './repository.js'
 const MOST_MS = 90_000
 
 /** Those that the command line trains. */
-const DEFINITIONS = ['branch-and-join.ts', 'network.yaml', 'custom-block-and-rule/main.ts']
+const DEFINITIONS = [
+  'branch-and-join.ts',
+  'network.yaml',
+  'custom-block-and-rule/main.ts',
+  'rules/cwc.ts',
+  'rules/dgl.ts',
+  'rules/symba.ts',
+]
 /** Those that are programs, with arguments that make them small. */
 const PROGRAMS = { 'quickstart.ts': ['1000', '2'] }
 /** What examples import. */
