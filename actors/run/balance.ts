@@ -44,10 +44,12 @@ const MOST_DOUBLINGS = 5
 const CALM_HOLDS = 10
 /** What was measured on a PNode that a VNode has left holds for so long, in ms; its speed, if it was measured anew, counts at once. */
 const KNOWN_MS = 30 * 60_000
+/** Ratings by less than this factor apart are one rating, measured twice. */
+const RATED_ALIKE = 1.5
 /** What is older than this, in ms, is no part of an average. */
 const FRESH_MS = 60_000
 
-const NOTHING_SEEN = { looks: 0, gain: 0 }
+const NOTHING_SEEN = { looks: 0, gain: 0, isOfFollowers: false }
 
 /** What there is to see. */
 export interface Look {
@@ -101,9 +103,11 @@ export class Balance {
     this.#greet(look)
     this.#measure(look)
     const { moves, gain } = this.#isMeasured(look) ? this.#worthMoving(look) : NOTHING_MOVES
-    if (moves.length === 0) this.#confirmed = NOTHING_SEEN
-    else this.#confirmed = { looks: this.#confirmed.looks + 1, gain: this.#confirmed.gain + gain }
-    return this.#confirmed.looks >= CONFIRMATIONS && this.#confirmed.gain >= EVIDENCE ? [...moves] : []
+    const seen = this.#seen(moves, gain)
+    const isSure = seen.looks >= CONFIRMATIONS && seen.gain >= EVIDENCE
+    // What follows from it has to be seen anew.
+    this.#confirmed = isSure ? NOTHING_SEEN : seen
+    return isSure ? [...moves] : []
   }
 
   /** A PNode has joined: what it should have by costs and ratings, as when a run begins. Of one that has had VNodes more is known. */
@@ -120,7 +124,8 @@ export class Balance {
   overLimit(look: Look): string[] {
     return overLimit(
       look.members.filter(({ state }) => state !== 'lost').map((member) => stageOf(member, look)),
-      this.#works(look, false),
+      // What is about to move has its room until it does.
+      this.#works({ ...look, moving: new Map() }, false),
     )
   }
 
@@ -172,9 +177,21 @@ export class Balance {
     return found.moves.length > 0 ? found : worthMoving(stages, works, { leastGain, leastSavedMs })
   }
 
-  #greet({ members, nowMs }: Look): void {
-    const ready = members.filter(({ state }) => state === 'ready').map(({ pnode }) => pnode)
-    const pnodes = ready.toSorted().join()
+  /** Together with what the looks before have seen, if it was the same kind of moves. */
+  #seen(moves: readonly Move[], gain: number): typeof NOTHING_SEEN {
+    if (moves.length === 0) return NOTHING_SEEN
+    const isOfFollowers = moves.every(({ vnode }) => followed(vnode) !== undefined)
+    const before = this.#confirmed.isOfFollowers === isOfFollowers ? this.#confirmed : NOTHING_SEEN
+    return { looks: before.looks + 1, gain: before.gain + gain, isOfFollowers }
+  }
+
+  /** Whoever is suspected for a while has not gone. */
+  #greet({ members, nowMs, computeClass }: Look): void {
+    const there = members.filter((member) => member.state !== 'lost' && (!computeClass || member.computeClass === computeClass))
+    const pnodes = there
+      .map(({ pnode }) => pnode)
+      .toSorted()
+      .join()
     if (pnodes !== this.#company.pnodes) this.#company = { pnodes, sinceMs: nowMs }
   }
 
@@ -205,15 +222,18 @@ export class Balance {
     }
   }
 
-  #knownOn(vnode: string, pnode: string | undefined, { nowMs }: Pick<Look, 'nowMs'>): Known | undefined {
+  /** Undefined, too, if the PNode is gone, or rated otherwise meanwhile: one of the two ratings was wrong. */
+  #knownOn(vnode: string, pnode: string | undefined, { nowMs, members }: Pick<Look, 'nowMs' | 'members'>): Known | undefined {
     const known = pnode === undefined ? undefined : this.#known.get(vnode)?.get(pnode)
-    return known && nowMs - known.atMs <= KNOWN_MS ? known : undefined
+    const gflops = members.find((member) => member.pnode === pnode)?.gflops
+    if (!known || gflops === undefined || nowMs - known.atMs > KNOWN_MS) return undefined
+    return Math.max(known.gflops, gflops) <= RATED_ALIKE * Math.min(known.gflops, gflops) ? known : undefined
   }
 
   /** What a step of a VNode needs, in ms at a rating of 1: the least that is known of it, wherever it was; undefined: nobody has measured it. */
-  #leastOf(vnode: string): number | undefined {
-    const known = this.#known.get(vnode)
-    return known && Math.min(...[...known.values()].map(({ leastMs, gflops }) => leastMs * gflops))
+  #leastOf(vnode: string, look: Look): number | undefined {
+    const known = [...(this.#known.get(vnode)?.keys() ?? [])].flatMap((pnode) => this.#knownOn(vnode, pnode, look) ?? [])
+    return known.length > 0 ? Math.min(...known.map(({ leastMs, gflops }) => leastMs * gflops)) : undefined
   }
 
   /** Costs and measured times are different units: all of the one, or all of the other. */
@@ -224,12 +244,12 @@ export class Balance {
     const shares = new Map(members.map((member) => [member.pnode, this.#shareLeft(member, run)]))
     const slowness = this.#slowness(look)
     return demands.flatMap((demand): Work[] => {
-      const { vnode, cost, memoryBytes, group, minTier } = demand
+      const { vnode, cost, memoryBytes, group } = demand
       const pnode = moving.get(vnode) ?? directory[vnode]?.pnode
       if (pnode === undefined) return []
       const own = vnodeOf(vnode)
       const isWaitedFor = vnode === own
-      const leastMs = isMeasured ? this.#leastOf(own)! : 0
+      const leastMs = isMeasured ? this.#leastOf(own, look)! : 0
       const msOn = (to: string): number => {
         if (cost === 0) return 0
         const speed = speeds.get(to) ?? 1e-3
@@ -242,8 +262,10 @@ export class Balance {
       // What is to be together moves only when it has to.
       const isFree = vnode !== SOURCE && group === undefined && this.#isFree(vnode, nowMs) && !(isWaitedFor && moving.size > 0)
       const apart = [own, ...followersOf({ directory }, own)].filter((id) => id !== vnode)
-      const mayBeOn = (to: string) => !isBelow(tiers.get(to), [demand])
-      return [{ vnode, pnode, memoryBytes, isFree, isWaitedFor, msOn, ...(minTier && { mayBeOn }), ...(apart.length > 0 && { apart }) }]
+      // Until it moves, whom it follows is where it was.
+      const leaving = moving.has(own) && !isWaitedFor ? directory[own]?.pnode : undefined
+      const mayBeOn = (to: string) => to !== leaving && !isBelow(tiers.get(to), [demand])
+      return [{ vnode, pnode, memoryBytes, group, isFree, isWaitedFor, msOn, mayBeOn, ...(apart.length > 0 && { apart }) }]
     })
   }
 
@@ -253,7 +275,7 @@ export class Balance {
     for (const { vnode } of look.demands) {
       const pnode = look.directory[vnode]?.pnode
       const known = this.#knownOn(vnode, pnode, look)
-      if (known) seen.set(pnode, [...(seen.get(pnode) ?? []), (known.ms * known.gflops) / this.#leastOf(vnode)!])
+      if (known) seen.set(pnode, [...(seen.get(pnode) ?? []), (known.ms * known.gflops) / this.#leastOf(vnode, look)!])
     }
     return new Map([...seen].map(([pnode, each]) => [pnode, each.reduce((sum, one) => sum + one, 0) / each.length]))
   }

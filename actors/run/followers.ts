@@ -66,10 +66,13 @@ export class Followers {
     const { context, run, place, stop } = this.#options
     const { directory } = run().head
     const ids = moves.map(({ vnode }) => vnode)
-    const decisions = await placeFollowers(context, run(), ids, new Map(moves.map(({ vnode, to }) => [vnode, to])))
-    if (!decisions) return
+    const at = new Map(moves.map(({ vnode, to }) => [vnode, to]))
+    const found = (await placeFollowers(context, run(), ids, at)) ?? []
+    // Anywhere else they are no better off than here.
+    const decisions = found.filter(({ vnode, pnode }) => pnode === at.get(vnode))
+    if (decisions.length === 0) return
     await place(decisions, 'stands by there instead')
-    stop(ids.map((vnode) => ({ vnode, ...directory[vnode] })))
+    stop(decisions.map(({ vnode }) => ({ vnode, ...directory[vnode] })))
   }
 
   /** Places those that are missing, as far as there is room for them. */

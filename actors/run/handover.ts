@@ -105,6 +105,9 @@ export class Handover {
     if (over.length === 0) {
       const standing = moves.filter(({ vnode }) => followed(vnode) !== undefined)
       if (standing.length > 0) await followers.move(standing)
+      // Whoever was refused there is not asked for again at once, so that others are.
+      const { directory } = run().head
+      for (const { vnode, to } of standing) if (directory[vnode]?.pnode !== to) this.#balance.moved(vnode, this.#now, true)
       for (const { vnode, to } of moves) if (!standing.some((move) => move.vnode === vnode)) this.#planned.set(vnode, to)
     }
     if (this.#planned.size > 0) await this.#holdAtNextCut([...this.#planned.keys()])
@@ -176,7 +179,8 @@ export class Handover {
     const { run, echo, move } = this.#options
     const { directory } = run().head
     const isSourceGoing = this.#isLeaving(directory[SOURCE]?.pnode) || this.#planned.has(SOURCE)
-    const vnodes = isSourceGoing ? [SOURCE, ...this.#held] : [...this.#held]
+    const held = [...this.#held].filter((vnode) => !this.#waitsForOthers(vnode))
+    const vnodes = isSourceGoing ? [SOURCE, ...held] : held
     if (vnodes.length === 0) return
     const decisions = await this.#place(vnodes)
     if (decisions.length === 0) return
@@ -185,6 +189,15 @@ export class Handover {
     await move(decisions, `handed over by ${from.join(', ')}`)
     echo.stop(moving)
     if (isSourceGoing) this.interrupted()
+  }
+
+  /** Others of its group go as well, and stand still at a later checkpoint. */
+  #waitsForOthers(vnode: string): boolean {
+    const { constraints, head } = this.#options.run()
+    const group = constraints?.together?.find((ids) => ids.includes(vnode)) ?? []
+    const { pnode } = head.directory[vnode]
+    const isGoing = (id: string) => this.#askedAtMs.has(id) || this.#planned.has(id)
+    return group.some((id) => head.directory[id]?.pnode === pnode && !this.#held.has(id) && isGoing(id))
   }
 
   /** Where they go; where nobody can take them, what may go on where it is does, from just behind the checkpoint. */

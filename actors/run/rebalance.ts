@@ -17,6 +17,8 @@ export interface Work {
   readonly memoryBytes: number
   /** Whether it may move now. */
   readonly isFree: boolean
+  /** What has the same is to be on one PNode. */
+  readonly group?: string
   /** Whether it may be on a PNode at all. Absent: on any. */
   readonly mayBeOn?: (pnode: string) => boolean
   /** Whether the others wait while it moves. */
@@ -92,26 +94,48 @@ export function worthMoving(
 }
 
 /**
- * VNodes that have to go because their PNode lends less than they need: of each such PNode the fewest, then the smallest.
+ * VNodes that have to go because their PNode lends less than they need: of each such PNode the fewest, then the smallest; what is to be together last,
+ * and together.
  * @param works with `isFree` or without: limits are kept at once
  */
 export function overLimit(stages: readonly Stage[], works: readonly Work[]): string[] {
   return stages.flatMap(({ pnode, memoryBytes, maxVNodes = Infinity }) => {
-    const smallestFirst = works
-      .filter((work) => work.pnode === pnode)
-      .toSorted((a, b) => a.memoryBytes - b.memoryBytes || (a.vnode < b.vnode ? -1 : 1))
-    let excessBytes = sum(smallestFirst.map((work) => work.memoryBytes)) - memoryBytes
-    let excess = smallestFirst.length - maxVNodes
+    const here = works.filter((work) => work.pnode === pnode)
+    const pieces = piecesOf(here)
+    let excessBytes = sum(here.map((work) => work.memoryBytes)) - memoryBytes
+    let excess = here.length - maxVNodes
     const going: string[] = []
-    while (smallestFirst.length > 0 && (excessBytes > 0 || excess > 0)) {
-      const found = smallestFirst.findIndex((work) => work.memoryBytes >= excessBytes)
-      const [gone] = smallestFirst.splice(found < 0 ? -1 : found, 1)
-      going.push(gone.vnode)
+    while (pieces.length > 0 && (excessBytes > 0 || excess > 0)) {
+      const found = pieces.findIndex((piece) => piece.memoryBytes >= excessBytes)
+      const [gone] = pieces.splice(found < 0 ? pieces.findLastIndex(({ isGroup }) => isGroup === pieces[0].isGroup) : found, 1)
+      going.push(...gone.vnodes)
       excessBytes -= gone.memoryBytes
-      excess--
+      excess -= gone.vnodes.length
     }
     return going
   })
+}
+
+interface MovingPiece {
+  readonly vnodes: readonly string[]
+  readonly memoryBytes: number
+  readonly isGroup: boolean
+}
+
+/** Groups as one, behind all others; the smallest of each kind first. */
+function piecesOf(works: readonly Work[]): MovingPiece[] {
+  const groups = new Map<string, Work[]>()
+  for (const work of works) {
+    const key = work.group === undefined ? `vnode ${work.vnode}` : `group ${work.group}`
+    groups.set(key, [...(groups.get(key) ?? []), work])
+  }
+  const pieces = [...groups.values()].map((members): MovingPiece => {
+    const vnodes = members.map(({ vnode }) => vnode).toSorted()
+    return { vnodes, memoryBytes: sum(members.map((work) => work.memoryBytes)), isGroup: members[0].group !== undefined }
+  })
+  return pieces.sort(
+    (a, b) => Number(a.isGroup) - Number(b.isGroup) || a.memoryBytes - b.memoryBytes || (a.vnodes[0] < b.vnodes[0] ? -1 : 1),
+  )
 }
 
 const sum = (numbers: readonly number[]): number => numbers.reduce((total, each) => total + each, 0)

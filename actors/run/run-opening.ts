@@ -5,16 +5,13 @@ import { HeadWriter } from '../../runtime/head-store.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import { Timetable } from '../../runtime/timetable.js'
 import { Evaluations } from './evaluations.js'
-import type { Constraints } from './constraints.js'
 import { readDefinition, type RunDefinition } from './run-definition.js'
-import { settingsIfAny } from './run-settings.js'
 
 export interface OpenedRun {
   readonly writer: HeadWriter
   readonly definition: RunDefinition
   readonly timetable: Timetable
   readonly evaluations: Evaluations
-  readonly constraints: Constraints | undefined
 }
 
 /** Takes a run over: raises `writer`, so that an older owner is refused. @throws `run.not-found`, `run.writer`, codes of the store */
@@ -25,7 +22,5 @@ export async function openRun(store: ObjectStore, run: string): Promise<OpenedRu
     return HeadWriter.create(store, firstHead(run))
   })
   const timetable = new Timetable(definition.timetable)
-  const evaluations = await Evaluations.read(store, run, definition, timetable)
-  const settings = await settingsIfAny(store, run)
-  return { writer, definition, timetable, evaluations, constraints: settings?.constraints }
+  return { writer, definition, timetable, evaluations: await Evaluations.read(store, run, definition, timetable) }
 }

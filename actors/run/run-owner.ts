@@ -36,7 +36,7 @@ import type { Constraints } from './constraints.js'
 import { DeadLetters } from './dead-letters.js'
 import { Poison } from './poison.js'
 import { RETRY_MS } from '../relocation.js'
-import { poisonLimits } from './run-settings.js'
+import { poisonLimits, settingsIfAny } from './run-settings.js'
 import { RollCall } from './roll-call.js'
 import { DEFAULT_MEMBERSHIP } from '../placement/placement.js'
 import type { OpenedRun } from './run-opening.js'
@@ -50,7 +50,8 @@ export class RunOwner {
   readonly #context: ActorContext
   readonly #writer: HeadWriter
   readonly #definition: RunDefinition
-  readonly #constraints: Constraints | undefined
+  /** As of the last start: a resume may have others. */
+  #constraints: Constraints | undefined
   readonly #timetable: Timetable
   readonly #monitor: RunMonitor
   readonly #run: string
@@ -78,14 +79,13 @@ export class RunOwner {
     if (!this.#context.signal.aborted) this.#options.onError(toSwarmError(error, 'internal', `run ${this.#run}`))
   }
 
-  constructor(options: RunActorOptions, context: ActorContext, { writer, definition, timetable, evaluations, constraints }: OpenedRun) {
+  constructor(options: RunActorOptions, context: ActorContext, { writer, definition, timetable, evaluations }: OpenedRun) {
     this.#options = options
     this.#context = context
     // Every VNode may be told something at the same time.
     setMaxListeners(0, context.signal)
     this.#writer = writer
     this.#definition = definition
-    this.#constraints = constraints
     this.#timetable = timetable
     this.#ids = [SOURCE, ...definition.network.vnodes.map(({ id }) => id)]
     this.#cuts = new OpenCuts(this.#ids.slice(1))
@@ -134,6 +134,7 @@ export class RunOwner {
     const fix = `Start a new one from its weights with: swarmgrad train --from ${head.run}`
     if (head.status === 'done') throw new SwarmError('run.changed', { what: `run ${head.run} is done`, fix })
     const isNew = Object.keys(head.directory).length === 0
+    await this.#readConstraints()
     await this.#begin((before) => (isNew ? before : unpaused(rolledBack(before)))).catch(async (error: unknown) => {
       const plain = await plainly(this.#context, this.#placing, error)
       // Nobody has room for it now: whoever takes runs up begins it, as one that is new.
@@ -154,6 +155,7 @@ export class RunOwner {
   async wake(): Promise<void> {
     if (this.#isAwake || this.head.status !== 'running') return
     if (Object.keys(this.head.directory).length === 0) return this.start()
+    await this.#readConstraints()
     const [newest] = this.head.manifests
     try {
       this.#manifest = newest && (await readManifest(this.#options.store, newest, this.#ids.slice(1)))
@@ -345,6 +347,10 @@ export class RunOwner {
     this.moves.watch()
     void this.#echo.grant(this.#ids).then(() => this.#pauseAgain())
     this.moves.followers.seek()
+  }
+
+  async #readConstraints(): Promise<void> {
+    this.#constraints = (await settingsIfAny(this.#options.store, this.#run))?.constraints
   }
 
   get #placing(): PlacingRun {

@@ -37,22 +37,24 @@ export async function placeVNodes(
   isAll: boolean,
   at: ReadonlyMap<string, string> = new Map(),
 ): Promise<readonly Decision[]> {
-  if (run.shunned?.length) {
-    const others = { ...run, shunned: [] }
-    return placeVNodes(context, others, ids, [...avoid, ...run.shunned], isAll, at).catch((error: unknown) => {
-      if (!isSwarmError(error, 'placement.no-pnode')) throw error
-      return placeVNodes(context, others, ids, avoid, isAll, at)
-    })
-  }
-  const followers = isAll ? [] : followersIn(run.head)
-  const asking = { ids, avoid, isAll, at, followers }
+  const attempts = [run, ...apart(run, isAll)].map((each) => () => placeTogether(context, each, { ids, avoid, isAll, at }))
+  return firstThatFits(attempts)
+}
+
+/** Groups apart: better than nowhere. */
+function apart(run: PlacingRun, isAll: boolean): PlacingRun[] {
   const { constraints } = run
-  // Better apart than nowhere.
-  const loose = isAll || !constraints?.together ? [] : [{ ...run, constraints: { ...constraints, together: [] } }]
+  return isAll || !constraints?.together ? [] : [{ ...run, constraints: { ...constraints, together: [] } }]
+}
+
+/** As `placeVNodes`, with groups kept. */
+function placeTogether(context: ActorContext, run: PlacingRun, asking: Omit<Asking, 'followers'>): Promise<readonly Decision[]> {
+  const followers = asking.isAll ? [] : followersIn(run.head)
+  const { shunned = [] } = run
   return firstThatFits(
-    [run, ...loose].flatMap((each) => [
-      () => ask(context, each, asking),
-      ...(followers.length > 0 ? [() => placeOverFollowers(context, each, asking)] : []),
+    [...(shunned.length > 0 ? [[...asking.avoid, ...shunned]] : []), asking.avoid].flatMap((avoid) => [
+      () => ask(context, run, { ...asking, avoid, followers }),
+      ...(followers.length > 0 ? [() => placeOverFollowers(context, run, { ...asking, avoid, followers })] : []),
     ]),
   )
 }
@@ -84,9 +86,11 @@ export async function placeFollowers(
   ids: readonly string[],
   at: ReadonlyMap<string, string> = new Map(),
 ): Promise<readonly Decision[] | undefined> {
+  const followers = [...new Set([...followersIn(run.head), ...ids])]
+  const asking = { ids, avoid: run.shunned ?? [], isAll: false, at, followers }
   try {
-    const followers = [...new Set([...followersIn(run.head), ...ids])]
-    return await ask(context, run, { ids, avoid: run.shunned ?? [], isAll: false, at, followers })
+    // One by itself is rather apart from the others of its group than nowhere.
+    return await firstThatFits([run, ...(ids.length === 1 ? apart(run, false) : [])].map((each) => () => ask(context, each, asking)))
   } catch (error) {
     if (!isSwarmError(error, 'placement.no-pnode')) throw error
     return undefined
@@ -145,12 +149,13 @@ export async function placeElsewhere(
   ids: readonly string[],
   pnode: string,
 ): Promise<readonly Decision[]> {
-  try {
-    return await placeVNodes(context, run, ids, [pnode], false)
-  } catch (error) {
-    if (!isSwarmError(error, 'placement.no-pnode')) throw error
-    return placeVNodes(context, run, ids, [], false)
-  }
+  const asking = { ids, isAll: false, at: new Map() }
+  return firstThatFits(
+    [run, ...apart(run, false)].flatMap((each) => [
+      () => placeTogether(context, each, { ...asking, avoid: [pnode] }),
+      () => placeTogether(context, each, { ...asking, avoid: [] }),
+    ]),
+  )
 }
 
 /** Why a run cannot begin, if that is plainer than `error`: only PNodes of another compute class are there. */
@@ -177,7 +182,7 @@ export function demandsOf(definition: RunDefinition, followers: readonly string[
 
 /** Whether a VNode could go anywhere but to `pnode` now. */
 export function hasOther(context: ActorContext, run: PlacingRun, vnode: string, pnode: string): Promise<boolean> {
-  return placeVNodes(context, run, [vnode], [pnode], false).then(
+  return placeTogether(context, run, { ids: [vnode], avoid: [pnode], isAll: false, at: new Map() }).then(
     () => true,
     (error: unknown) => !isSwarmError(error, 'placement.no-pnode'),
   )

@@ -119,34 +119,61 @@ test('once it has begun, what is lost is rather apart than nowhere', async (t) =
   t.true(isSwarmError(error, 'placement.no-pnode'), 'a tier is asked for all the time')
 })
 
-test.serial('what is to be together stays together when its PNode is killed, and its standbys too; the bits are the same', async (t) => {
-  const begun = async (options: RunOptions) => {
-    const { store } = openObjects()
-    const id = `c${++names}`
-    let swarm: LocalSwarm | undefined
-    const on = local({ pnodes: 4, returnMs: Infinity })
-    const internals = { id, pool: renamed(pools.inline, `${id}-`), onSwarm: (made: LocalSwarm) => (swarm = made) }
-    const run = train(slowBranching(2), { ...TRAINING, epochs: 6 }, { on, store, checkpoint: { everySteps: 20 }, ...options }, internals)
-    run.result.catch(() => undefined)
-    await until('it begins', () => swarm !== undefined)
-    return { run, swarm: swarm!, directory: async () => (await readHead(store, id)).head.directory }
-  }
-  const { run: plain, directory: anywhere } = await begun({})
-  const ids = Object.keys(await anywhere()).filter((id) => id !== SOURCE)
-  const { hash } = await plain.result
-  const group = [ids[0], ids.at(-1)!]
-  const { run, swarm, directory } = await begun({ replicas: 1, constraints: { together: [group] } })
-  const are = async (names: readonly string[]) => {
+/** A run of five VNodes on four PNodes. */
+async function begun(options: RunOptions) {
+  const { store } = openObjects()
+  const id = `c${++names}`
+  let swarm: LocalSwarm | undefined
+  const on = local({ pnodes: 4, returnMs: Infinity })
+  const internals = { id, pool: renamed(pools.inline, `${id}-`), onSwarm: (made: LocalSwarm) => (swarm = made) }
+  const run = train(slowBranching(2), { ...TRAINING, epochs: 8 }, { on, store, checkpoint: { everySteps: 20 }, ...options }, internals)
+  run.result.catch(() => undefined)
+  await until('it begins', () => swarm !== undefined)
+  const directory = async () => (await readHead(store, id)).head.directory
+  const are = async (vnodes: readonly string[]) => {
     const places = await directory()
-    return names.every((name) => places[name] && places[name].pnode === places[names[0]].pnode)
+    return vnodes.every((vnode) => places[vnode] && places[vnode].pnode === places[vnodes[0]].pnode)
   }
-  const standing = group.map((id) => `${id}~1`)
-  await until('all stand by', () => are(standing))
+  return { run, swarm: swarm!, directory, are }
+}
+
+let expected: string | undefined
+/** Two VNodes that would not be on one PNode by themselves. */
+let group: readonly string[]
+test.before(async () => {
+  const { run, directory } = await begun({})
+  await until('all have places', async () => Object.keys(await directory()).length === 6)
+  const places = Object.entries(await directory()).filter(([id]) => id !== SOURCE)
+  const [[first, { pnode }]] = places
+  group = [first, places.find(([, other]) => other.pnode !== pnode)![0]]
+  expected = (await run.result).hash
+})
+
+test.serial('what is to be together stays together when its PNode is killed, and its standbys too; the bits are the same', async (t) => {
+  const { run, swarm, directory, are } = await begun({ replicas: 1, constraints: { together: [group] } })
+  await until('all stand by', () => are(group.map((id) => `${id}~1`)))
   t.true(await are(group))
   await until('steps', () => swarm.monitor.step > 25)
   const { pnode } = (await directory())[group[0]]
   await swarm.killPNode(pnode)
   await until('it goes on elsewhere', async () => (await directory())[group[0]].pnode !== pnode)
   t.true(await are(group))
-  t.is((await run.result).hash, hash)
+  t.is((await run.result).hash, expected)
+})
+
+test.serial('and when its worker is lost, or its PNode is drained, however often', async (t) => {
+  const { run, swarm, directory, are } = await begun({ constraints: { together: [group] } })
+  await until('steps', () => swarm.monitor.step > 25)
+  for (const leave of [
+    (pnode: string) => swarm.killWorker(pnode),
+    (pnode: string) => swarm.drain(pnode),
+    (pnode: string) => swarm.drain(pnode),
+  ]) {
+    const { pnode, term } = (await directory())[group[0]]
+    await leave(pnode)
+    await until('it has another term', async () => (await directory())[group[0]].term !== term)
+    await until('they are together', () => are(group))
+  }
+  const { hash, stepsLost, stepsDoubled } = await run.result
+  t.deepEqual({ hash, stepsLost, stepsDoubled }, { hash: expected, stepsLost: 0, stepsDoubled: 0 })
 })

@@ -77,6 +77,15 @@ test('of what its host has no room for any more the fewest go, and the smallest 
   t.deepEqual(going(30, 1), ['v2', 'v1'])
 })
 
+test('what is to be together goes last, and together', (t) => {
+  const all = worksOf({ a: { v1: 1, v2: 1, v3: 1, v4: 1 } })
+  const works = all.map((work, i) => ({ ...work, memoryBytes: [5, 10, 20, 40][i], ...(i < 2 && { group: 'g' }) }))
+  const going = (memoryBytes: number) => overLimit([stage('a', { memoryBytes })], works)
+  t.deepEqual(going(74), ['v3'])
+  t.deepEqual(going(50), ['v4'])
+  t.deepEqual(going(14), ['v4', 'v3', 'v1', 'v2'])
+})
+
 test('the first steps after a move are not counted, and what was asked for is not told again', (t) => {
   const times = new StepTimes()
   for (let i = 0; i < 7; i++) times.add('v', i < 5 ? 1000 : 2)
