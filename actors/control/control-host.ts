@@ -157,9 +157,10 @@ export class ControlHost {
     const late = new SwarmError('actor.timeout', { what: `run ${run} did not begin within ${START_DEADLINE_MS} ms`, retryable: true })
     const cancel = clock.after(START_DEADLINE_MS, () => limit.abort(late))
     try {
-      await untilHeard(clock, AbortSignal.any([this.#closing.signal, limit.signal]), start)
-      // Whoever saw the end of the stretch before may have deleted it meanwhile.
-      await store.put(marker(run), new Uint8Array())
+      const signal = AbortSignal.any([this.#closing.signal, limit.signal])
+      await untilHeard(clock, signal, start)
+      // Whoever saw the end of the stretch before may have deleted it meanwhile. The run goes on by now: without it nobody would take it up.
+      await untilHeard(clock, signal, () => store.put(marker(run), new Uint8Array()))
     } finally {
       cancel()
     }

@@ -30,7 +30,7 @@ export const dgl = defineRule({
     let x: tf.Tensor = smaller(h, 8)
     for (const name of ['conv1', 'conv2', 'conv3']) x = tf.relu(tf.conv2d(x as tf.Tensor4D, p[name] as tf.Tensor4D, 1, 'same'))
     const features = tf.reshape(smaller(x, 2), [h.shape[0], -1])
-    return tf.matMul(tf.relu(tf.matMul(features, p.hidden as tf.Tensor2D)), p.head as tf.Tensor2D)
+    return tf.matMul(tf.relu(tf.matMul(features, p.hidden as tf.Tensor2D)), p.head)
   },
   loss: ({ logits, y }) => tf.losses.softmaxCrossEntropy(y, logits),
 })

@@ -164,11 +164,8 @@ test.serial('what is to be together stays together when its PNode is killed, and
 test.serial('and when its worker is lost, or its PNode is drained, however often', async (t) => {
   const { run, swarm, directory, are } = await begun({ constraints: { together: [group] } })
   await until('steps', () => swarm.monitor.step > 25)
-  for (const leave of [
-    (pnode: string) => swarm.killWorker(pnode),
-    (pnode: string) => swarm.drain(pnode),
-    (pnode: string) => swarm.drain(pnode),
-  ]) {
+  const drain = (pnode: string) => swarm.drain(pnode)
+  for (const leave of [async (pnode: string) => swarm.killWorker(pnode), drain, drain]) {
     const { pnode, term } = (await directory())[group[0]]
     await leave(pnode)
     await until('it has another term', async () => (await directory())[group[0]].term !== term)

@@ -25,7 +25,7 @@ const RULES: { readonly [name: string]: { readonly made: unknown; readonly shape
 for (const [name, { made, shape }] of Object.entries(RULES)) {
   test(`${name} has the gradients of finite differences by the output and its own parameters`, async (t) => {
     await startBackend()
-    const spec = specOf(made, 'rule') as RuleSpec<any>
+    const spec = specOf(made, 'rule') as RuleSpec<{}>
     const options = spec.options?.({}) ?? {}
     const parameters = spec.init(shape, target, initializers(1, name), options)
     const names = Object.keys(parameters)
@@ -73,7 +73,7 @@ test('a rule that a layer cannot use says what to use instead', async (t) => {
     t.throwsAsync(train(net, { data, rule }, { on: local({ pnodes: 1, threads: false }), store: memoryStore() }).result)
   const error = await failing(cwc(), flat)
   t.true(isSwarmError(error))
-  t.regex(error!.message, /cwc needs a multiple of 10 channels, got \[20\]: end each block with conv2d\(20\)/)
+  t.regex(error.message, /cwc needs a multiple of 10 channels, got \[20\]: end each block with conv2d\(20\)/)
   const odd = await failing(symba(), network(task, [flatten(), block(dense(21))]))
-  t.regex(odd!.message, /symba needs a multiple of 10 units, got \[21\]/)
+  t.regex(odd.message, /symba needs a multiple of 10 units, got \[21\]/)
 })
