@@ -50,8 +50,8 @@ export interface CarryOutOptions {
   readonly spectator?: Spectator
 }
 
-/** Memory and progress are looked at this often, in simulated ms. */
-const LOOK_MS = 500
+/** Memory and progress are looked at this often, in simulated ms: less often, and what is too much for a moment is seen by chance. */
+const LOOK_MS = 50
 const PLENTY_BYTES = 1e9
 /** Events of one simulation: more is a loop that time does not pass in. */
 const MAX_EVENTS = 1_000_000

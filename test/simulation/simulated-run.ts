@@ -76,7 +76,8 @@ export function drawRun(random: RandomStream, size: RunSize, seed: number): Simu
     cuts: {
       everySteps: size.everySteps ?? 1 + random.below(12),
       everyMs: [200, 2_000, 30_000][random.below(3)],
-      maxAhead: Math.max(least + random.below(30), size.everySteps ?? 0),
+      // Every fourth has no room for more than it cannot do without.
+      maxAhead: Math.max(least + random.below(30) * Math.min(1, seed % 4), size.everySteps ?? 0),
     },
     ...(size.replicas && { replicas: size.replicas }),
     ...(size.isGrouped && drawn.length > 1 && { constraints: { together: [[drawn[0].id, drawn.at(-1)!.id]] } }),
