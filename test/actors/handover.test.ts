@@ -72,4 +72,7 @@ test('followers move while VNodes wait for a checkpoint: nobody waits for them',
     moved,
     ['v001~1', 'v002~1', 'v003~1'].map((vnode) => ({ vnode, to: 'cyd' })),
   )
+  // Nobody has moved them.
+  await join('dan')
+  t.is(moved.length, 3, 'who was refused a place is left alone for a while')
 })
