@@ -1,5 +1,6 @@
 /** Planned moves, as the owner of a run decides them: whom it asks to stand still, and when. */
 import test from 'ava'
+import type { Constraints } from '../../actors/run/constraints.js'
 import { Handover } from '../../actors/run/handover.js'
 import type { HeadEcho } from '../../actors/run/head-echo.js'
 import type { Move } from '../../actors/run/rebalance.js'
@@ -12,13 +13,13 @@ import { member } from '../support/members.js'
 import { chainRun } from '../simulation/simulated-run.js'
 
 /** A run of six VNodes, three on each of ann and bob, and who has been asked to stand still, or to follow elsewhere. @param standing where followers are */
-function watched(standing: { readonly [follower: string]: string } = {}) {
+function watched(standing: { readonly [follower: string]: string } = {}, constraints: Constraints = {}) {
   const clock = fakeClock()
   const { definition } = chainRun(6, { epochs: 1, stepsPerEpoch: 100 }, () => undefined as never)
   const members = ['ann', 'bob'].map((pnode) => member(pnode))
   const places = { [SOURCE]: 'bob', v001: 'ann', v002: 'ann', v003: 'ann', v004: 'bob', v005: 'bob', v006: 'bob', ...standing }
   const directory = Object.fromEntries(Object.entries(places).map(([vnode, pnode], i) => [vnode, { pnode, term: i + 1 }]))
-  const run = () => ({ definition, head: { ...firstHead('r'), directory }, computeClass: 'c' })
+  const run = () => ({ definition, constraints, head: { ...firstHead('r'), directory }, computeClass: 'c' })
   const call = async (_target: unknown, method: string, argument: { readonly after?: string }): Promise<Json> => {
     if (method !== 'list') throw new Error(`nobody answers ${method}`)
     return members.filter(({ pnode }) => pnode > argument.after!) as never
@@ -75,4 +76,14 @@ test('followers move while VNodes wait for a checkpoint: nobody waits for them',
   // Nobody has moved them.
   await join('dan')
   t.is(moved.length, 3, 'who was refused a place is left alone for a while')
+})
+
+test('what is to be together is handed over when all of it stands still', async (t) => {
+  const { handover } = watched({}, { together: [['v001', 'v002']] })
+  await handover.drain({ pnode: 'ann', reason: 'its owner needs it' })
+  handover.completed([{ vnode: 'v001', isHeld: true }] as never)
+  // Nobody is asked for a place.
+  await t.notThrowsAsync(handover.give())
+  handover.completed([{ vnode: 'v002', isHeld: true }] as never)
+  await t.throwsAsync(handover.give(), { message: 'nobody answers place' })
 })
