@@ -191,3 +191,28 @@ test('what asks for a tier stays on such PNodes, and what is to be together stay
   t.deepEqual(moved('c', { minTier: 1 }), ['v0', 'v1'], 'who has not been rated will do')
   t.deepEqual(moved('c', { group: 'g' }), [])
 })
+
+test('a standby does not go where its VNode is about to leave: it is still there', (t) => {
+  const places = { a: ['v0'], b: ['v0~1', 'v1', 'v2', 'v3'], c: ['v4', 'v5', 'v6'] }
+  const all = Object.entries(places).flatMap(([pnode, vnodes]) => vnodes.map((vnode) => [vnode, { pnode }] as const))
+  const demands = all.map(([vnode]) => ({ vnode, cost: 1, memoryBytes: 1 }))
+  const members = [member('a'), member('b'), member('c', { maxVNodes: 3 }), member('d', { maxVNodes: 0 })]
+  const look: Look = {
+    run: 'r',
+    nowMs: 0,
+    members,
+    demands,
+    directory: Object.fromEntries(all),
+    spent: new Map(),
+    moving: new Map(),
+    code: [],
+    stepsLeft: 1,
+  }
+  const moved = (moving: Look['moving']) => new Balance().lookAtOnce({ ...look, moving }, 'a')
+  t.deepEqual(moved(new Map([['v0', 'd']])), [])
+  t.deepEqual(
+    moved(new Map([['v5', 'd']])).filter(({ vnode }) => vnode === 'v0~1'),
+    [],
+    'nor where it is',
+  )
+})
