@@ -10,6 +10,7 @@ export class HeadWriter {
   #head: Head
   #etag: string
   #queue: Promise<unknown> = Promise.resolve()
+  #replaced: SwarmError | undefined
 
   private constructor(store: ObjectStore, head: Head, etag: string) {
     this.#store = store
@@ -37,30 +38,53 @@ export class HeadWriter {
     return this.#head
   }
 
+  /** What was said when somebody else had taken the run over: nothing can be written here any more. */
+  get replaced(): SwarmError | undefined {
+    return this.#replaced
+  }
+
+  /** Makes sure that nobody else has taken the run over. @throws `run.writer` somebody has; codes of the store */
+  confirm(): Promise<void> {
+    return this.#inTurn(async () => {
+      const { head } = await readHead(this.#store, this.#head.run)
+      if (head.writer !== this.#head.writer) throw this.#beReplaced()
+    })
+  }
+
   /**
    * One durable change; resolves when it is on disk. Changes are applied one after another.
    * @throws `run.writer` if somebody else wrote: this writer must stop
    */
   update(change: (head: Head) => Head): Promise<Head> {
-    const turn = this.#queue.then(async () => {
+    return this.#inTurn(async () => {
       const next = change(this.#head)
       try {
         const { etag } = await this.#store.put(this.#key, encodeRecord(next), { ifMatch: this.#etag })
         this.#etag = etag
       } catch (error) {
         if (!isSwarmError(error, 'store.conflict')) throw error
-        throw new SwarmError('run.writer', {
-          what: `another process has taken over run ${next.run}`,
-          got: `writer ${next.writer} is out of date`,
-          retryable: true,
-          cause: error,
-        })
+        throw this.#beReplaced(error)
       }
       this.#head = next
       return next
     })
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#queue.then(work)
     this.#queue = turn.catch(() => undefined)
     return turn
+  }
+
+  #beReplaced(cause?: SwarmError): SwarmError {
+    const { run, writer } = this.#head
+    this.#replaced = new SwarmError('run.writer', {
+      what: `another process has taken over run ${run}`,
+      got: `writer ${writer} is out of date`,
+      retryable: true,
+      cause,
+    })
+    return this.#replaced
   }
 }
 

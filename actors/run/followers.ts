@@ -1,7 +1,6 @@
 /** Standbys of a run (PROTOCOL.md rule 17): which followers there are to be, where, and who takes over when a VNode is lost. */
 import { followerOf, followersIn, followersOf, vnodeOf } from '../../runtime/followers.js'
 import type { ActorContext } from '../../runtime/actor-system/actor-system.js'
-import { isSwarmError } from '../../runtime/errors.js'
 import type { Placed } from '../../runtime/grant.js'
 import type { Head } from '../../runtime/head.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
@@ -89,7 +88,7 @@ export class Followers {
         size = decisions || size === 1 ? missing.length : Math.ceil(size / 2)
       }
     } catch (error) {
-      if (!isTransient(error) || isSwarmError(error, 'run.writer')) throw error
+      if (!isTransient(error)) throw error
       this.seekLater()
     }
   }

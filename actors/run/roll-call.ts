@@ -1,6 +1,5 @@
 /** Who is missed by a run. */
 import type { ActorContext } from '../../runtime/actor-system/actor-system.js'
-import { isSwarmError } from '../../runtime/errors.js'
 import type { Head, Place } from '../../runtime/head.js'
 import { actor, call, isTransient, type Loss, type Membership, untilHeard } from '../calls.js'
 import { listMembers } from '../placement/parts.js'
@@ -43,7 +42,7 @@ export class RollCall {
     try {
       for (const loss of missingAt(await listMembers(context), head(), this.#termsBefore)) await lost(loss)
     } catch (error) {
-      if (!isTransient(error) || isSwarmError(error, 'run.writer')) throw error
+      if (!isTransient(error)) throw error
       context.setTimer(ROLL_CALL, ROLL_CALL, { afterMs: RETRY_MS })
     }
   }

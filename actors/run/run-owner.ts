@@ -177,7 +177,7 @@ export class RunOwner {
 
   /** A VNode's state after a cut is in the store. */
   async committed(commit: Commit): Promise<void> {
-    if (!this.#isCurrent(commit, 'commit')) return
+    if (!(await this.#isCurrent(commit, 'commit'))) return
     const newest = this.#manifest?.step ?? 0
     if (commit.step < newest) return
     const complete = commit.step > newest ? this.#cuts.add(commit) : undefined
@@ -226,7 +226,7 @@ export class RunOwner {
   /** A VNode has answered all evaluation batches after a step. */
   async evaluated(result: Evaluated): Promise<void> {
     const { step } = result
-    if (!this.#isCurrent(result, 'evaluation')) return
+    if (!(await this.#isCurrent(result, 'evaluation'))) return
     const row = this.#evaluations.has(step) ? undefined : await this.#evaluations.add(result)
     if (row) this.#monitor.emit({ type: 'evaluated', ...row })
     if (this.#manifest?.step === step) await this.#goOn()
@@ -234,7 +234,7 @@ export class RunOwner {
 
   /** A VNode stopped by itself. */
   async failed(failure: Failure): Promise<void> {
-    if (!this.#isCurrent(failure, 'failure')) return
+    if (!(await this.#isCurrent(failure, 'failure'))) return
     const { vnode, error } = failure
     // Whoever else meets it says so.
     if (followed(vnode) !== undefined) return this.moves.dismiss([vnode], { hasFailed: true })
@@ -295,6 +295,11 @@ export class RunOwner {
     return this.#writer.head
   }
 
+  /** Somebody else owns the run now, and this is what was said of it. */
+  get replaced(): SwarmError | undefined {
+    return this.#writer.replaced
+  }
+
   get #counters(): Head['counters'] {
     return this.#monitor.totals(this.#countersBefore)
   }
@@ -317,8 +322,6 @@ export class RunOwner {
       await this.#begin(change)
     } catch (error) {
       const cause = toSwarmError(error, 'internal', `run ${this.#run}`)
-      // Somebody else owns the run now.
-      if (cause.code === 'run.writer') throw cause
       if (!cause.retryable) return this.#fail(cause.toJSON())
       // Whoever reported it has been stopped: nobody else would try again.
       return this.#context.setTimer('rollback', 'rollBackAgain', { afterMs: RETRY_MS })
@@ -337,8 +340,7 @@ export class RunOwner {
     if (unusable) this.#monitor.emit({ type: 'rolledBack', generation: next.generation, step: this.#manifest?.step ?? 0, reason: unusable })
     this.#evaluations.goBackTo(this.#manifest?.step ?? 0)
     // One that goes back has had its places, and its turn.
-    const isBeginning = !this.#isAwake
-    const run = { ...this.#placing, head: next, computeClass: manifest?.computeClass, isBeginning }
+    const run = { ...this.#placing, head: next, computeClass: manifest?.computeClass, isBeginning: !this.#isAwake }
     const { decisions, computeClass } = await this.moves.orSayWhyNot(this.#ids, placeAll(this.#context, run))
     const begun = { ...next, status: 'running', error: undefined, computeClass } as const
     await this.#writer.update((head) => placed({ ...begun, writer: head.writer }, decisions))
@@ -359,9 +361,10 @@ export class RunOwner {
     return { definition: this.#definition, constraints: this.#constraints, head: this.head, computeClass, shunned }
   }
 
-  /** From the current owner, in the current generation? Anything else is dropped and counted. */
-  #isCurrent({ vnode, generation, term }: Pick<Commit, 'vnode' | 'generation' | 'term'>, what: string): boolean {
-    const { status, generation: current, directory } = this.head
+  /** Of the current owner and generation? Anything else is dropped and counted. @throws `run.writer` another Run actor knows of it */
+  async #isCurrent({ vnode, generation, term }: Pick<Commit, 'vnode' | 'generation' | 'term'>, what: string): Promise<boolean> {
+    const { status, generation: current, directory, termCounter } = this.head
+    if (generation > current || term > termCounter) await this.#writer.confirm()
     const isCurrent = status === 'running' && generation === current && directory[vnode]?.term === term
     if (!isCurrent) this.#monitor.observe({ type: 'dropped', run: this.#run, vnode, reason: `late ${what}` })
     return isCurrent
@@ -386,6 +389,8 @@ export class RunOwner {
     try {
       await this.#writer.update((head) => failed(head, error, this.#counters))
     } catch (cause) {
+      // How it ends is said by whoever has it now.
+      if (this.replaced) throw this.replaced
       // A store that is full or gone may be the very reason: the run stops all the same, and its last checkpoint stays.
       this.#report(cause)
     }

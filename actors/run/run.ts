@@ -1,7 +1,7 @@
 /** The Run actor: the door to the owner of a run. */
 import type { ActorContext, ActorDefinition, Json } from '../../runtime/actor-system/actor-system.js'
 import type { BalanceOptions } from './balance.js'
-import { type SwarmError, isSwarmError } from '../../runtime/errors.js'
+import type { SwarmError } from '../../runtime/errors.js'
 import type { ControlKey } from '../../runtime/grant.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import type { Leaving, Loss } from '../calls.js'
@@ -39,11 +39,11 @@ export function runActor(options: RunActorOptions): ActorDefinition<RunOwner> {
       try {
         await owner.wake()
         return await handle(owner, argument)
-      } catch (error) {
-        if (!isSwarmError(error, 'run.writer')) throw error
-        if (!options.onReplaced) context.deactivate()
-        options.onReplaced?.(context.ref.id, error)
-        throw error
+      } finally {
+        // Whoever met it may have taken it for something that passes.
+        const { replaced } = owner
+        if (replaced && !options.onReplaced) context.deactivate()
+        if (replaced) options.onReplaced?.(context.ref.id, replaced)
       }
     }
   /** Planned moves concern nobody else. */

@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { readManifest } from '../../actors/run/checkpoints.js'
+import { actor, call } from '../../actors/calls.js'
+import { cluster } from '../../actors/cluster.js'
 import { openModel } from '../../actors/model.js'
 import { local, resume, train } from '../../actors/train.js'
 import { fromArrays } from '../../components/datasets/index.js'
@@ -15,7 +17,7 @@ import type { ComputePool } from '../../runtime/compute/compute.js'
 import { computePool } from '../../runtime/compute/thread-compute.js'
 import { type ErrorCode, isSwarmError } from '../../runtime/errors.js'
 import { keys } from '../../runtime/head.js'
-import { readHead } from '../../runtime/head-store.js'
+import { HeadWriter, readHead } from '../../runtime/head-store.js'
 import { fileStore } from '../../runtime/object-store/file-store.js'
 import { nodeFileSystem } from '../../runtime/object-store/file-system.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
@@ -24,7 +26,8 @@ import type { Entry } from '../../runtime/step-log.js'
 import { failing } from '../support/chained-block.js'
 import { MACHINES, networks, openPools, renamed, undisturbed } from '../support/chaos-run.js'
 import { faultyFileSystem } from '../support/faulty-file-system.js'
-import { openObjects, TRAINING } from '../support/small-runs.js'
+import { memoryCluster } from '../support/memory-cluster.js'
+import { openObjects, slowBranching, TRAINING } from '../support/small-runs.js'
 
 const pools = openPools()
 test.after.always(() => pools.close())
@@ -199,6 +202,28 @@ test.serial('a second owner of a run takes it over: the first one stops with run
   await failure(t, first.result, 'run.writer')
   t.is((await second!).hash, (await undisturbed('branching')).hash)
 })
+
+test.serial(
+  'a Run actor that is told of a later generation asks whether the run is still its own, and hears of the next one from the head',
+  async (t) => {
+    const { url, keys, store, system } = await memoryCluster(t, { pnodes: ['ann'] })
+    const run = train(slowBranching(15), { ...TRAINING, epochs: 2 }, { on: cluster(url, { token: keys.trainerToken }) }, { id: 'a' })
+    for await (const { type } of run.events()) if (type === 'progress') break
+    const { head } = await readHead(store, 'a')
+    const generation = head.generation + 1
+    const cut = { step: 1, position: 1, marks: 0, hash: '', sizeBytes: 0, digests: '', firstStep: 1, computeClass: '' }
+    const later = { vnode: 'a', term: head.termCounter, generation, ...cut }
+    const tell = () => call<'Run', 'committed'>(system, actor.run('a'), 'committed', later)
+    // Whoever says so may be lying: nothing comes of it.
+    await tell()
+    t.is((await readHead(store, 'a')).head.writer, head.writer)
+    await HeadWriter.claim(store, 'a')
+    await t.throwsAsync(tell(), { code: 'run.writer' })
+    await tell()
+    t.is((await readHead(store, 'a')).head.writer, head.writer + 2)
+    t.is((await run.result).status, 'done')
+  },
+)
 
 test.serial('a run does not go on under another compute class, and is none the worse for the attempt', async (t) => {
   const { store } = openObjects()

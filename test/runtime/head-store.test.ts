@@ -29,10 +29,23 @@ test('whoever takes over goes on from what is stored, and the older writer is re
   const newer = await HeadWriter.claim(store, 'r1')
   t.deepEqual(newer.head, { ...older.head, writer: 2 })
   for (let i = 0; i < 2; i++) await t.throwsAsync(older.update(moveTo('p2')), { code: 'run.writer', message: /r1/ })
+  t.is(older.replaced?.code, 'run.writer')
   t.is(older.head.directory.a.pnode, 'p1')
   await newer.update(moveTo('p3'))
   t.deepEqual((await readHead(store, 'r1')).head, newer.head)
   t.is(newer.head.directory.a.pnode, 'p3')
+})
+
+test('a writer that has nothing to write can ask whether it still is the writer', async (t) => {
+  const store = memoryStore()
+  const older = await HeadWriter.create(store, firstHead('r1'))
+  // In turn: its own change is no other writer's.
+  await Promise.all([older.update(moveTo('p1')), older.confirm()])
+  t.is(older.replaced, undefined)
+  await HeadWriter.claim(store, 'r1')
+  t.is(older.replaced, undefined)
+  await t.throwsAsync(older.confirm(), { code: 'run.writer', message: /writer 1 is out of date/ })
+  t.is(older.replaced?.code, 'run.writer')
 })
 
 test('of many that take over at once, the one that is not refused is the only writer', async (t) => {
