@@ -15,7 +15,7 @@ export type {
   Target,
   Tensors,
 } from './components/define.js'
-export { block, categorical, continuous, head, network, vnode } from './components/network.js'
+export { block, categorical, continuous, head, network, tokens, vnode } from './components/network.js'
 export type { Network, Task } from './components/network.js'
 export { backprop, pred, predsim } from './components/rules/index.js'
 export { adam, sgd } from './components/optimizers/index.js'
@@ -32,7 +32,11 @@ export {
   flatten,
   gelu,
   globalAveragePool,
+  embedding,
   layerNorm,
+  positionEmbedding,
+  selfAttention,
+  transformerBlock,
   leakyRelu,
   maxPool,
   relu,

@@ -38,7 +38,7 @@ const ONLY = {
   commander: ['cli/program.ts'],
   'csv-parse': ['components/datasets/csv.ts'],
   // Where data sets, settings and programs are kept: three folders of the same user.
-  'env-paths': ['components/datasets/images.ts', 'cli/settings.ts', 'runtime/services/find.ts'],
+  'env-paths': ['components/datasets/published.ts', 'cli/settings.ts', 'runtime/services/find.ts'],
   esbuild: ['components/bundle.ts'],
   'log-update': ['cli/view/bar.ts', 'cli/view/live.ts'],
   msgpackr: ['runtime/frame.ts'],

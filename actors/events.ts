@@ -12,7 +12,7 @@ export type Metrics = { readonly [name: string]: number }
 /** What is measured of answers of a kind: means over the samples of an evaluation, and how many there were. */
 export type MetricsOf<T extends Target> = Target extends T
   ? Metrics
-  : T extends { readonly kind: 'categorical' }
+  : T extends { readonly classes: number }
     ? { readonly loss: number; /** 0 to 1. */ readonly accuracy: number; readonly count: number }
     : { readonly loss: number; readonly absoluteError: number; readonly squaredError: number; readonly count: number }
 

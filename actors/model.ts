@@ -3,6 +3,7 @@ import { describe, normalise } from '../components/datasets/index.js'
 import type { DatasetDescription } from '../components/datasets/index.js'
 import type { NetworkDefinition } from '../components/definition.js'
 import type { VNodeMachine } from '../components/vnode-machine.js'
+import { answersOf, isOfClasses, labelForm, labelSizeOf, widthOf } from '../components/targets.js'
 import { SwarmError } from '../runtime/errors.js'
 import type { Frame, TensorBytes } from '../runtime/frame.js'
 import { keys } from '../runtime/head.js'
@@ -14,9 +15,9 @@ import { bundleFolder, machineDefinition, readDefinition } from './run/run-defin
 
 /** Answers to a batch of samples. */
 export interface Prediction {
-  /** For categorical targets the most probable class of each sample; for continuous ones empty. */
+  /** For categorical targets the most probable class of each sample, for tokens of each position; for continuous ones empty. */
   readonly labels: Int32Array
-  /** For categorical targets [samples × classes], rows sum to 1; for continuous ones the values, [samples × size]. */
+  /** For categorical targets [samples × classes], for tokens [samples × tokens × classes], rows sum to 1; for continuous ones the values, [samples × size]. */
   readonly probabilities: Float32Array
 }
 
@@ -30,6 +31,8 @@ export interface Model {
   readonly sampleSize: number
   /** Values in an answer: classes, or the size of a continuous target. */
   readonly outputs: number
+  /** Answers to a sample: 1, for tokens one at each position. */
+  readonly answers: number
   /**
    * Answers in order.
    * @param inputs raw samples as in the data set's files, row-major, [n × prod(input)]: bytes for images, columns of a table; normalised here
@@ -60,13 +63,15 @@ export async function openModel(store: ObjectStore, run: string): Promise<Model>
   const { network, data } = definition
   const sampleSize = network.input.reduce((a, b) => a * b, 1)
   const { target } = network
-  const outputs = target.kind === 'categorical' ? target.classes : target.size
+  const outputs = widthOf(target)
+  const answers = answersOf(network)
   return {
     run,
     step: manifest.step,
     description: describe(data),
     sampleSize,
     outputs,
+    answers,
     async predict(inputs) {
       if (inputs.length % sampleSize !== 0) {
         throw new SwarmError('dataset.invalid', {
@@ -77,12 +82,13 @@ export async function openModel(store: ObjectStore, run: string): Promise<Model>
       }
       const samples = inputs.length / sampleSize
       const values = normalise(data, inputs)
-      const probabilities = new Float32Array(samples * outputs)
+      const probabilities = new Float32Array(samples * answers * outputs)
       for (let first = 0; first < samples; first += BATCH) {
         const size = Math.min(BATCH, samples - first)
-        probabilities.set(forward(network, loaded, values.subarray(first * sampleSize, (first + size) * sampleSize), size), first * outputs)
+        const rows = forward(network, loaded, values.subarray(first * sampleSize, (first + size) * sampleSize), size)
+        probabilities.set(rows, first * answers * outputs)
       }
-      return { labels: target.kind === 'categorical' ? largest(probabilities, outputs) : new Int32Array(0), probabilities }
+      return { labels: isOfClasses(target) ? largest(probabilities, outputs) : new Int32Array(0), probabilities }
     },
     async close() {
       for (const machine of loaded.values()) machine.dispose()
@@ -93,11 +99,7 @@ export async function openModel(store: ObjectStore, run: string): Promise<Model>
 
 /** One batch hop by hop in graph order, as it would travel. */
 function forward(network: NetworkDefinition, machines: ReadonlyMap<string, VNodeMachine>, x: Float32Array, size: number): Float32Array {
-  const { target } = network
-  const labels: TensorBytes =
-    target.kind === 'categorical'
-      ? { dtype: 'int32', shape: [size], bytes: new Uint8Array(size * 4) }
-      : { dtype: 'float32', shape: [size, target.size], bytes: new Uint8Array(size * target.size * 4) }
+  const labels: TensorBytes = { ...labelForm(network, size), bytes: new Uint8Array(size * labelSizeOf(network) * 4) }
   const header = { kind: 'output', marks: 0, generation: 0, term: 0, step: 0, position: 0, evaluation: 1, run: '', vnode: '' } as const
   const frame = (output: TensorBytes): Frame => ({ header, output, labels, batch: '' })
   const outputs = new Map([

@@ -33,7 +33,7 @@ function runId(value: string, name: string): string {
 export const FLAGS = {
   data: flag({
     syntax: '--data <NAME>',
-    description: 'fashion-mnist, mnist, glyphs, or the path of a .csv file',
+    description: 'fashion-mnist, mnist, glyphs, tiny-shakespeare, or the path of a .csv or .txt file',
     default: 'glyphs',
     // SWARMGRAD_DATA is the folder in which data sets lie.
     environment: environment('DATASET'),

@@ -18,6 +18,8 @@ export type Options = { readonly [name: string]: Json | undefined }
 export type Target =
   /** One of `classes` ≥ 2 classes; labels int32 [batch]. */
   | { readonly kind: 'categorical'; readonly classes: number }
+  /** At each position of the input, which of `classes` ≥ 2 tokens comes next; labels int32 [batch, tokens]. */
+  | { readonly kind: 'tokens'; readonly classes: number }
   /** `size` ≥ 1 real numbers; labels float32 [batch, size]. */
   | { readonly kind: 'continuous'; readonly size: number }
 
@@ -81,9 +83,9 @@ export interface BlockSpec<O extends Options> extends Located, Configured<O> {
 }
 
 export interface RuleLoss {
-  /** What `logits` gave: float32 [batch, classes] or [batch, size]. */
+  /** What `logits` gave: float32 [batch, classes], [batch × tokens, classes] or [batch, size]. */
   readonly logits: Tensor
-  /** One-hot float32 [batch, classes], or the labels as they are, float32 [batch, size]. */
+  /** One-hot float32 [batch, classes] or [batch × tokens, classes], or the labels as they are, float32 [batch, size]. */
   readonly y: Tensor
   /** The block's output, float32 [batch, …]. */
   readonly h: Tensor
@@ -97,7 +99,7 @@ export interface RuleStep {
   readonly xs: readonly Tensor[]
   /** Runs the block in training mode: float32 [batch, …], what travels on. To be called exactly once; differentiable by tfjs. */
   readonly forward: () => Tensor
-  /** One-hot float32 [batch, classes], or the labels as they are, float32 [batch, size]. */
+  /** One-hot float32 [batch, classes] or [batch × tokens, classes], or the labels as they are, float32 [batch, size]. */
   readonly y: Tensor
   /** The rule's own, as `init` named them. */
   readonly head: Tensors
@@ -122,7 +124,7 @@ export interface RuleStepResult {
 export interface RuleSpec<O extends Options> extends Located, Configured<O> {
   /** Parameters of the rule for a block whose output has the given shape. */
   init(output: Shape, target: Target & { readonly classes: number }, random: Initializers, options: O): Tensors
-  /** The VNode's own answer: float32 [batch, classes] or [batch, size]. Also used in evaluation and prediction. Differentiable by tfjs unless there is a `step`. */
+  /** The VNode's own answer: float32 [batch, classes], [batch × tokens, classes] or [batch, size]. Also used in evaluation and prediction. Differentiable by tfjs unless there is a `step`. */
   logits(parameters: Tensors, h: Tensor, options: O, target: Target & { readonly classes: number }): Tensor
   /** Scalar; differentiated with respect to the block's and the rule's parameters. With a `step` of its own it only judges in evaluation. */
   loss(values: RuleLoss, options: O): Tensor

@@ -2,10 +2,8 @@
 import { SwarmError } from '../runtime/errors.js'
 import type { TensorBytes } from '../runtime/frame.js'
 import type { Target } from './define.js'
+import { isOfClasses, labelForm, widthOf } from './targets.js'
 import { tf } from './tf.js'
-
-/** How many numbers a target has per sample. */
-export const widthOf = (target: Target): number => (target.kind === 'categorical' ? target.classes : target.size)
 
 /**
  * Mean over the batch of −log softmax(logits)[label].
@@ -42,13 +40,14 @@ export function meanSquaredError(prediction: tf.Tensor, y: tf.Tensor): tf.Tensor
 
 /** The loss of a target: softmax cross-entropy for classes, mean squared error for numbers. */
 export function taskLoss(target: Target, logits: tf.Tensor, y: tf.Tensor): tf.Tensor {
-  return target.kind === 'categorical' ? softmaxCrossEntropy(logits, y) : meanSquaredError(logits, y)
+  return isOfClasses(target) ? softmaxCrossEntropy(logits, y) : meanSquaredError(logits, y)
 }
 
 /** Labels as numbers, checked. @throws `dataset.invalid` */
 export function readLabels(target: Target, labels: TensorBytes, batch: number): Int32Array | Float32Array {
   const width = widthOf(target)
-  const expected = target.kind === 'categorical' ? `int32 [${batch}]` : `float32 [${batch}, ${width}]`
+  const { dtype, shape } = labelForm({ input: labels.shape.slice(1), target }, batch)
+  const expected = `${dtype} [${shape.join(', ')}]`
   const got = `${labels.dtype} [${labels.shape.join(', ')}]`
   if (got !== expected) throw new SwarmError('dataset.invalid', { what: 'labels of the wrong type or shape', expected, got })
   const { buffer, byteOffset, byteLength } = labels.bytes.byteOffset % 4 === 0 ? labels.bytes : labels.bytes.slice()
@@ -61,7 +60,7 @@ export function readLabels(target: Target, labels: TensorBytes, batch: number): 
   return classes
 }
 
-/** What a loss compares with: one-hot float32 [batch, classes], or the numbers themselves. The caller disposes it. */
+/** What a loss compares with: one-hot float32 [labels, classes], or the numbers themselves. The caller disposes it. */
 export function labelTensor(target: Target, labels: Int32Array | Float32Array): tf.Tensor {
   const width = widthOf(target)
   if (target.kind === 'continuous') return tf.tensor(labels, [labels.length / width, width], 'float32')
@@ -71,13 +70,13 @@ export function labelTensor(target: Target, labels: Int32Array | Float32Array): 
 }
 
 /**
- * Numbers about one batch. `count` is its size and `correct` a sum over it; the others are means, as the loss is.
- * @param logits row-major [batch, width]
+ * Numbers about one batch. `count` is the number of its answers and `correct` a sum over it; the others are means, as the loss is.
+ * @param logits row-major [answers, width]
  */
 export function metricsOf(target: Target, logits: Float32Array, labels: Int32Array | Float32Array): { [name: string]: number } {
   const width = widthOf(target)
   const count = logits.length / width
-  if (target.kind === 'categorical') {
+  if (isOfClasses(target)) {
     let correct = 0
     for (let i = 0; i < count; i++) if (largest(logits, i * width, width) === labels[i]) correct++
     return { correct, count }

@@ -51,6 +51,14 @@ export function categorical(classes: number): { readonly kind: 'categorical'; re
   return Object.freeze({ kind: 'categorical', classes: integer('categorical(n)', classes, 2) })
 }
 
+/**
+ * Which of `classes` tokens (2 or more) comes next, at each position of an input [tokens] of token numbers; labels are the tokens that do.
+ * @throws `definition.invalid`
+ */
+export function tokens(classes: number): { readonly kind: 'tokens'; readonly classes: number } {
+  return Object.freeze({ kind: 'tokens', classes: integer('tokens(n)', classes, 2) })
+}
+
 /** `size` real numbers (1 or more). @throws `definition.invalid` */
 export function continuous(size: number): { readonly kind: 'continuous'; readonly size: number } {
   return Object.freeze({ kind: 'continuous', size: integer('continuous(n)', size, 1) })
@@ -220,7 +228,8 @@ function checkTask(task: Task): void {
   if (!isShape(input) || input.length === 0) throw refuse("'input'", 'a shape such as [28, 28, 1]', input)
   if (target?.kind === 'categorical') categorical(target.classes)
   else if (target?.kind === 'continuous') continuous(target.size)
-  else throw refuse("'target'", 'categorical(n) or continuous(n)', target)
+  else if (target?.kind !== 'tokens') throw refuse("'target'", 'categorical(n), tokens(n) or continuous(n)', target)
+  else if (tokens(target.classes) && input.length !== 1) throw refuse("'input' for tokens(n)", 'one number, of tokens: [64]', input)
 }
 
 /** True for a list of integers ≥ 1. */

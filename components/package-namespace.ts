@@ -4,7 +4,7 @@
  */
 import { SwarmError } from '../runtime/errors.js'
 import { defineBlock, defineDataset, defineRule } from './define.js'
-import { block, categorical, continuous, head, network, networkOf, vnode } from './network.js'
+import { block, categorical, continuous, head, network, networkOf, tokens, vnode } from './network.js'
 
 /** Under which the namespace stands in `globalThis`. Bundles contain the name: never change it. */
 export const NAMESPACE_KEY = 'swarmgrad'
@@ -58,6 +58,7 @@ async function makeNamespace(): Promise<{ readonly [name: string]: unknown }> {
     block,
     categorical,
     continuous,
+    tokens,
     head,
     network,
     networkOf,

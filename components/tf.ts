@@ -10,6 +10,7 @@ import { setThreadsCount } from '@tensorflow/tfjs-backend-wasm'
 import type { BackendWasm } from '@tensorflow/tfjs-backend-wasm'
 import { SwarmError } from '../runtime/errors.js'
 import { chainOps } from './chained-ops.js'
+import { registerAttention } from './kernels/attention.js'
 import { registerConv2DBackpropFilter } from './kernels/conv2d-backprop-filter.js'
 import { registerConv2DBackpropInput } from './kernels/conv2d-backprop-input.js'
 import { activationGradients } from './kernels/gradients-activations.js'
@@ -17,6 +18,7 @@ import { mathGradients } from './kernels/gradients-math.js'
 import { networkGradients } from './kernels/gradients-network.js'
 import { shapeGradients } from './kernels/gradients-shapes.js'
 import { registerMatMul } from './kernels/matmul.js'
+import { productsOn } from './kernels/product.js'
 import { useVectors } from './kernels/optimizer-steps.js'
 import { registerReductions } from './kernels/reductions.js'
 import type { Tf } from './kernels/kernel.js'
@@ -47,11 +49,14 @@ async function start(): Promise<Backend> {
   removeListenersSince(before)
   if (!isSet || tf.getBackend() !== 'wasm')
     throw new SwarmError('internal', { what: 'the wasm backend did not start', got: tf.getBackend() })
-  registerMatMul(tf)
+  const memory = (tf.backend() as unknown as WasmInternals).wasm.asm?.memory
+  const products = productsOn(memory)
+  registerMatMul(tf, products)
+  registerAttention(tf, products)
   registerReductions(tf)
   registerConv2DBackpropFilter(tf)
   registerConv2DBackpropInput(tf)
-  useVectors((tf.backend() as unknown as WasmInternals).wasm.asm?.memory)
+  useVectors(memory)
   const hasSimd = await tf.env().getAsync('WASM_HAS_SIMD_SUPPORT')
   return { computeClass: `${tf.version_core} | wasm | ${hasSimd ? 'simd' : 'scalar'} | ${kernelsHash()}` }
 }

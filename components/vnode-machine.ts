@@ -16,6 +16,7 @@ import { checkedGradients, checkedLogits, checkedLoss } from './rule-checks.js'
 import type { LoadedLayer, LoadedRule } from './program.js'
 import { learningRateAt } from './schedule.js'
 import { sameShape, showShape } from './shapes.js'
+import { isOfClasses } from './targets.js'
 import { markChanged, startBackend, tf, tidied, viewOf } from './tf.js'
 import { readState, writeState } from './vnode-state.js'
 
@@ -23,7 +24,8 @@ import { readState, writeState } from './vnode-state.js'
 export interface Answer {
   /** `probabilities` of the classes (they sum to 1), or `values` of a continuous target. */
   readonly kind: 'probabilities' | 'values'
-  readonly shape: readonly [batch: number, width: number]
+  /** One answer for each sample, or for each of its tokens. */
+  readonly shape: readonly [answers: number, width: number]
   /** Row-major; the caller's. */
   readonly values: Float32Array
 }
@@ -142,10 +144,10 @@ export class VNodeMachine implements Machine {
     return tidied((): Answer => {
       const h = this.#forward(input, false)
       const logits = this.#logits(rule, h, input.step)
-      const shown = target.kind === 'categorical' ? tf.softmax(logits) : logits
-      const [batch, width] = logits.shape
-      const kind = target.kind === 'categorical' ? 'probabilities' : 'values'
-      return { kind, shape: [batch, width], values: viewOf(shown).slice() }
+      const shown = isOfClasses(target) ? tf.softmax(logits) : logits
+      const [answers, width] = logits.shape
+      const kind = isOfClasses(target) ? 'probabilities' : 'values'
+      return { kind, shape: [answers, width], values: viewOf(shown).slice() }
     })
   }
 

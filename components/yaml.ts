@@ -30,7 +30,7 @@ import type { ErrorCode, ErrorParts } from '../runtime/errors.js'
 import { builtInLayer, describe, specOf } from './define.js'
 import type { Call, Layer, Options, Target } from './define.js'
 import { DEFINITION_VERSION, SOURCE } from './definition.js'
-import { categorical, continuous, isShape, networkOf } from './network.js'
+import { categorical, continuous, isShape, networkOf, tokens } from './network.js'
 import type { GraphEntry, Network } from './network.js'
 import { resolve } from './resolve.js'
 import type { Spec, Specs } from './resolve.js'
@@ -50,6 +50,7 @@ export interface YamlOptions {
 }
 
 const TRAINING_FIELDS = DEFINITION_FIELDS.filter((field) => field !== 'network')
+const TARGETS = { categorical, continuous, tokens }
 const KEYS = ['v', 'input', 'target', 'use', 'layers', ...TRAINING_FIELDS]
 
 /**
@@ -137,10 +138,9 @@ class Reader {
     const value = this.#plain(node)
     const [entry, ...more] = typeof value === 'object' && value !== null ? Object.entries(value) : []
     const [kind, size] = entry ?? ['', undefined]
-    if (more.length > 0 || (kind !== 'categorical' && kind !== 'continuous')) {
-      throw this.#invalid(node, "'target'", '{ categorical: 10 } or { continuous: 1 }')
-    }
-    return this.#located(node, () => (kind === 'categorical' ? categorical(size as number) : continuous(size as number)))
+    const make = Object.hasOwn(TARGETS, kind) ? TARGETS[kind as keyof typeof TARGETS] : undefined
+    if (more.length > 0 || !make) throw this.#invalid(node, "'target'", '{ categorical: 10 }, { tokens: 65 } or { continuous: 1 }')
+    return this.#located(node, () => make(size as number))
   }
 
   /** The layers of one item of a list: one, or those of a block. */

@@ -66,7 +66,7 @@ export interface Frame {
   readonly header: FrameHeader
   /** float32 (or int32) of shape [batch, …]. */
   readonly output: TensorBytes
-  /** int32 [batch] for categorical targets, float32 [batch, n] for continuous ones. */
+  /** int32 [batch] for categorical targets, int32 [batch, tokens] for tokens, float32 [batch, n] for continuous ones. */
   readonly labels: TensorBytes
   /** SHA-256, in hex, of the batch's inputs and labels as the source made them: joins require it to be equal. */
   readonly batch: string

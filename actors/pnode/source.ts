@@ -14,6 +14,7 @@ import type { Failure, Whereabouts } from '../reports.js'
 import { type RunDefinition, evaluationSplit } from '../run/run-definition.js'
 import type { CutPolicy } from '../run/run-settings.js'
 import { SOURCE } from '../../components/definition.js'
+import { labelForm } from '../../components/targets.js'
 
 export interface SourceOptions {
   readonly bus: TensorBus
@@ -281,16 +282,11 @@ export class SourceDriver {
       labels: new Uint8Array(labels.buffer, labels.byteOffset, labels.byteLength),
     }
     const { run, generation, term } = this.grant
-    const { target } = definition.network
     const frame = encodeFrame(
       {
         header: { kind: 'output', ...entry, run, vnode: SOURCE, generation, term },
         output: { dtype: 'float32', shape: [indices.length, ...dataset.input], bytes: bytes.inputs },
-        labels: {
-          dtype: target.kind === 'categorical' ? 'int32' : 'float32',
-          shape: target.kind === 'categorical' ? [indices.length] : [indices.length, target.size],
-          bytes: bytes.labels,
-        },
+        labels: { ...labelForm(definition.network, indices.length), bytes: bytes.labels },
         batch: createHash('sha256').update(bytes.inputs).update(bytes.labels).digest('hex'),
       },
       true,

@@ -2,6 +2,7 @@
 import { compileNetwork, DEFAULT_TRAINING, defaultRule } from '../../actors/prepare.js'
 import { demandOf } from '../../actors/placement/assignment.js'
 import type { NetworkDefinition, VNodeDefinition } from '../../components/definition.js'
+import { showTarget } from '../../components/targets.js'
 import type { CommandContext } from '../command.js'
 import { makePlan } from '../definition.js'
 import { EXIT, type ExitStatus } from '../exit.js'
@@ -69,8 +70,7 @@ export async function check(context: CommandContext, file: string | undefined): 
     { title: 'parameters', align: 'right' },
     { title: 'memory', align: 'right' },
   ] as const
-  const goal = target.kind === 'categorical' ? `${target.classes} classes` : `${target.size} numbers`
-  output.result(`input ${shape(input)} → ${goal}, learnt by ${rule.name}, answered by ${answer}; batches of ${batchSize}\n`)
+  output.result(`input ${shape(input)} → ${showTarget(target)}, learnt by ${rule.name}, answered by ${answer}; batches of ${batchSize}\n`)
   output.result(table(columns, rows, output.style))
   output.result(`\n${network.vnodes.length} VNodes, ${count(parameters)} parameters without the heads', ${size(total(memoryOf))}`)
   return EXIT.done

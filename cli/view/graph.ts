@@ -1,6 +1,7 @@
 /** A network as people see it: one line per VNode, with what is between the cuts. */
 import type { ChalkInstance } from 'chalk'
 import { type LayerDefinition, type NetworkDefinition, SOURCE, type VNodeDefinition } from '../../components/definition.js'
+import { showTarget } from '../../components/targets.js'
 import { count, fit, shape } from './format.js'
 
 /** `784→256`, `28×28×1 + 256→256`. */
@@ -43,12 +44,14 @@ export function graphLines(network: NetworkDefinition, width: number, style: Cha
     widest(({ shapes }) => shapes),
     widest(({ parameters }) => parameters),
   ]
-  const answer = target.kind === 'categorical' ? `${target.classes} classes` : `${target.size} numbers`
   const lines = rows.map(({ id, reads, shapes, layers, parameters }) => {
     const start = `${id.padEnd(idWidth)}  ${readsWidth > 0 ? `${reads.padEnd(readsWidth)}  ` : ''}`
     const middle = `${shapes.padStart(shapesWidth)}  ${parameters.padStart(parametersWidth)}  `
     const room = width - 4 - start.length - middle.length
     return `${style.cyan('✂ ')}${style.bold(start)}${middle}${style.dim(fit(layers, Math.max(0, room)))}`.trimEnd()
   })
-  return [`${style.dim('input')} ${shape(input)} ${style.dim('→')} ${answer} ${style.dim(`· ${vnodes.length} VNodes, cut at ✂`)}`, ...lines]
+  return [
+    `${style.dim('input')} ${shape(input)} ${style.dim('→')} ${showTarget(target)} ${style.dim(`· ${vnodes.length} VNodes, cut at ✂`)}`,
+    ...lines,
+  ]
 }

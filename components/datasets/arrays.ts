@@ -1,7 +1,8 @@
 /** Data sets from arrays in memory. */
 import { SwarmError } from '../../runtime/errors.js'
 import type { Shape, Target } from '../define.js'
-import { labelSizeOf, makeDataset } from './dataset.js'
+import { isOfClasses } from '../targets.js'
+import { makeDataset } from './dataset.js'
 import type { Dataset, Normalisation, SplitContent } from './dataset.js'
 
 /** Numbers in any depth of nesting, or flat and row-major. */
@@ -16,7 +17,7 @@ export interface ArraysContent {
 
 export interface ArraysOptions extends ArraysContent {
   readonly target: Target
-  /** Default: as the first sample is nested; of a flat array, as many numbers as fall to one label. */
+  /** Default: as the first sample is nested; of a flat array, as many numbers as fall to one label; of one of tokens, all of them. */
   readonly input?: Shape
   readonly test?: ArraysContent
   /** Only for inputs in a Uint8Array, which stay bytes: (x/255 − mean)/deviation. Default mean 0, deviation 1. */
@@ -37,7 +38,9 @@ export function fromArrays(options: ArraysOptions): Dataset {
     throw new SwarmError('dataset.invalid', { what: 'a normalisation is for inputs in a Uint8Array', where: id })
   const normalisation = isBytes ? (options.normalisation ?? { mean: 0, deviation: 1 }) : undefined
   const train = contentOf(options, target, isBytes, id)
-  const input = options.input ?? shapeOf(options.inputs, train.labels.length / labelSizeOf(target))
+  const input =
+    options.input ??
+    shapeOf(options.inputs, target.kind === 'tokens' ? 1 : train.labels.length / (target.kind === 'continuous' ? target.size : 1))
   return makeDataset(
     { id, input, target, ...(normalisation && { normalisation }), ...(classNames && { classNames }) },
     { train, ...(test && { test: contentOf(test, target, isBytes, `${id}, test`) }) },
@@ -53,12 +56,12 @@ function contentOf({ inputs, labels }: ArraysContent, target: Target, isBytes: b
     })
   }
   const values = flatten(labels, where)
-  const fraction = target.kind === 'categorical' ? Array.prototype.findIndex.call(values, (y) => !Number.isInteger(y)) : -1
+  const fraction = isOfClasses(target) ? Array.prototype.findIndex.call(values, (y) => !Number.isInteger(y)) : -1
   if (fraction >= 0)
     throw new SwarmError('dataset.invalid', { what: `label ${fraction}`, where, expected: 'a class number', got: values[fraction] })
   return {
     samples: inputs instanceof Uint8Array ? new Uint8Array(inputs) : Float32Array.from(flatten(inputs, where)),
-    labels: target.kind === 'categorical' ? Int32Array.from(values) : Float32Array.from(values),
+    labels: isOfClasses(target) ? Int32Array.from(values) : Float32Array.from(values),
   }
 }
 

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import { SwarmError, invariant } from '../../runtime/errors.js'
 import type { Shape, Target } from '../define.js'
+import { isOfClasses, labelSizeOf, widthOf } from '../targets.js'
 
 /** How bytes become numbers: (x/255 − mean)/deviation. */
 export interface Normalisation {
@@ -25,7 +26,7 @@ export const SPLIT_NAMES: readonly SplitName[] = ['train', 'validation', 'test']
 export interface SplitContent {
   /** [size × prod(input)]: bytes that a Normalisation turns into numbers, or the numbers themselves. */
   readonly samples: Uint8Array | Float32Array
-  /** int32 [size] classes for categorical targets; float32 [size × n] for continuous ones. */
+  /** int32 [size × answers] classes for categorical targets and tokens; float32 [size × n] for continuous ones. */
   readonly labels: Int32Array | Float32Array
 }
 
@@ -62,7 +63,7 @@ export interface Dataset extends DatasetDescription {
 export interface Batch {
   /** float32 [B × prod(input)]. */
   readonly inputs: Float32Array
-  /** int32 [B] or float32 [B × n]. */
+  /** int32 [B], int32 [B × tokens] or float32 [B × n]. */
   readonly labels: Int32Array | Float32Array
 }
 
@@ -108,7 +109,7 @@ export function batch(split: Split, indices: Uint32Array, into?: Float32Array): 
     inputs.length === indices.length * sampleSize,
     () => `${into?.length} elements for a batch of ${indices.length} × ${sampleSize}`,
   )
-  const chosen = labels instanceof Int32Array ? new Int32Array(indices.length) : new Float32Array(indices.length * labelSize)
+  const chosen = labels instanceof Int32Array ? new Int32Array(indices.length * labelSize) : new Float32Array(indices.length * labelSize)
   for (let row = 0; row < indices.length; row++) {
     const index = indices[row]
     invariant(index < size, () => `sample ${index} of a split of ${size}`)
@@ -174,11 +175,6 @@ export function sampleSizeOf({ input }: { readonly input: Shape }): number {
   return input.reduce((a, b) => a * b, 1)
 }
 
-/** Elements of one label: 1 for a class, n for n numbers. */
-export function labelSizeOf(target: Target): number {
-  return target.kind === 'categorical' ? 1 : target.size
-}
-
 /**
  * What the hash begins with: the description as canonical JSON. Then, for each split: its name, its size and the
  * SHA-256 of its samples (little-endian) followed by its labels.
@@ -205,7 +201,7 @@ export function bytesOf(values: Uint8Array | Float32Array | Int32Array): Uint8Ar
 }
 
 function canonicalTarget(target: Target): readonly [string, number] {
-  return [target.kind, target.kind === 'categorical' ? target.classes : target.size]
+  return [target.kind, widthOf(target)]
 }
 
 function tableOf({ mean, deviation }: Normalisation): Float32Array {
@@ -219,8 +215,8 @@ function checkDescription({ id, input, target, normalisation, classNames, featur
   if (input.length === 0 || !input.every((size) => Number.isSafeInteger(size) && size > 0)) {
     refuse('the input shape must be positive whole numbers', `[${input.join(', ')}]`)
   }
-  const many = target.kind === 'categorical' ? target.classes : target.size
-  if (!Number.isSafeInteger(many) || many < (target.kind === 'categorical' ? 2 : 1)) refuse(`a ${target.kind} target of`, many)
+  const many = widthOf(target)
+  if (!Number.isSafeInteger(many) || many < (isOfClasses(target) ? 2 : 1)) refuse(`a ${target.kind} target of`, many)
   if (normalisation && !(Number.isFinite(normalisation.mean) && normalisation.deviation > 0 && Number.isFinite(normalisation.deviation))) {
     refuse('the normalisation must be a finite mean and a positive deviation', JSON.stringify(normalisation))
   }
@@ -232,7 +228,7 @@ function checkSplit(description: DatasetDescription, name: SplitName, content: S
   const { id, target } = description
   const { samples, labels } = content
   const sampleSize = sampleSizeOf(description)
-  const labelSize = labelSizeOf(target)
+  const labelSize = labelSizeOf(description)
   const size = samples.length / sampleSize
   const refuse = (what: string, where: string, expected?: string | number, got?: string | number): never => {
     throw new SwarmError('dataset.invalid', { what, where: `${id}, ${where}`, expected, got })
@@ -243,15 +239,15 @@ function checkSplit(description: DatasetDescription, name: SplitName, content: S
   if (size > MAX_SAMPLES) refuse('too many samples', name, `at most ${MAX_SAMPLES}`, size)
   if (labels.length !== size * labelSize) refuse('not one label for each sample', name, size * labelSize, labels.length)
   if (samples instanceof Uint8Array !== (table !== undefined)) refuse('a normalisation goes with bytes, and only with bytes', name)
-  if (labels instanceof Int32Array !== (target.kind === 'categorical')) refuse('labels of the wrong type', name, target.kind)
+  if (labels instanceof Int32Array !== isOfClasses(target)) refuse('labels of the wrong type', name, target.kind)
   if (samples instanceof Float32Array) {
     const i = samples.findIndex((x) => !Number.isFinite(x))
     if (i >= 0) refuse('not a finite number', `${name} sample ${Math.floor(i / sampleSize)}`, undefined, samples[i])
   }
-  const valid = target.kind === 'categorical' ? (y: number) => y >= 0 && y < target.classes : Number.isFinite
+  const valid = isOfClasses(target) ? (y: number) => y >= 0 && y < target.classes : Number.isFinite
   for (let i = 0; i < labels.length; i++) {
     if (valid(labels[i])) continue
-    const expected = target.kind === 'categorical' ? `a class from 0 to ${target.classes - 1}` : 'a finite number'
+    const expected = isOfClasses(target) ? `a class from 0 to ${target.classes - 1}` : 'a finite number'
     refuse('a label out of range', `${name} sample ${Math.floor(i / labelSize)}`, expected, labels[i])
   }
   // A Buffer becomes a plain Uint8Array, on the same memory: with both kinds about, the loop of `batch` runs at half the speed.

@@ -1,7 +1,8 @@
 /** Data sets that a user's module defines sample by sample. */
 import { SwarmError, isSwarmError } from '../../runtime/errors.js'
 import type { DatasetSpec, Options } from '../define.js'
-import { labelSizeOf, makeDataset, sampleSizeOf } from './dataset.js'
+import { isOfClasses, labelSizeOf } from '../targets.js'
+import { makeDataset, sampleSizeOf } from './dataset.js'
 import type { Dataset, SplitContent } from './dataset.js'
 import type { Task } from './references.js'
 
@@ -76,7 +77,7 @@ function makeRoom(name: string, task: Task, size: number): { samples: Float32Arr
   try {
     return {
       samples: new Float32Array(size * sampleSizeOf(task)),
-      labels: task.target.kind === 'categorical' ? new Int32Array(size) : new Float32Array(size * task.target.size),
+      labels: isOfClasses(task.target) ? new Int32Array(size * labelSizeOf(task)) : new Float32Array(size * labelSizeOf(task)),
     }
   } catch (error) {
     throw new SwarmError('dataset.invalid', {
@@ -97,15 +98,13 @@ function keep(name: string, where: string, { input, target }: Task, content: Spl
   if (x.length !== size) refuse('x has the wrong size', `${size} numbers ([${input.join(', ')}], flat)`, x.length)
   content.samples.set(x, index * size)
   const labels = typeof label === 'number' ? [label] : label
-  const labelSize = labelSizeOf(target)
+  const labelSize = labelSizeOf({ input, target })
   if (labels?.length !== labelSize) refuse('wrong label', `${labelSize} number${labelSize > 1 ? 's' : ''}`, labels?.length ?? typeof label)
   for (let k = 0; k < labelSize; k++) {
-    const valid =
-      target.kind === 'categorical'
-        ? Number.isInteger(labels[k]) && labels[k] >= 0 && labels[k] < target.classes
-        : Number.isFinite(labels[k])
-    if (!valid)
-      refuse('wrong label', target.kind === 'categorical' ? `a class from 0 to ${target.classes - 1}` : 'a finite number', labels[k])
+    const valid = isOfClasses(target)
+      ? Number.isInteger(labels[k]) && labels[k] >= 0 && labels[k] < target.classes
+      : Number.isFinite(labels[k])
+    if (!valid) refuse('wrong label', isOfClasses(target) ? `a class from 0 to ${target.classes - 1}` : 'a finite number', labels[k])
     content.labels[index * labelSize + k] = labels[k]
   }
 }

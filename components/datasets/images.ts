@@ -1,32 +1,18 @@
 /** Fashion-MNIST and MNIST: found on this machine, else downloaded. */
-import { readdir, stat } from 'node:fs/promises'
-import { basename, join, resolve } from 'node:path'
-import envPaths from 'env-paths'
-import { SwarmError, isSwarmError } from '../../runtime/errors.js'
+import { SwarmError } from '../../runtime/errors.js'
 import { makeDataset } from './dataset.js'
 import type { Dataset, Normalisation, SplitContent } from './dataset.js'
-import { downloadFile } from './download.js'
 import type { RemoteFile } from './download.js'
 import { readIdx } from './idx.js'
+import { findPublished } from './published.js'
+import type { FindOptions, PublishedSet } from './published.js'
 
 /** A set of images as published: four files, in the order train images, train labels, test images, test labels. */
-export interface ImageSet {
-  readonly id: string
+export interface ImageSet extends Omit<PublishedSet, 'namesakes'> {
   readonly sampleShape: readonly [height: number, width: number]
   readonly normalisation: Normalisation
   readonly classNames: readonly string[]
-  readonly origins: readonly string[]
   readonly files: readonly [RemoteFile, RemoteFile, RemoteFile, RemoteFile]
-}
-
-export interface ImageOptions {
-  /** Where downloads are kept. Default: the user's data folder. */
-  readonly cacheFolder?: string
-  /** Default true; false: only look on this machine. */
-  readonly download?: boolean
-  readonly signal?: AbortSignal
-  /** Called during a download, with bytes. */
-  readonly onProgress?: (done: number, total: number) => void
 }
 
 /** Mean and deviation are those of the training pixels/255. */
@@ -67,8 +53,9 @@ export const MNIST: ImageSet = {
  * Local files are checked by their structure; downloads by their SHA-256 too.
  * @throws `dataset.missing` naming all the places, `dataset.damaged`, `aborted`
  */
-export async function openImages(set: ImageSet, options: ImageOptions = {}): Promise<Dataset> {
-  const files = (await findFiles(set, options)) ?? (await downloadFiles(set, options))
+export async function openImages(set: ImageSet, options: FindOptions = {}): Promise<Dataset> {
+  const namesakes = [FASHION_MNIST.id, MNIST.id].filter((id) => id !== set.id)
+  const files = await findPublished({ ...set, namesakes }, options)
   const read = async (images: string, labels: string): Promise<SplitContent> => {
     const samples = await readIdx(images, { sampleShape: set.sampleShape }, options.signal)
     const classes = await readIdx(labels, { sampleShape: [], below: set.classNames.length }, options.signal)
@@ -87,70 +74,6 @@ export async function openImages(set: ImageSet, options: ImageOptions = {}): Pro
     { id, input: [...sampleShape, 1], target: { kind: 'categorical', classes: classNames.length }, normalisation, classNames },
     { train: await read(files[0], files[1]), test: await read(files[2], files[3]) },
   )
-}
-
-/** The folders in which a set may lie, best first. */
-function placesOf({ id }: ImageSet, { cacheFolder }: ImageOptions): string[] {
-  const own = process.env.SWARMGRAD_DATA ? [resolve(process.env.SWARMGRAD_DATA)] : []
-  const roots = [...own, resolve('data'), resolve('../shared/data')]
-  // All the sets use the same file names: a folder that is named after another one is not searched.
-  const others = [FASHION_MNIST.id, MNIST.id].filter((name) => name !== id)
-  const places = roots.flatMap((root) => [join(root, id), ...(others.includes(basename(root)) ? [] : [root])])
-  return [...places, join(cacheFolderOf(cacheFolder), id)]
-}
-
-function cacheFolderOf(cacheFolder?: string): string {
-  return resolve(cacheFolder ?? join(envPaths('swarmgrad', { suffix: '' }).data, 'datasets'))
-}
-
-async function findFiles(set: ImageSet, options: ImageOptions): Promise<string[] | undefined> {
-  for (const place of placesOf(set, options)) {
-    const present = new Set(await readdir(place).catch(() => [])) // a place that cannot be read has nothing
-    const found = set.files.map(({ name }) => variantsOf(name).find((variant) => present.has(variant)))
-    if (found.every((name) => name !== undefined)) return found.map((name) => join(place, name))
-  }
-  return undefined
-}
-
-/** Official names with and without `.gz`, and those with a dot before `idx` that some archives use. */
-function variantsOf(name: string): string[] {
-  const plain = name.replace(/\.gz$/, '')
-  return [plain, plain.replace('-idx', '.idx')].flatMap((variant) => [`${variant}.gz`, variant])
-}
-
-async function downloadFiles(set: ImageSet, options: ImageOptions): Promise<string[]> {
-  const { download = true, signal, onProgress } = options
-  if (!download) throw missing(set, options, 'downloads are off')
-  const folder = join(cacheFolderOf(options.cacheFolder), set.id)
-  const total = set.files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
-  const paths: string[] = []
-  let before = 0
-  for (const file of set.files) {
-    const start = before
-    before += file.sizeBytes
-    const earlier = join(folder, file.name) // whole if it is there: kept by a download that was stopped between two files
-    if ((await stat(earlier).catch(() => undefined))?.size === file.sizeBytes) {
-      paths.push(earlier)
-      continue
-    }
-    try {
-      paths.push(await downloadFile(file, folder, set.origins, { signal, onBytes: (done) => onProgress?.(start + done, total) }))
-    } catch (error) {
-      if (isSwarmError(error, 'dataset.missing')) throw missing(set, options, error.message, error)
-      throw error
-    }
-  }
-  return paths
-}
-
-function missing(set: ImageSet, options: ImageOptions, why: string, cause?: SwarmError): SwarmError {
-  const files = set.files.map(({ name }) => name).join(', ')
-  return new SwarmError('dataset.missing', {
-    what: `the data set '${set.id}' is not on this machine (looked in ${placesOf(set, options).join(', ')}) and was not downloaded (${why})`,
-    fix: `Put ${files} into a folder '${set.id}' and set SWARMGRAD_DATA to the folder that holds it, or try again with a network`,
-    retryable: cause?.retryable ?? false,
-    cause,
-  })
 }
 
 function remote(name: string, sizeBytes: number, sha256: string): RemoteFile {

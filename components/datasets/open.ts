@@ -7,11 +7,12 @@ import type { Dataset } from './dataset.js'
 import { collectSamples } from './defined.js'
 import { drawGlyphs } from './glyphs.js'
 import { FASHION_MNIST, MNIST, openImages } from './images.js'
-import type { ImageOptions } from './images.js'
+import type { FindOptions } from './published.js'
 import { DATASET_NAMES } from './references.js'
-import type { CsvOptions, DatasetReference, GlyphsOptions, Task } from './references.js'
+import type { CsvOptions, DatasetReference, GlyphsOptions, Task, TextOptions } from './references.js'
+import { openText, openTinyShakespeare } from './text.js'
 
-export interface OpenDatasetOptions extends ImageOptions {
+export interface OpenDatasetOptions extends FindOptions {
   /** The definition that a reference with a `module` names, loaded by the caller, who decides whether its code may run. */
   readonly spec?: DatasetSpec<Options>
   /** The network's input and target. Samples of a definition have this shape; any other data set is checked against it. */
@@ -50,6 +51,10 @@ async function openReference(reference: DatasetReference, options: OpenDatasetOp
     }
     case 'csv':
       return openCsv(reference.options as unknown as CsvOptions & { readonly file: string }, options)
+    case 'tiny-shakespeare':
+      return openTinyShakespeare(reference.options, options)
+    case 'text':
+      return openText(reference.options as unknown as TextOptions & { readonly file: string }, options)
     default:
       throw new SwarmError('graph.unknown', { what: 'unknown data set', expected: `one of ${DATASET_NAMES.join(', ')}`, got: `'${name}'` })
   }

@@ -32,6 +32,18 @@ export interface GlyphsOptions {
   readonly seed?: number
 }
 
+/** How a text becomes samples: windows of characters, of which each next one is to be told. */
+export interface TextOptions {
+  /** Characters of a sample: the network's input is [context]. Default 64. */
+  readonly context?: number
+  /** Characters from the start of a training sample to that of the next. Default: `context`, so that each character is told once in an epoch. */
+  readonly stride?: number
+  /** Fraction of the text, its end, that is set apart as test samples. Default 0.1; 0: none. */
+  readonly test?: number
+  /** The characters, in the order of their numbers. Default: those of the text, by code point. */
+  readonly vocabulary?: string
+}
+
 /** What a network learns from and what it learns: known before the data set is opened. */
 export interface Task {
   readonly input: Shape
@@ -39,7 +51,7 @@ export interface Task {
 }
 
 /** The names of the data sets that swarmgrad brings along. */
-export const DATASET_NAMES = ['fashion-mnist', 'mnist', 'glyphs', 'csv'] as const
+export const DATASET_NAMES = ['fashion-mnist', 'mnist', 'glyphs', 'tiny-shakespeare', 'text', 'csv'] as const
 
 /** The data sets that swarmgrad brings along. */
 export const datasets = {
@@ -49,6 +61,10 @@ export const datasets = {
   mnist: (): DatasetReference => reference('mnist', {}),
   /** Drawn on the spot, the same bits everywhere: ten shapes, bent and noisy, grey, 28×28. Needs no file. */
   glyphs: ({ train = 20_000, test = 2_000, seed = 0 }: GlyphsOptions = {}): DatasetReference => reference('glyphs', { train, test, seed }),
+  /** 1.1 million characters of Shakespeare's plays (Karpathy 2015), 65 different ones: what language models of characters are tried on. */
+  tinyShakespeare: (options: TextOptions = {}): DatasetReference => reference('tiny-shakespeare', { ...options }),
+  /** A file of text in UTF-8, character by character. */
+  text: (file: string, options: TextOptions = {}): DatasetReference => reference('text', { file, ...options }),
   /** A table in a file, with a line of column names. */
   csv: (file: string, options: CsvOptions): DatasetReference => reference('csv', { file, ...options }),
 }

@@ -9,7 +9,8 @@
 import { createHash } from 'node:crypto'
 import { SwarmError, invariant, isSwarmError } from '../../runtime/errors.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
-import { SPLIT_NAMES, bytesOf, describe, labelSizeOf, makeDataset, sampleSizeOf } from './dataset.js'
+import { SPLIT_NAMES, bytesOf, describe, makeDataset, sampleSizeOf } from './dataset.js'
+import { isOfClasses, labelSizeOf } from '../targets.js'
 import type { Dataset, DatasetDescription, Split, SplitContent, SplitName } from './dataset.js'
 
 export const SHARD_MAJOR = 1
@@ -150,9 +151,9 @@ async function assemble(
 ): Promise<SplitContent> {
   const total = entries.reduce((sum, { samples }) => sum + samples, 0)
   const sampleSize = sampleSizeOf(manifest)
-  const labelSize = labelSizeOf(manifest.target)
+  const labelSize = labelSizeOf(manifest)
   const samples = manifest.normalisation ? new Uint8Array(total * sampleSize) : new Float32Array(total * sampleSize)
-  const labels = manifest.target.kind === 'categorical' ? new Int32Array(total) : new Float32Array(total * labelSize)
+  const labels = isOfClasses(manifest.target) ? new Int32Array(total * labelSize) : new Float32Array(total * labelSize)
   let at = 0
   for (const [index, entry] of entries.entries()) {
     const bytes = await get(entry.sha256)

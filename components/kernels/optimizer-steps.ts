@@ -37,7 +37,7 @@ export function adamStep(p: Float32Array, g: Float32Array, m: Float32Array, v: F
   let start = 0
   if (vector && p.buffer === vector.memory.buffer && p.length >= 4) {
     start = p.length - (p.length % 4)
-    health = vector.adam(
+    health = vector.call(
       ...([p.byteOffset, g.byteOffset, m.byteOffset, v.byteOffset, 4 * start] as const),
       ...([beta1, rest1, beta2, rest2, rate, scale, epsilon, keep] as const),
     )

@@ -1,5 +1,9 @@
 import test from 'ava'
+import type { BackendWasm } from '../../components/kernels/kernel.js'
+import { mixByOperations, mixOnHeap } from '../../components/layers/attention.js'
 import { adamStep } from '../../components/kernels/optimizer-steps.js'
+import { Products, type Sizes, productsOn } from '../../components/kernels/product.js'
+import { RandomStream } from '../../runtime/random.js'
 import { markChanged, runKernel, startBackend, tf, viewOf } from '../../components/tf.js'
 import { checkGradient, near, numbers, randomTensor } from './numeric.js'
 
@@ -49,6 +53,115 @@ test('a batched product transposes each matrix', (t) => {
     const expected = product(av.slice(i * 12, i * 12 + 12), bv.slice(i * 20, i * 20 + 20), 3, 4, 5, false, true)
     near(t, out.slice(i * 15, i * 15 + 15), expected, `matrix ${i}`, 1e-5)
   }
+})
+
+/** The same products without vectors, on the same heap. */
+const inOrder = (backend: BackendWasm, sizes: Sizes): Products => new Products(backend, sizes, undefined)
+
+test('vectors give the bits of a product made number by number, with any strides and sizes', (t) => {
+  const backend = tf.backend() as BackendWasm
+  const fast = productsOn((backend as unknown as { wasm: { asm: { memory: unknown } } }).wasm.asm.memory)
+  const sizes = [1, 2, 3, 4, 5, 7, 8, 9, 13, 16, 17, 33]
+  const random = new RandomStream(1, 'sizes')
+  const pick = () => sizes[random.below(sizes.length)]
+  for (let i = 0; i < 400; i++) {
+    const [m, n, k] = [pick(), pick(), pick()]
+    // Of b some rows and columns lie further apart than they need to.
+    const [gap, ta, tb] = [random.below(3), random.below(2) === 1, random.below(2) === 1]
+    const width = n + gap
+    const a = randomTensor(`a${i}`, [m * k])
+    const b = randomTensor(`b${i}`, [Math.max(width * k, (k + gap) * n)])
+    const outs = [fast, inOrder].map((products) => {
+      const c = tf.mul(tf.ones([m * (n + 1)]), 7)
+      const run = products(backend, { m, n, k })
+      const at = (x: tf.Tensor) => viewOf(x).byteOffset
+      run.multiply(
+        { address: at(a), rowBytes: ta ? 4 : 4 * k, columnBytes: ta ? 4 * m : 4 },
+        { address: at(b), rowBytes: tb ? 4 : 4 * width, columnBytes: tb ? 4 * (k + gap) : 4 },
+        { address: at(c), rowBytes: 4 * (n + 1) },
+      )
+      run.close()
+      return c.dataSync().slice()
+    })
+    t.deepEqual(outs[0], outs[1], JSON.stringify({ m, n, k, gap, ta, tb }))
+    // What lies between the rows of c is somebody else's.
+    for (let row = 0; row < m; row++) t.is(outs[0][row * (n + 1) + n], 7)
+  }
+})
+
+test('a factor of a batched product may have fewer matrices, which are used again', (t) => {
+  for (const [left, right] of [
+    [
+      [2, 3],
+      [1, 3],
+    ],
+    [[3], [2, 3]],
+    [
+      [2, 1],
+      [1, 3],
+    ],
+    [[], [2, 2]],
+    [[1], [4]],
+  ]) {
+    const a = randomTensor('a', [...left, 2, 5])
+    const b = randomTensor('b', [...right, 5, 3])
+    const out = tf.matMul(a, b)
+    const batches = tf.broadcast_util.assertAndGetBroadcastShape(left, right)
+    t.deepEqual(out.shape, [...batches, 2, 3])
+    // The same by elementary operations: Σ a[…, m, k, 1]·b[…, 1, k, n].
+    const expected = tf.sum(tf.mul(tf.expandDims(a, -1), tf.expandDims(b, -3)), -2)
+    near(t, out.dataSync(), expected.dataSync(), `${left.join()} by ${right.join()}`, 1e-5)
+    checkGradient(t, `matMul ${left.join()} by ${right.join()}`, (x, y) => tf.matMul(x, y), [a, b])
+  }
+})
+
+test('products of nothing are zeros, and inner sizes that differ are refused', (t) => {
+  t.deepEqual([...tf.matMul(tf.zeros<tf.Rank.R2>([2, 0]), tf.zeros<tf.Rank.R2>([0, 3])).dataSync()], [0, 0, 0, 0, 0, 0])
+  t.deepEqual(tf.matMul(tf.zeros<tf.Rank.R2>([0, 2]), tf.zeros<tf.Rank.R2>([2, 3])).shape, [0, 3])
+  t.throws(() => tf.matMul(tf.zeros<tf.Rank.R2>([2, 3]), tf.zeros<tf.Rank.R2>([2, 3])), { message: /inner/i })
+})
+
+test('a fused product adds its bias and applies its activation', (t) => {
+  const a = randomTensor('a', [4, 6]) as tf.Tensor2D
+  const b = randomTensor('b', [6, 5]) as tf.Tensor2D
+  const bias = randomTensor('bias', [5])
+  const plain = tf.add(tf.matMul(a, b), bias)
+  const expected = { linear: plain, relu: tf.relu(plain), elu: tf.elu(plain), sigmoid: tf.sigmoid(plain), relu6: tf.relu6(plain) }
+  for (const [activation, value] of Object.entries(expected)) {
+    const fused = tf.fused.matMul({ a, b, bias, activation: activation as never })
+    t.deepEqual([...fused.dataSync()], [...value.dataSync()], activation)
+  }
+  const leaky = tf.fused.matMul({ a, b, bias, activation: 'leakyrelu', leakyreluAlpha: 0.3 })
+  t.deepEqual([...leaky.dataSync()], [...tf.leakyRelu(plain, 0.3).dataSync()])
+})
+
+test('attention on the heap is that by operations, forwards and backwards', (t) => {
+  for (const causal of [true, false]) {
+    const qkv = randomTensor('qkv', [2, 5, 3, 2, 4], -2, 2)
+    const [fast, slow] = [mixOnHeap, mixByOperations].map((mix) => (x: tf.Tensor) => mix(x, { causal }))
+    near(t, fast(qkv).dataSync(), slow(qkv).dataSync(), 'mix', 1e-5)
+    const weights = randomTensor('weights', [2, 5, 2, 4])
+    const gradientBy = (mix: (x: tf.Tensor) => tf.Tensor) =>
+      tf
+        .grad((x) => tf.sum(tf.mul(mix(x), weights)))(qkv)
+        .dataSync()
+    near(t, gradientBy(fast), gradientBy(slow), 'gradient', 1e-5)
+    checkGradient(t, `attention, causal ${causal}`, fast, [randomTensor('small', [1, 3, 3, 2, 2])])
+  }
+})
+
+test('products and attention leave nothing behind', (t) => {
+  const qkv = randomTensor('qkv', [2, 5, 3, 2, 4])
+  const a = randomTensor('a', [3, 4, 5])
+  const run = () =>
+    tf.tidy(() => {
+      tf.grad((x) => tf.sum(mixOnHeap(x, { causal: true })))(qkv)
+      tf.grad((x) => tf.sum(tf.matMul(x, x, true)))(a)
+    })
+  run()
+  const before = (tf.backend() as BackendWasm).numDataIds()
+  for (let i = 0; i < 5; i++) run()
+  t.is((tf.backend() as BackendWasm).numDataIds(), before)
 })
 
 test('a product sees a factor that was changed in place', (t) => {

@@ -46,6 +46,11 @@ const cases: [name: string, options: Options, shapes: Shape[], range?: [number, 
   ['layerNorm', {}, [[3, 4]]],
   ['rmsNorm', {}, [[5]]],
   ['rmsNorm', { epsilon: 0.1 }, [[3, 4]]],
+  ['positionEmbedding', {}, [[3, 4]]],
+  ['selfAttention', { heads: 2, deviation: 0.5 }, [[3, 4]]],
+  ['selfAttention', { heads: 1, causal: false, deviation: 0.5 }, [[4, 3]]],
+  ['transformerBlock', { heads: 2, expansion: 2, deviation: 0.3 }, [[3, 6]], [-3, 3]],
+  ['transformerBlock', { heads: 1, expansion: 1, norm: 'rms', activation: 'silu', deviation: 0.5 }, [[3, 4]]],
   ['dropout', { rate: 0.4 }, [[6]]],
   ['conv2d', { filters: 3 }, [[5, 4, 2]]],
   ['conv2d', { filters: 2, kernelSize: 2, strides: 2, padding: 'valid', bias: false }, [[5, 4, 2]]],
@@ -82,6 +87,48 @@ test('layerNorm and rmsNorm normalise each sample along its last dimension', (t)
   // Mean 3, variance 3.5; mean of the squares 12.5.
   near(t, by('layerNorm'), [-1.06904, -0.53452, 0, 1.60357, -1, -1, 1, 1], 'layerNorm', 1e-5)
   near(t, by('rmsNorm'), [0.28284, 0.56569, 0.84853, 1.69706, -1, -1, 1, 1], 'rmsNorm', 1e-5)
+})
+
+test('embedding has a row for each token, and adds up what each of them is told', (t) => {
+  const spec: BuiltIn<BlockSpec<any>> = builtInLayers.embedding
+  const options = spec.options!({ vocabulary: 5, units: 3 })
+  t.deepEqual(spec.shape([4], options, [[4]]), [4, 3])
+  const { w } = spec.init!([4], options, initializers(3, 'embedding'))
+  const x = tf.tensor([0, 4, 4, 1, 2, 2, 2, 0], [2, 4])
+  checkGradient(t, 'embedding', (table) => spec.forward({ w: table }, x, context({}), options, [x]), [w])
+  const rows = spec.forward({ w }, x, context({}), options, [x]).arraySync() as number[][][]
+  const table = w.arraySync() as number[][]
+  t.deepEqual(rows, [
+    [table[0], table[4], table[4], table[1]],
+    [table[2], table[2], table[2], table[0]],
+  ])
+  for (const stranger of [5, -1, 0.5, NaN]) {
+    const wrong = tf.tensor([0, 1, stranger, 2], [1, 4])
+    const error = t.throws(() => spec.forward({ w }, wrong, context({}), options, [wrong]))
+    t.true(isSwarmError(error, 'dataset.invalid'))
+    t.regex(error.message, /token.*0 to 4/)
+  }
+})
+
+test('causal attention sees a token and those before it; otherwise all of them', (t) => {
+  const spec: BuiltIn<BlockSpec<any>> = builtInLayers.transformerBlock
+  for (const causal of [true, false]) {
+    const options = spec.options!({ heads: 2, causal, deviation: 0.5 })
+    const parameters = spec.init!([4, 6], options, initializers(3, 'transformer'))
+    const answer = (x: tf.Tensor) => spec.forward(parameters, x, context({}), options, [x]).arraySync() as number[][][]
+    const x = randomTensor('x', [1, 4, 6])
+    const [before] = answer(x)
+    const changed = tf.add(
+      x,
+      tf.tensor(
+        [0, 0, 1, 0].flatMap((row) => Array.from({ length: 6 }, (_, k) => row * k)),
+        [1, 4, 6],
+      ),
+    )
+    const [after] = answer(changed)
+    const same = before.map((row, i) => row.every((value, k) => value === after[i][k]))
+    t.deepEqual(same, causal ? [true, true, false, false] : [false, false, false, false])
+  }
 })
 
 test('gelu is x·Φ(x)', (t) => {

@@ -2,7 +2,7 @@ import test from 'ava'
 import { initializers } from '../../components/initializers.js'
 import { meanSquaredError, metricsOf, softmaxCrossEntropy } from '../../components/losses.js'
 import { builtInRules, predsim } from '../../components/rules/index.js'
-import { pooledShape } from '../../components/rules/features.js'
+import { featureShape } from '../../components/rules/features.js'
 import { startBackend, tf } from '../../components/tf.js'
 import type { Shape, Tensors } from '../../components/define.js'
 import { isSwarmError } from '../../runtime/errors.js'
@@ -109,10 +109,10 @@ test('predsim takes an eighth of the output as its rank, at least 8, and classes
 })
 
 test('a head reads at most 2,048 features', (t) => {
-  t.deepEqual(pooledShape([300]), [300])
-  t.deepEqual(pooledShape([8, 8, 32]), [8, 8, 32])
-  t.deepEqual(pooledShape([28, 28, 32]), [7, 7, 32])
-  t.deepEqual(pooledShape([2, 2, 4096]), [1, 1, 4096])
+  t.deepEqual(featureShape([300], target), [300])
+  t.deepEqual(featureShape([8, 8, 32], target), [8, 8, 32])
+  t.deepEqual(featureShape([28, 28, 32], target), [7, 7, 32])
+  t.deepEqual(featureShape([2, 2, 4096], target), [1, 1, 4096])
 })
 
 test('metrics count correct answers and measure errors', (t) => {
