@@ -167,10 +167,10 @@ export interface Calls {
     /** To the source: a checkpoint at the next step; a pause there. */
     cut: [null, null]
     pause: [null, null]
-    /** To one that is about to move: nothing more after the next checkpoint. */
-    hold: [null, null]
-    /** To one that was to move: it goes on. */
-    release: [null, null]
+    /** To one that is about to move: nothing more after the next checkpoint. `asOf`: the last term that had been drawn. */
+    hold: [{ asOf: number }, null]
+    /** To one that was to move: it goes on, unless it was asked later than that. */
+    release: [{ asOf: number }, null]
   }
   PNode: {
     describe: [null, { readonly pnode: string; readonly vnodes: readonly string[] }]

@@ -24,8 +24,8 @@ export interface Commit {
   /** The step of the first digest. */
   readonly firstStep: number
   readonly computeClass: string
-  /** It applies nothing after this cut: it can be handed over as it is. */
-  readonly isHeld?: true
+  /** It applies nothing after this cut, as it was asked to when the last term was this one: it can be handed over as it is. */
+  readonly heldAsOf?: number
 }
 
 /** Sums over the evaluation batches after one step. */

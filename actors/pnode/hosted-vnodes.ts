@@ -138,8 +138,8 @@ export class HostedVNodes {
       },
       cut: ({ ref }) => this.#sourceOf(ref.id)?.cut(),
       pause: ({ ref }) => this.#sourceOf(ref.id)?.pause(),
-      hold: ({ ref }) => this.#drivers.get(ref.id)?.hold(),
-      release: ({ ref }) => this.#drivers.get(ref.id)?.release(),
+      hold: ({ ref }, _memory, { asOf }: { readonly asOf: number }) => this.#drivers.get(ref.id)?.hold(asOf),
+      release: ({ ref }, _memory, { asOf }: { readonly asOf: number }) => this.#drivers.get(ref.id)?.release(asOf),
     }
     return { type: `VNode.${this.#options.pnode}`, activate: () => null, handlers }
   }

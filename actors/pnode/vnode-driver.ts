@@ -42,6 +42,8 @@ const TOLD_BY_THE_HOST: ReadonlySet<ErrorCode> = new Set([
 ])
 /** How long the checkpoint may take that a VNode stands still at before it moves, in ms: what it does afterwards is done again elsewhere. */
 const HOLD_PATIENCE_MS = 20_000
+/** What its log hears while its machine is being loaded. */
+const BEFORE_THE_START: ReadonlySet<StepEvent<Uint8Array>['type']> = new Set(['granted', 'manifest', 'hold', 'release'])
 /** How often what may have been lost is asked for again, in ms. */
 const TICK_MS = 250
 /** As often as that nothing has come for a follower that is behind the newest checkpoint: nobody keeps it any more. */
@@ -80,6 +82,9 @@ export class VNodeDriver {
   /** What follows from a failure is none of its own. */
   #hasFailed = false
   #manifest: number
+  /** The last terms of the run when it was asked to stand still, and when it was told to go on. */
+  #heldAsOf = 0
+  #releasedAsOf = 0
   /** Of the last entry that was applied. */
   #step: number
   /** Where a follower stands since it was seen to be behind, and how often it was seen there. */
@@ -207,14 +212,17 @@ export class VNodeDriver {
     this.#reports.again()
   }
 
-  /** This VNode is about to move: it applies nothing after the next cut. */
-  hold(): void {
+  /** This VNode is about to move: it applies nothing after the next cut. @param asOf the last term of the run then: word may come late */
+  hold(asOf: number): void {
+    if (asOf < this.#releasedAsOf) return
+    this.#heldAsOf = asOf
     this.#handle({ type: 'hold' })
   }
 
   /** It does not move after all: it goes on. */
-  release(): void {
-    this.#handle({ type: 'release' })
+  release(asOf: number): void {
+    this.#releasedAsOf = Math.max(this.#releasedAsOf, asOf)
+    if (this.#heldAsOf < this.#releasedAsOf) this.#handle({ type: 'release' })
   }
 
   /** Stops taking part and frees the machine. */
@@ -235,8 +243,7 @@ export class VNodeDriver {
 
   #handle(event: StepEvent<Uint8Array>): void {
     if (this.#hasFailed) return
-    if (!this.#isStarted && event.type !== 'granted' && event.type !== 'manifest' && event.type !== 'hold' && event.type !== 'release')
-      return
+    if (!this.#isStarted && !BEFORE_THE_START.has(event.type)) return
     try {
       const commands = this.#log.handle(event)
       if (this.#isStarted) this.#execute(commands)
@@ -330,11 +337,16 @@ export class VNodeDriver {
       const hash = await hashStateInBackground(blob as Uint8Array<ArrayBuffer>)
       const commit = { vnode, term, generation, step, position, marks, hash, sizeBytes: blob.byteLength, computeClass: this.#computeClass }
       const isHeld = this.#log.heldAt === position
-      const argument = { ...commit, firstStep, digests: Buffer.from(digests.buffer).toString('base64'), ...(isHeld && { isHeld }) }
+      const argument = {
+        ...commit,
+        firstStep,
+        digests: Buffer.from(digests.buffer).toString('base64'),
+        ...(isHeld && { heldAsOf: this.#heldAsOf }),
+      }
       await this.#reports.committed({ method: 'committed', argument }, blob)
       // A cut that somebody missed under a source before this one never completes: nobody stands still behind that for ever.
       const isInVain = () => this.#log.heldAt === position && this.#manifest < position
-      if (isHeld) this.#host.clock.after(HOLD_PATIENCE_MS, () => isInVain() && this.release())
+      if (isHeld) this.#host.clock.after(HOLD_PATIENCE_MS, () => isInVain() && this.#handle({ type: 'release' }))
     } catch (error) {
       await this.#fail(error)
     }
@@ -356,14 +368,9 @@ export class VNodeDriver {
   #lookBehind(): void {
     const { applied, isBehind } = this.#log
     this.#behind = { applied, ticks: isBehind && this.#behind.applied === applied ? this.#behind.ticks + 1 : 0 }
-    if (this.#behind.ticks >= BEHIND_TICKS)
-      void this.#fail(
-        new SwarmError('follower.behind', {
-          what: `follower ${this.id}`,
-          expected: `inputs after ${applied}`,
-          got: `a checkpoint at ${this.#manifest}`,
-        }),
-      )
+    if (this.#behind.ticks < BEHIND_TICKS) return
+    const [expected, got] = [`inputs after ${applied}`, `a checkpoint at ${this.#manifest}`]
+    void this.#fail(new SwarmError('follower.behind', { what: `follower ${this.id}`, expected, got }))
   }
 
   #me() {

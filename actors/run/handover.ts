@@ -42,6 +42,8 @@ export class Handover {
   readonly #askedAtMs = new Map<string, number>()
   /** VNodes that stand still after the newest checkpoint. */
   readonly #held = new Set<string>()
+  /** The last term when they were told to go on: who had been asked before does not stand still, whatever a checkpoint says. */
+  #interruptedAsOf = 0
   /** Where VNodes go that move for balance; undefined: anywhere else, since their PNode lends less than they need. */
   readonly #planned = new Map<string, string | undefined>()
   readonly #balance: Balance
@@ -123,9 +125,9 @@ export class Handover {
     return []
   }
 
-  /** A checkpoint is complete: VNodes stand still behind it. */
+  /** A checkpoint is complete: VNodes stand still behind it, those that have not been told to go on since. */
   completed(commits: readonly Commit[]): void {
-    for (const { vnode, isHeld } of commits) if (isHeld) this.#held.add(vnode)
+    for (const { vnode, heldAsOf = -1 } of commits) if (heldAsOf >= this.#interruptedAsOf) this.#held.add(vnode)
   }
 
   /** A VNode has another owner, for whatever reason. */
@@ -142,6 +144,7 @@ export class Handover {
    */
   interrupted(): void {
     const { run, echo } = this.#options
+    this.#interruptedAsOf = run().head.termCounter
     echo.release(Object.keys(run().head.directory).filter((vnode) => vnode !== SOURCE && followed(vnode) === undefined))
     this.#askedAtMs.clear()
     this.#planned.clear()

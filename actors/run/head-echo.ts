@@ -63,14 +63,16 @@ export class HeadEcho {
 
   /** Before a move: nothing is applied after the next checkpoint. Resolves when they know, or can wait no longer. */
   async hold(vnodes: readonly string[]): Promise<void> {
-    const { context } = this.#options
+    const { context, head } = this.#options
+    const asOf = head().termCounter
     const waited = context.clock.sleep(NEIGHBOUR_WAIT_MS, context.signal).catch(() => undefined)
-    await Promise.race([Promise.all(vnodes.map((vnode) => this.#deliver(vnode, () => this.#call(vnode, 'hold', null)))), waited])
+    await Promise.race([Promise.all(vnodes.map((vnode) => this.#deliver(vnode, () => this.#call(vnode, 'hold', { asOf })))), waited])
   }
 
   /** A planned move does not come about as planned: what stands still, or is about to, goes on. */
   release(vnodes: readonly string[]): void {
-    for (const vnode of vnodes) void this.#deliver(vnode, () => this.#call(vnode, 'release', null))
+    const asOf = this.#options.head().termCounter
+    for (const vnode of vnodes) void this.#deliver(vnode, () => this.#call(vnode, 'release', { asOf }))
   }
 
   /** Tells owners of the past, where they can be reached, that they are. */

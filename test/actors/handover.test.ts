@@ -19,14 +19,18 @@ function watched(standing: { readonly [follower: string]: string } = {}, constra
   const members = ['ann', 'bob'].map((pnode) => member(pnode))
   const places = { [SOURCE]: 'bob', v001: 'ann', v002: 'ann', v003: 'ann', v004: 'bob', v005: 'bob', v006: 'bob', ...standing }
   const directory = Object.fromEntries(Object.entries(places).map(([vnode, pnode], i) => [vnode, { pnode, term: i + 1 }]))
-  const run = () => ({ definition, constraints, head: { ...firstHead('r'), directory }, computeClass: 'c' })
+  const run = () => ({ definition, constraints, head: { ...firstHead('r'), directory, termCounter: 8 }, computeClass: 'c' })
   const call = async (_target: unknown, method: string, argument: { readonly after?: string }): Promise<Json> => {
     if (method !== 'list') throw new Error(`nobody answers ${method}`)
     return members.filter(({ pnode }) => pnode > argument.after!) as never
   }
   const asked: string[] = []
   const moved: Move[] = []
-  const echo = { hold: async (vnodes: readonly string[]) => void asked.push(...vnodes), toSource: () => undefined }
+  const echo = {
+    hold: async (vnodes: readonly string[]) => void asked.push(...vnodes),
+    toSource: () => undefined,
+    release: () => undefined,
+  }
   const handover = new Handover({
     context: { clock, call, signal: new AbortController().signal, setTimer: () => undefined } as unknown as ActorContext,
     echo: echo as unknown as HeadEcho,
@@ -81,9 +85,22 @@ test('followers move while VNodes wait for a checkpoint: nobody waits for them',
 test('what is to be together is handed over when all of it stands still', async (t) => {
   const { handover } = watched({}, { together: [['v001', 'v002']] })
   await handover.drain({ pnode: 'ann', reason: 'its owner needs it' })
-  handover.completed([{ vnode: 'v001', isHeld: true }] as never)
+  handover.completed([{ vnode: 'v001', heldAsOf: 99 }] as never)
   // Nobody is asked for a place.
   await t.notThrowsAsync(handover.give())
-  handover.completed([{ vnode: 'v002', isHeld: true }] as never)
+  handover.completed([{ vnode: 'v002', heldAsOf: 99 }] as never)
+  await t.throwsAsync(handover.give(), { message: 'nobody answers place' })
+})
+
+test('who has been told to go on since does not stand still, though a checkpoint says so that completes later', async (t) => {
+  const { handover } = watched({})
+  await handover.drain({ pnode: 'ann', reason: 'its owner needs it' })
+  // The source moved, say: its term is the eighth, and everybody goes on.
+  handover.interrupted()
+  handover.completed([{ vnode: 'v001', heldAsOf: 7 }] as never)
+  // Nobody is asked for a place.
+  await t.notThrowsAsync(handover.give())
+  await handover.drain({ pnode: 'ann', reason: 'its owner needs it' })
+  handover.completed([{ vnode: 'v001', heldAsOf: 8 }] as never)
   await t.throwsAsync(handover.give(), { message: 'nobody answers place' })
 })

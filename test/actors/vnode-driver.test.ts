@@ -6,7 +6,7 @@ import { SOURCE, type TrainingDefinition } from '../../components/definition.js'
 import { systemClock } from '../../runtime/clock.js'
 import type { ApplyRequest, Compute } from '../../runtime/compute/compute.js'
 import { SwarmError } from '../../runtime/errors.js'
-import { decodeFrameOrTombstone, encodeFrame, encodeTombstone, TOMBSTONE_DIGEST } from '../../runtime/frame.js'
+import { decodeFrameOrTombstone, encodeFrame, encodeTombstone, MARK, TOMBSTONE_DIGEST } from '../../runtime/frame.js'
 import { memoryStore } from '../../runtime/object-store/memory-store.js'
 import { encodeSignal, subjectOf } from '../../runtime/signal.js'
 import { memoryBroker } from '../../runtime/tensor-bus/memory-bus.js'
@@ -266,4 +266,29 @@ test('an update that fails is a failure of the step that it comes after', async 
   const { method, argument } = await reported()
   t.is(method, 'failed')
   t.like(argument, { vnode: 'm', error: { code: 'run.diverged' }, entry: { position: 2, step: 2 }, batch: batch(2) })
+})
+
+test('word of the past neither stops a VNode that was told to go on, nor sets one going that was asked again', async (t) => {
+  const { driver, send, next, reports } = await driven(t, applied)
+  /** Sends a step that is a cut, and resolves to what its commit says of standing still. */
+  const cut = async (position: number): Promise<unknown> => {
+    send(output(position, MARK.cut))
+    t.is((await next()).header.position, position)
+    const isTold = () => reports.find(({ argument }) => (argument as { step: number }).step === position)
+    while (!isTold()) await new Promise((resolve) => setImmediate(resolve))
+    return (isTold()!.argument as { heldAsOf?: number }).heldAsOf
+  }
+  driver.hold(3)
+  t.is(await cut(1), 3)
+  driver.release(5)
+  // Asked before it was told to go on, and heard later.
+  driver.hold(4)
+  t.is(await cut(2), undefined)
+  driver.hold(5)
+  driver.release(5)
+  t.is(await cut(3), 5)
+  send(output(4))
+  driver.release(4)
+  driver.release(6)
+  t.is((await next()).header.position, 4)
 })
