@@ -29,6 +29,11 @@ export type ErrorCode =
   | 'checkpoint.damaged'
   | 'checkpoint.version'
   | 'checkpoint.class' // written under another compute class
+  | 'weights.missing' // no such file of weights
+  | 'weights.damaged' // a file of weights that is cut short, or none
+  | 'weights.version' // a file of weights of another format version
+  | 'weights.mismatch' // weights of another network: a tensor is missing, unknown, or of another shape
+  | 'export.unsupported' // a layer or a rule that the wanted format has nothing for
   | 'manifest.version'
   | 'head.version'
   | 'grant.version'
