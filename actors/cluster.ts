@@ -8,10 +8,11 @@ import { patientStore } from '../runtime/object-store/patient-store.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import { ControlClient } from './control/control-client.js'
 import { lastChunkOf, readEventsBackwards } from './run/event-log.js'
-import type { Faults, RunEvent } from './events.js'
+import { EVENT_VERSION, type Faults, type RunEvent } from './events.js'
 import { followEvents, isEnd } from './control/follow-events.js'
 import { type HistoryRow, readHistory } from './run/history.js'
 import { type Model, openModel } from './model.js'
+import { noteRecord, type Prepared } from './prepare.js'
 import { readDefinition, type RunDefinition } from './run/run-definition.js'
 import { runSettings, writeSettings } from './run/run-settings.js'
 import type { Run, RunOptions, RunResult } from './train.js'
@@ -59,8 +60,10 @@ export class ClusterRun implements Run {
   readonly #clock: Clock = systemClock
   /** The last stored event of an earlier stretch of the run. */
   #before = ''
+  /** What only the trainer knows: told behind the snapshot. */
+  #notes: readonly string[] = []
 
-  constructor(id: string, on: Cluster, options: RunOptions, open: (store: ObjectStore) => Promise<{ definition: RunDefinition }>) {
+  constructor(id: string, on: Cluster, options: RunOptions, open: (store: ObjectStore) => Promise<Opened>) {
     this.id = id
     this.#options = options
     this.#client = new ControlClient({ ...on, clock: systemClock })
@@ -85,7 +88,13 @@ export class ClusterRun implements Run {
       () => false,
     )
     const [client, store, run, clock] = [this.#client, this.#store, this.id, this.#clock]
-    if (hasStarted) yield* followEvents({ client, store, run, clock, signal, after: this.#before, withSnapshot: true })
+    if (!hasStarted) return
+    let notes = this.#notes
+    for await (const event of followEvents({ client, store, run, clock, signal, after: this.#before, withSnapshot: true })) {
+      yield event
+      for (const note of notes) yield { v: EVENT_VERSION, run, atMs: event.atMs, type: 'warning', error: noteRecord(note) }
+      notes = []
+    }
   }
 
   history(): Promise<HistoryRow[]> {
@@ -103,9 +112,10 @@ export class ClusterRun implements Run {
     return openModel(this.#store, this.id)
   }
 
-  async #start(on: Cluster, open: (store: ObjectStore) => Promise<{ definition: RunDefinition }>): Promise<Beginning> {
+  async #start(on: Cluster, open: (store: ObjectStore) => Promise<Opened>): Promise<Beginning> {
     await this.#client.greet(VERSION)
-    const { definition } = await open(this.#store)
+    const { definition, notes = [] } = await open(this.#store)
+    this.#notes = notes
     await writeSettings(this.#store, this.id, runSettings(definition, { ...this.#options, window: on.window }))
     const firstStep = (await this.#head())?.manifests[0]?.step ?? 0
     this.#before = await lastChunkOf(this.#store, this.id)
@@ -186,6 +196,9 @@ export class ClusterRun implements Run {
 }
 
 const faultsOf = ({ stepsLost = 0, stepsDoubled = 0 }: Faults) => ({ stepsLost, stepsDoubled })
+
+/** What a run needs to be started there. */
+type Opened = Pick<Prepared, 'definition'> & Partial<Pick<Prepared, 'notes'>>
 
 /** Where a stretch of a run began. */
 interface Beginning {

@@ -6,12 +6,10 @@ import type { VNodeMachine } from '../components/vnode-machine.js'
 import { answersOf, isOfClasses, labelForm, labelSizeOf, widthOf } from '../components/targets.js'
 import { SwarmError } from '../runtime/errors.js'
 import type { Frame, TensorBytes } from '../runtime/frame.js'
-import { keys } from '../runtime/head.js'
-import { readHead } from '../runtime/head-store.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
-import { decodeState } from '../runtime/state.js'
-import { readManifest } from './run/checkpoints.js'
-import { bundleFolder, machineDefinition, readDefinition } from './run/run-definition.js'
+import type { ExportOptions } from './export-model.js'
+import { newestState, type NewestState } from './run/newest-state.js'
+import { bundleFolder, machineDefinition } from './run/run-definition.js'
 
 /** Answers to a batch of samples. */
 export interface Prediction {
@@ -39,6 +37,11 @@ export interface Model {
    * @throws `dataset.invalid` if the length is not a multiple of the sample's
    */
   predict(inputs: ArrayLike<number>): Promise<Prediction>
+  /**
+   * Writes the weights into a `.safetensors` file, or the network and its weights into a folder that TensorFlow.js loads; the names of the files.
+   * @throws `usage`, `export.unsupported` (a layer that TensorFlow.js does not have), `store.unavailable`
+   */
+  export(path: string, options?: ExportOptions): Promise<readonly string[]>
   close(): Promise<void>
 }
 
@@ -47,18 +50,17 @@ const BATCH = 256
 
 /** Loads the newest checkpoint of a run. @throws `run.not-found`, `run.changed` (no checkpoint yet), `checkpoint.damaged`, `store.damaged` */
 export async function openModel(store: ObjectStore, run: string): Promise<Model> {
-  const [{ head }, definition] = await Promise.all([readHead(store, run), readDefinition(store, run)])
-  const [newest] = head.manifests
-  if (!newest)
-    throw new SwarmError('run.changed', { what: `run ${run} has no checkpoint yet`, fix: `Go on with it: swarmgrad resume ${run}` })
-  const manifest = await readManifest(store, newest)
+  return openState(store, run, await newestState(store, run))
+}
+
+/** Loads these states of a run. */
+export async function openState(store: ObjectStore, run: string, { definition, step, vnodes, state }: NewestState): Promise<Model> {
   // tfjs is loaded only now: looking at a run needs none.
   const { VNodeMachine: machines } = await import('../components/vnode-machine.js')
   const loaded = new Map<string, VNodeMachine>()
-  for (const { vnode, hash } of manifest.vnodes) {
-    const { bytes } = await store.get(keys.blob(run, manifest.generation, hash))
-    decodeState(bytes, hash)
-    loaded.set(vnode, await machines.load(await machineDefinition({ store, cacheFolder: bundleFolder() }, definition, vnode), bytes))
+  for (const vnode of vnodes) {
+    const machine = await machineDefinition({ store, cacheFolder: bundleFolder() }, definition, vnode)
+    loaded.set(vnode, await machines.load(machine, await state(vnode)))
   }
   const { network, data } = definition
   const sampleSize = network.input.reduce((a, b) => a * b, 1)
@@ -67,7 +69,7 @@ export async function openModel(store: ObjectStore, run: string): Promise<Model>
   const answers = answersOf(network)
   return {
     run,
-    step: manifest.step,
+    step,
     description: describe(data),
     sampleSize,
     outputs,
@@ -89,6 +91,11 @@ export async function openModel(store: ObjectStore, run: string): Promise<Model>
         probabilities.set(rows, first * answers * outputs)
       }
       return { labels: isOfClasses(target) ? largest(probabilities, outputs) : new Int32Array(0), probabilities }
+    },
+    async export(path, options) {
+      const { writeExport, stateTensors } = await import('./export-model.js')
+      const tensors = new Map([...loaded].flatMap(([vnode, machine]) => stateTensors(vnode, machine.snapshot())))
+      return writeExport({ definition, run, step, tensors }, path, options)
     },
     async close() {
       for (const machine of loaded.values()) machine.dispose()

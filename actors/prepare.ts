@@ -13,7 +13,7 @@ import {
   describe,
   specOfCall,
 } from '../components/define.js'
-import type { DefinitionRef, Refinement, TrainingDefinition } from '../components/definition.js'
+import type { Refinement, TrainingDefinition } from '../components/definition.js'
 import { builtInLayers } from '../components/layers/index.js'
 import { isNetwork, type Network } from '../components/network.js'
 import { adam, builtInOptimizers } from '../components/optimizers/index.js'
@@ -21,15 +21,11 @@ import { isRefinement, REFINEMENT_FORM } from '../components/refinement.js'
 import { builtInRules, pred, predsim } from '../components/rules/index.js'
 import { resolve } from '../components/resolve.js'
 import { defaultLearningRate, isSchedule, SCHEDULE_FORM, type Schedule, scheduleOf } from '../components/schedule.js'
-import { weightsOf } from '../components/vnode-state.js'
-import { canonicalJson } from '../runtime/canonical-json.js'
-import { SwarmError, isSwarmError } from '../runtime/errors.js'
-import { keys } from '../runtime/head.js'
-import { readHead } from '../runtime/head-store.js'
+import { type ErrorRecord, SwarmError } from '../runtime/errors.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
-import { decodeState, hashState } from '../runtime/state.js'
-import { readManifest } from './run/checkpoints.js'
-import { RUN_DEFINITION_VERSION, type RunDefinition, bundleKey, evaluationSplit, readDefinition, weightsKey } from './run/run-definition.js'
+import { putOnce } from '../runtime/object-store/put-once.js'
+import { RUN_DEFINITION_VERSION, type RunDefinition, bundleKey, evaluationSplit } from './run/run-definition.js'
+import { startingWeights } from './starting-weights.js'
 
 /** What decides the hash. */
 export interface TrainingOptions {
@@ -57,7 +53,10 @@ export interface TrainingOptions {
    * update; what it sends on does not wait for them. `passes` 1 to 16, `inputs` 1 to 64. Default: none.
    */
   readonly refinement?: Refinement
-  /** Id of a run whose newest weights are the first ones; optimizer state starts anew. */
+  /**
+   * What the first weights are: the newest of another run, by its id; or those of a file, a `.safetensors` or the `model.json` of a LayersModel, by its
+   * path. The optimizer starts anew.
+   */
   readonly from?: string
 }
 
@@ -72,6 +71,13 @@ export function defaultRule(target: Target): Call<'rule'> {
 export interface Prepared {
   readonly definition: RunDefinition
   readonly dataset: Dataset
+  /** What should not surprise whoever starts it, in sentences. */
+  readonly notes: readonly string[]
+}
+
+/** A note as the warning that events tell of. */
+export function noteRecord(note: string): ErrorRecord {
+  return new SwarmError('weights.mismatch', note).toJSON()
 }
 
 export interface PrepareOptions {
@@ -102,7 +108,7 @@ export async function compileNetwork(network: Network, rule: Call<'rule'>, other
 
 /**
  * Compiles and checks everything, and puts data and code into the store.
- * @throws the codes of `compile`, `openDataset` and `bundleModule`; `usage` for numbers out of range
+ * @throws the codes of `compile`, `openDataset`, `bundleModule` and `startingWeights`; `usage` for numbers out of range
  */
 export async function prepare(
   network: Network,
@@ -165,52 +171,14 @@ export async function prepare(
     bundles: Object.values(compiled.bundles)
       .map(({ sha256 }) => sha256)
       .toSorted(),
-    ...(options.from !== undefined && { initial: await weightsFrom(store, options.from, compiled) }),
   }
-  return { definition, dataset }
-}
-
-/** The newest weights of another run, which must have the same VNodes. @throws `run.not-found`, `run.changed`, `checkpoint.damaged` */
-async function weightsFrom(
-  store: ObjectStore,
-  from: string,
-  { network, rule }: { network: RunDefinition['network']; rule: DefinitionRef },
-): Promise<{ [vnode: string]: string }> {
-  const [{ head }, other] = await Promise.all([readHead(store, from), readDefinition(store, from)])
-  // The rule's head is part of the weights.
-  const shape = (own: RunDefinition['network'], { name, options }: DefinitionRef) => canonicalJson([own.vnodes, own.target, name, options])
-  if (shape(other.network, other.training.rule) !== shape(network, rule)) {
-    throw new SwarmError('run.changed', {
-      what: `run ${from} has another network, target or rule`,
-      fix: 'Start from a run of the same network and rule',
-    })
-  }
-  const [newest] = head.manifests
-  if (!newest) {
-    const fix = 'Wait for its first checkpoint, or start without --from'
-    throw new SwarmError('run.changed', { what: `run ${from} has no checkpoint yet`, fix })
-  }
-  const { vnodes } = await readManifest(store, newest)
-  const weights: { [vnode: string]: string } = {}
-  for (const { vnode, hash } of vnodes) {
-    const { bytes } = await store.get(keys.blob(from, newest.generation, hash))
-    decodeState(bytes, hash)
-    const blob = weightsOf(bytes)
-    weights[vnode] = hashState(blob)
-    await putOnce(store, weightsKey(weights[vnode]), blob)
-  }
-  return weights
+  if (options.from === undefined) return { definition, dataset, notes: [] }
+  const { initial, notes } = await startingWeights(store, options.from, definition)
+  return { definition: { ...definition, initial }, dataset, notes }
 }
 
 async function storeBundles(store: ObjectStore, bundles: readonly Bundle[]): Promise<void> {
   for (const { sha256, code } of bundles) await putOnce(store, bundleKey(sha256), code)
-}
-
-/** What is named by its hash is stored once; whoever loads it checks its hash. */
-async function putOnce(store: ObjectStore, key: string, bytes: Uint8Array): Promise<void> {
-  await store.put(key, bytes, { ifNoneMatch: '*' }).catch((error: unknown) => {
-    if (!isSwarmError(error, 'store.conflict')) throw error
-  })
 }
 
 function checkNumbers(options: TrainingOptions) {

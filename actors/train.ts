@@ -18,8 +18,8 @@ import { type HistoryRow, readHistory } from './run/history.js'
 import { LocalSwarm, type LocalSwarmOptions } from './local-swarm.js'
 import { type Model, openModel } from './model.js'
 import type { PoisonLimits } from './run/poison.js'
-import { type PrepareOptions, type TrainingOptions, prepare } from './prepare.js'
-import { readDefinition, type RunDefinition, writeDefinition } from './run/run-definition.js'
+import { noteRecord, type Prepared, type PrepareOptions, type TrainingOptions, prepare } from './prepare.js'
+import { readDefinition, writeDefinition } from './run/run-definition.js'
 import { lockRun } from './run/run-lock.js'
 import { type CheckpointOptions, runSettings, writeSettings } from './run/run-settings.js'
 
@@ -180,6 +180,9 @@ export function openStore(store: string | ObjectStore = DEFAULT_STORE): ObjectSt
   return typeof store === 'string' ? fileStore({ root: resolvePath(store) }) : store
 }
 
+/** What a run needs to be started here. */
+type Opened = Pick<Prepared, 'definition' | 'dataset'> & Partial<Pick<Prepared, 'notes'>>
+
 class LocalRun implements Run {
   readonly id: string
   readonly result: Promise<RunResult>
@@ -193,13 +196,7 @@ class LocalRun implements Run {
   readonly #started: Promise<LocalSwarm | undefined>
   #announce: (swarm: LocalSwarm | undefined) => void = () => undefined
 
-  constructor(
-    id: string,
-    on: Local,
-    options: RunOptions,
-    internals: Internals,
-    open: (store: ObjectStore) => Promise<{ definition: RunDefinition; dataset: Dataset }>,
-  ) {
+  constructor(id: string, on: Local, options: RunOptions, internals: Internals, open: (store: ObjectStore) => Promise<Opened>) {
     this.id = id
     this.#on = on
     this.#options = options
@@ -234,15 +231,15 @@ class LocalRun implements Run {
     return openModel(this.#store, this.id)
   }
 
-  async #live(open: (store: ObjectStore) => Promise<{ definition: RunDefinition; dataset: Dataset }>): Promise<RunResult> {
+  async #live(open: (store: ObjectStore) => Promise<Opened>): Promise<RunResult> {
     const lock = await this.#lock()
     // When everything is lost, all that is left is waiting: no reason for the process to end.
     const letGo = keepAlive()
     try {
-      const { definition, dataset } = await open(this.#store)
+      const opened = await open(this.#store)
       const pool = this.#internals.pool ?? (await openPool(this.#on, this.#clock))
       try {
-        return await this.#run(definition, dataset, pool)
+        return await this.#run(opened, pool)
       } finally {
         if (!this.#internals.pool) await pool.close()
       }
@@ -253,7 +250,7 @@ class LocalRun implements Run {
     }
   }
 
-  async #run(definition: RunDefinition, dataset: Dataset, pool: ComputePool): Promise<RunResult> {
+  async #run({ definition, dataset, notes = [] }: Opened, pool: ComputePool): Promise<RunResult> {
     const on = this.#on
     const { connect, onObservation, cutSteps, onSwarm } = this.#internals
     await writeSettings(this.#store, this.id, runSettings(definition, { ...this.#options, window: on.window, atSteps: cutSteps }))
@@ -278,6 +275,7 @@ class LocalRun implements Run {
     try {
       this.#announce(swarm)
       await Promise.race([swarm.start(), ended])
+      for (const note of notes) swarm.monitor.emit({ type: 'warning', error: noteRecord(note) })
       onSwarm?.(swarm)
       this.#pauseOn([this.#options.signal, this.#abort.signal], swarm)
       const startedMs = this.#clock.now()

@@ -126,6 +126,14 @@ export const COMMANDS: readonly CommandSpec[] = [
     run: async (context, run) => (await import('./commands/predict.js')).predict(context, run!),
   },
   {
+    name: 'export',
+    parameters: ['<RUN>'],
+    summary: 'Write the weights of a run into files that other programs read, and that `train --from` starts from.',
+    examples: ['export latest', 'export glyphs-3f2 --out digits.safetensors', 'export latest --format tfjs --out web/digits'],
+    flags: ['format', 'exportTo'],
+    run: async (context, run) => (await import('./commands/export.js')).exportRun(context, run!),
+  },
+  {
     name: 'demo',
     parameters: [],
     summary: 'Train twice in a temporary folder, once undisturbed and once with PNodes killed, and compare the weights.',

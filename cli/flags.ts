@@ -112,7 +112,11 @@ export const FLAGS = {
     key: 'refinement',
     parse: refinement,
   }),
-  from: flag({ syntax: '--from <RUN>', description: 'start from the weights of another run', parse: text }),
+  from: flag({
+    syntax: '--from <RUN|FILE>',
+    description: 'start from the weights of another run, or of a .safetensors file or a model.json',
+    parse: text,
+  }),
   pnodes: flag({
     syntax: '--pnodes <N>',
     description: 'simulated PNodes, each with a compute thread',
@@ -204,6 +208,18 @@ export const FLAGS = {
   follow: flag({ syntax: '--follow', description: 'go on until the run ends', parse: isTrue }),
   since: flag({ syntax: '--since <STEP>', description: 'only what happened after this step', default: '0', parse: integer(0) }),
   out: flag({ syntax: '--out <FILE>', description: 'a .csv or .jsonl file to write', parse: text }),
+  format: flag({
+    syntax: '--format <FORMAT>',
+    description: 'safetensors: all weights, in one file; tfjs: what answers, as a LayersModel in a folder',
+    default: 'safetensors',
+    parse: oneOf('safetensors', 'tfjs'),
+  }),
+  exportTo: flag({
+    syntax: '--out <PATH>',
+    description: 'where to write it',
+    default: 'RUN.safetensors, or the folder RUN-tfjs',
+    parse: text,
+  }),
   samples: flag({ syntax: '--data <FILE>', description: 'IDX images (plain or .gz), or a .csv file', parse: text }),
   yes: flag({ syntax: '--yes', description: 'do not ask', parse: isTrue }),
   ...MACHINE_FLAGS,

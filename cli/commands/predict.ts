@@ -1,9 +1,9 @@
 /** `swarmgrad predict`: every sample of a file answered, in a file. */
-import { open, rename, rm } from 'node:fs/promises'
 import { extname } from 'node:path'
 import { type Model, openModel, type Prediction } from '../../actors/model.js'
 import { readDefinition } from '../../actors/run/run-definition.js'
-import { SwarmError, toSwarmError } from '../../runtime/errors.js'
+import { SwarmError } from '../../runtime/errors.js'
+import { writeWhole } from '../../runtime/whole-file.js'
 import type { CommandContext } from '../command.js'
 import { EXIT, type ExitStatus } from '../exit.js'
 import { openPlace } from '../place.js'
@@ -101,22 +101,4 @@ function formatOf(out: string): Format {
   if (extension === '.csv') return CSV
   if (extension === '.jsonl') return JSON_LINES
   throw new SwarmError('usage', { what: '--out', expected: 'a .csv or .jsonl file', got: `'${out}'` })
-}
-
-/** The file is there when it is whole. */
-async function writeWhole(path: string, fill: (write: (text: string) => Promise<void>) => Promise<void>): Promise<void> {
-  const temporary = `${path}.${process.pid}.partial`
-  try {
-    const file = await open(temporary, 'w')
-    try {
-      await fill((text) => file.appendFile(text))
-      await file.sync()
-    } finally {
-      await file.close()
-    }
-    await rename(temporary, path)
-  } catch (error) {
-    await rm(temporary, { force: true })
-    throw toSwarmError(error, 'store.unavailable', `cannot write ${path}`)
-  }
 }

@@ -69,7 +69,8 @@ export function decodeSafetensors(bytes: Uint8Array, where: string): Weights {
     if (offsets[0] !== end || offsets[1] - offsets[0] !== 4 * sizeOf(shape)) throw damaged(where, `bytes of tensor '${name}'`)
     end = offsets[1]
     if (from + end > bytes.byteLength) throw damaged(where, `tensor '${name}' is cut short`)
-    const { buffer } = bytes.slice(from + offsets[0], from + end)
+    // Not `slice`, which copies nothing if it is a Buffer's.
+    const { buffer } = new Uint8Array(bytes.subarray(from + offsets[0], from + end))
     tensors.set(name, {
       name,
       dtype: float ? 'float32' : 'int32',

@@ -31,7 +31,8 @@ export function featuresOf(h: tf.Tensor, target: Target): tf.Tensor2D {
   return tf.reshape(pooled, [batch, pooled.size / batch])
 }
 
-function poolWindow([height, width, channels]: Shape): number {
+/** The side of that window; 1: nothing is pooled. */
+export function poolWindow([height, width, channels]: Shape): number {
   const limit = Math.min(height, width)
   for (let window = 1; window < limit; window++) {
     if (Math.floor(height / window) * Math.floor(width / window) * channels <= MAX_FEATURES) return window

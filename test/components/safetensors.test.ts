@@ -38,6 +38,8 @@ test('what was written is read: names, shapes, every bit, and where it comes fro
   const read = decodeSafetensors(whole(encodeSafetensors(TENSORS, metadataOf(ORIGIN))), 'a.safetensors')
   t.deepEqual(read.origin, ORIGIN)
   t.deepEqual([...read.tensors.values()].toSorted(byName), TENSORS.toSorted(byName))
+  const ofBuffer = decodeSafetensors(Buffer.concat(encodeSafetensors(TENSORS)), 'a.safetensors')
+  t.deepEqual(ofBuffer.tensors, read.tensors, 'a Buffer shares its memory with others')
   t.true(Object.is(read.tensors.get('dense-1/layers/dense-1/b')!.values[1], -0))
 })
 
