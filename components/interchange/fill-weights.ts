@@ -4,7 +4,6 @@ import type { StateTensor } from '../../runtime/state.js'
 import type { DefinitionRef, NetworkDefinition } from '../definition.js'
 import { definitionHash } from '../resolve.js'
 import { sameShape, showShape } from '../shapes.js'
-import { answering } from './layers-model.js'
 import type { Weights } from './weights.js'
 
 /** What the weights are for, as it would begin without them. */
@@ -31,10 +30,11 @@ const SHOWN = 4
  */
 export function fillWeights(fresh: Fresh, weights: Weights, where: string): Filled {
   const { network, rule } = fresh
+  const ofUsers = network.vnodes.flatMap(({ layers }) => layers.filter(({ layer }) => layer.bundle !== undefined).map(({ id }) => id))
   const given = byKey(weights, where)
   const hasHeads = [...given.keys()].some(isHead)
   const isSameRule = weights.origin ? weights.origin.rule === rule.name : hasHeads || weights.isAnswerOnly
-  const needed = new Set((weights.isAnswerOnly ? answering(network) : network.vnodes).map(({ id }) => id))
+  const wrong: Misfit[] = []
   const missing: string[] = []
   const fromSeed: string[] = []
   const filled = new Map<string, StateTensor[]>()
@@ -44,13 +44,17 @@ export function fillWeights(fresh: Fresh, weights: Weights, where: string): Fill
       const key = keyOf(name)
       const tensor = isHead(key) && !isSameRule ? undefined : given.get(key)
       given.delete(key)
-      if (tensor) return checked(own, tensor, where)
-      const isOptional = isHead(key) ? !isSameRule || weights.isAnswerOnly : !needed.has(vnode)
+      if (tensor) {
+        if (!fits(own, tensor, ofUsers)) wrong.push({ vnode, own, tensor })
+        return { ...tensor, name: own.name }
+      }
+      const isOptional = isHead(key) && (!isSameRule || weights.isAnswerOnly)
       ;(isOptional ? fromSeed : missing).push(name)
       return own
     }
     filled.set(vnode, tensors.map(fill))
   }
+  if (wrong.length > 0) throw otherShape(wrong, where)
   const fix = 'Start from an export of the same network, or train without --from'
   if (missing.length > 0) throw new SwarmError('weights.mismatch', { what: `the file lacks ${list(missing)}`, where, fix })
   const unknown = [...given.values()].map(({ name }) => name).filter((name) => isSameRule || !isHead(keyOf(name)))
@@ -77,21 +81,31 @@ function byKey({ tensors }: Weights, where: string): Map<string, StateTensor> {
   return found
 }
 
-/** The tensor under the network's name. A layer may have given its state another shape. */
-function checked({ name, dtype, shape }: StateTensor, tensor: StateTensor, where: string): StateTensor {
-  const fits = tensor.dtype === dtype && (name.startsWith('state/') || sameShape(tensor.shape, shape))
-  if (fits) return { ...tensor, name }
-  const [expected, got] = [`${dtype} ${showShape(shape)}`, `${tensor.dtype} ${showShape(tensor.shape)}`]
-  const fix = name.startsWith('head/')
-    ? 'Give the rule the options, and the network the target, that the file is of'
-    : 'Give the layer the size that the file has'
-  throw new SwarmError('weights.mismatch', {
-    what: `tensor '${tensor.name}' has another shape than the network's`,
-    where,
-    expected,
-    got,
-    fix,
-  })
+/** A tensor that the network has in another shape. */
+interface Misfit {
+  readonly vnode: string
+  readonly own: StateTensor
+  readonly tensor: StateTensor
+}
+
+/** A user's layer may have given its state another shape. */
+function fits({ name, dtype, shape }: StateTensor, tensor: StateTensor, ofUsers: readonly string[]): boolean {
+  const isFree = name.startsWith('state/') && ofUsers.includes(name.split('/')[1])
+  return tensor.dtype === dtype && (isFree || sameShape(tensor.shape, shape))
+}
+
+/** Names the one that tells most: of the first VNode with other layers the tensor with the most dimensions; heads only follow. */
+function otherShape(wrong: readonly Misfit[], where: string): SwarmError {
+  const ofLayers = wrong.filter(({ own }) => !own.name.startsWith('head/'))
+  const candidates = (ofLayers.length > 0 ? ofLayers : wrong).filter(({ vnode }, _, [first]) => vnode === first.vnode)
+  const [{ own, tensor }] = candidates.toSorted((a, b) => b.own.shape.length - a.own.shape.length)
+  const [expected, got] = [own, tensor].map(({ dtype, shape }) => `${dtype} ${showShape(shape)}`)
+  const fix =
+    ofLayers.length > 0
+      ? 'Give the layer the size that the file has'
+      : 'Give the rule the options, and the network the target, that the file is of'
+  const what = `tensor '${tensor.name}' has another shape than the network's`
+  return new SwarmError('weights.mismatch', { what, where, expected, got, fix })
 }
 
 function notesOf(

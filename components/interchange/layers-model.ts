@@ -40,7 +40,7 @@ export function layersModelOf({ network, rule, tensors, origin, about }: LayersM
   const graph = new KerasGraph(network)
   const outputs = new Map([[SOURCE, graph.input(network.input)]])
   let answer = ''
-  for (const vnode of answering(network)) {
+  for (const vnode of network.vnodes) {
     const within: string[] = []
     for (const layer of vnode.layers) {
       const from = layer.inputs.map((input) => (input < 0 ? outputs.get(vnode.inputs[-1 - input])! : within[input]))
@@ -72,13 +72,6 @@ export function layersModelOf({ network, rule, tensors, origin, about }: LayersM
   }
   const pieces = weights.map(({ tensor: { values } }) => new Uint8Array(values.buffer, values.byteOffset, values.byteLength))
   return { json: `${JSON.stringify(json)}\n`, weights: pieces }
-}
-
-/** The VNodes that the answer depends on, in graph order. */
-export function answering({ vnodes, output }: NetworkDefinition): VNodeDefinition[] {
-  const needed = new Set([output])
-  for (const { id, inputs } of vnodes.toReversed()) if (needed.has(id)) for (const input of inputs) needed.add(input)
-  return vnodes.filter(({ id }) => needed.has(id))
 }
 
 /** True for rules whose answer is a linear layer on (pooled) features, `head` and `bias`. */

@@ -5,7 +5,7 @@ import { describe } from '../define.js'
 import type { DefinitionRef, NetworkDefinition } from '../definition.js'
 import { sizeOf } from '../shapes.js'
 import { type KerasLayer, kerasLayerOf } from './keras-layers.js'
-import { answering, hasLinearHead } from './layers-model.js'
+import { hasLinearHead } from './layers-model.js'
 import { checkVersion, damaged, type Weights, type WeightsOrigin } from './weights.js'
 
 /** One entry of a manifest. */
@@ -148,7 +148,7 @@ function byOrder(
   where: string,
 ): Map<string, StateTensor> {
   const given = layers.map((layer) => weightedOf(layer, named)).filter(({ tensors }) => tensors.size > 0)
-  const wanted = answering(network).flatMap((vnode) =>
+  const wanted = network.vnodes.flatMap((vnode) =>
     vnode.layers.flatMap((layer) => {
       const { className, weights } = kerasOf(layer, where)
       return weights.length > 0

@@ -23,7 +23,7 @@ export interface Weights {
   readonly tensors: ReadonlyMap<string, StateTensor>
   /** Undefined: the file was not written by swarmgrad, or by somebody who left that out. */
   readonly origin?: WeightsOrigin
-  /** True: only what leads to the answer is there, with the head of the VNode that answers. */
+  /** True: of the heads there is only that of the VNode that answers, without what only learning needs. */
   readonly isAnswerOnly: boolean
 }
 

@@ -75,6 +75,7 @@ const MISTAKES: readonly [words: readonly string[], says: RegExp][] = [
   [['up', '--suspect-after', '6'], /times of the membership: .* suspect 6000 ms, lost 5000 ms/],
   [['control', '--lost-after', '2'], /times of the membership: expected heartbeat < suspect ≤ lost/],
   [['status'], /missing required argument 'RUN'/],
+  [['export', 'latest', '--format', 'onnx'], /--format: expected safetensors or tfjs, got 'onnx'/],
   [['predict', 'latest', '--data', 'x.csv'], /required option '--out <FILE>'/],
 ]
 
