@@ -60,8 +60,8 @@ export class ClusterRun implements Run {
   readonly #clock: Clock = systemClock
   /** The last stored event of an earlier stretch of the run. */
   #before = ''
-  /** What only the trainer knows: told behind the snapshot. */
-  #notes: readonly string[] = []
+  /** What only the trainer knows of the weights that it begins with; empty until it has started. Told as warnings behind the snapshot, too. */
+  notes: readonly string[] = []
 
   constructor(id: string, on: Cluster, options: RunOptions, open: (store: ObjectStore) => Promise<Opened>) {
     this.id = id
@@ -89,7 +89,7 @@ export class ClusterRun implements Run {
     )
     const [client, store, run, clock] = [this.#client, this.#store, this.id, this.#clock]
     if (!hasStarted) return
-    let notes = this.#notes
+    let { notes } = this
     for await (const event of followEvents({ client, store, run, clock, signal, after: this.#before, withSnapshot: true })) {
       yield event
       for (const note of notes) yield { v: EVENT_VERSION, run, atMs: event.atMs, type: 'warning', error: noteRecord(note) }
@@ -115,7 +115,7 @@ export class ClusterRun implements Run {
   async #start(on: Cluster, open: (store: ObjectStore) => Promise<Opened>): Promise<Beginning> {
     await this.#client.greet(VERSION)
     const { definition, notes = [] } = await open(this.#store)
-    this.#notes = notes
+    this.notes = notes
     await writeSettings(this.#store, this.id, runSettings(definition, { ...this.#options, window: on.window }))
     const firstStep = (await this.#head())?.manifests[0]?.step ?? 0
     this.#before = await lastChunkOf(this.#store, this.id)

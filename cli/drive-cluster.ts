@@ -37,6 +37,8 @@ export async function driveOnCluster(
     await run.started
     hasStarted = true
     if (settings.detach) {
+      // Nobody is there to see the event.
+      for (const note of run.notes) output.note(`warning: ${note}`)
       tellDetached(context, run.id)
       output.result(run.id)
       output.note(`goes on without us; ${attach(run.id, flags)}`)

@@ -1,8 +1,13 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { cluster, ClusterRun, clusterStore } from '../../actors/cluster.js'
 import { readDeadLetters } from '../../actors/run/dead-letters.js'
 import type { RunEvent } from '../../actors/events.js'
+import { exportRun } from '../../actors/export-model.js'
 import { local, type Run, train } from '../../actors/train.js'
+import { predsim } from '../../components/rules/index.js'
 import { memoryStore } from '../../runtime/object-store/memory-store.js'
 import { within } from '../conformance/within.js'
 import { memoryCluster } from '../support/memory-cluster.js'
@@ -39,6 +44,30 @@ test('a run on a cluster ends with the bits of one on this machine', async (t) =
   t.is(events.at(-1)?.type, 'done')
   t.is(events.filter(({ type }) => type === 'started').length, 1)
   isWithoutRepetition(t, events)
+  t.deepEqual(errors, [])
+})
+
+test('a run on a cluster begins with a file of the trainer, and its weights are exported from there', async (t) => {
+  const embedded = memoryStore()
+  const folder = await mkdtemp(join(tmpdir(), 'swarmgrad-cluster-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  const here = { on: local({ pnodes: 2, threads: false }), store: embedded }
+  await train(chain, { ...TRAINING, epochs: 1 }, here, { id: 'r' }).result
+  const [from] = (await exportRun(embedded, 'r', join(folder, 'r.safetensors'))).files
+  const training = { ...TRAINING, epochs: 1, rule: predsim(), from }
+  const { hash } = await train(chain, training, here, { id: 's' }).result
+  const { url, keys, errors } = await memoryCluster(t)
+  const on = cluster(url, { token: keys.trainerToken })
+  const run = train(chain, training, { on }, { id: 's' })
+  const [result, events] = await Promise.all([run.result, eventsOf(run)])
+  t.is(result.hash, hash)
+  const warnings = events.flatMap((event) => (event.type === 'warning' ? event.error.message : []))
+  t.is(warnings.length, 1)
+  t.regex(warnings[0], /begin from the seed, since they were learnt with rule 'pred', and this run has 'predsim'/)
+  const [there, home] = [join(folder, 'there.safetensors'), join(folder, 'here.safetensors')]
+  await exportRun(clusterStore(on), 's', there)
+  await exportRun(embedded, 's', home)
+  t.deepEqual(await readFile(there), await readFile(home), 'the same run, the same bytes')
   t.deepEqual(errors, [])
 })
 
