@@ -6,10 +6,10 @@ import { layersModelOf } from '../components/interchange/layers-model.js'
 import { encodeSafetensors, metadataOf } from '../components/interchange/safetensors.js'
 import type { WeightsOrigin } from '../components/interchange/weights.js'
 import { definitionHash } from '../components/resolve.js'
-import { weightsOf } from '../components/vnode-state.js'
+import { weightTensors } from '../components/vnode-state.js'
 import { SwarmError, toSwarmError } from '../runtime/errors.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
-import { decodeState, type StateTensor } from '../runtime/state.js'
+import type { StateTensor } from '../runtime/state.js'
 import { VERSION } from '../runtime/version.js'
 import { writeWhole } from '../runtime/whole-file.js'
 import { newestState } from './run/newest-state.js'
@@ -47,7 +47,7 @@ export async function exportRun(
 
 /** The weights and running statistics in a state, by the names that files have them by. */
 export function stateTensors(vnode: string, state: Uint8Array): [name: string, tensor: StateTensor][] {
-  return decodeState(weightsOf(state)).map((tensor) => [`${vnode}/${tensor.name}`, { ...tensor, name: `${vnode}/${tensor.name}` }])
+  return weightTensors(state).map((tensor) => [`${vnode}/${tensor.name}`, { ...tensor, name: `${vnode}/${tensor.name}` }])
 }
 
 /** Writes the files and returns their names. @throws `usage`, `export.unsupported`, `store.unavailable` */

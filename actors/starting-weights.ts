@@ -7,12 +7,12 @@ import { fillWeights } from '../components/interchange/fill-weights.js'
 import { readLayersModel } from '../components/interchange/read-layers-model.js'
 import { decodeSafetensors } from '../components/interchange/safetensors.js'
 import { damaged, type Weights } from '../components/interchange/weights.js'
-import { weightsOf } from '../components/vnode-state.js'
+import { weightsOf, weightTensors } from '../components/vnode-state.js'
 import { canonicalJson } from '../runtime/canonical-json.js'
 import { SwarmError, toSwarmError } from '../runtime/errors.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import { putOnce } from '../runtime/object-store/put-once.js'
-import { decodeState, encodeState, hashState, type StateTensor } from '../runtime/state.js'
+import { encodeState, hashState, type StateTensor } from '../runtime/state.js'
 import { newestState } from './run/newest-state.js'
 import { bundleFolder, machineDefinition, type RunDefinition, weightsKey } from './run/run-definition.js'
 
@@ -81,7 +81,7 @@ async function freshWeights(store: ObjectStore, definition: RunDefinition): Prom
   for (const { id } of definition.network.vnodes) {
     const machine = await VNodeMachine.load(await machineDefinition({ store, cacheFolder: bundleFolder() }, definition, id))
     try {
-      fresh.set(id, decodeState(weightsOf(machine.snapshot())))
+      fresh.set(id, weightTensors(machine.snapshot()))
     } finally {
       machine.dispose()
     }

@@ -24,7 +24,12 @@ const OPTIMIZER = 'optimizer/'
 
 /** The weights and running statistics of a blob, without optimizer, step and inputs: what another run may start from. */
 export function weightsOf(blob: Uint8Array): Uint8Array {
-  return encodeState(decodeState(blob).filter(({ name }) => name !== 'step' && !name.startsWith(OPTIMIZER) && !name.startsWith(KEPT)))
+  return encodeState(weightTensors(blob))
+}
+
+/** The same as tensors. */
+export function weightTensors(blob: Uint8Array): StateTensor[] {
+  return decodeState(blob).filter(({ name }) => name !== 'step' && !name.startsWith(OPTIMIZER) && !name.startsWith(KEPT))
 }
 
 /** The blob (state.ts of the runtime) of a state. The step is int32; products are the two int32 words of a float64. */

@@ -1,4 +1,5 @@
 /** Reads the weights of a LayersModel: of our own by the names that they were exported under, of somebody else's by the order of the layers. */
+import { z } from 'zod'
 import { SwarmError, isSwarmError } from '../../runtime/errors.js'
 import type { StateTensor } from '../../runtime/state.js'
 import { describe } from '../define.js'
@@ -6,42 +7,44 @@ import type { DefinitionRef, NetworkDefinition } from '../definition.js'
 import { sizeOf } from '../shapes.js'
 import { type KerasLayer, kerasLayerOf } from './keras-layers.js'
 import { hasLinearHead } from './layers-model.js'
-import { checkVersion, damaged, type Weights, type WeightsOrigin } from './weights.js'
+import { checkVersion, damaged, type Weights } from './weights.js'
 
-/** One entry of a manifest. */
-interface Spec {
-  readonly name: string
-  readonly shape: readonly number[]
-  readonly dtype: string
-  readonly quantization?: object
-  readonly group?: string
-}
-
-interface Group {
-  readonly paths: readonly string[]
-  readonly weights: readonly Spec[]
-}
-
-interface Topology {
-  readonly class_name?: string
-  readonly config?: { readonly layers?: readonly TopologyLayer[] } | readonly TopologyLayer[]
-  readonly model_config?: Topology
-}
-
-interface TopologyLayer {
-  readonly name?: string
-  readonly class_name: string
-  readonly config: { readonly name?: string }
-}
-
-interface ModelJson {
-  readonly format?: string
-  readonly modelTopology?: Topology
-  readonly weightsManifest?: readonly Group[]
-  readonly userDefinedMetadata?: { readonly swarmgrad?: OwnMetadata }
-}
-
-type OwnMetadata = WeightsOrigin & { readonly format: unknown; readonly tensors: { readonly [keras: string]: string } }
+const size = z.int().min(0)
+/** Of `model.json` what we read; whoever wrote it may have put more there. */
+const group = z.looseObject({
+  paths: z.array(z.string()),
+  weights: z.array(
+    z.looseObject({
+      name: z.string(),
+      shape: z.array(size),
+      dtype: z.string(),
+      quantization: z.unknown().optional(),
+      group: z.string().optional(),
+    }),
+  ),
+})
+const layer = z.looseObject({
+  name: z.string().optional(),
+  class_name: z.string(),
+  config: z.looseObject({ name: z.string().optional() }).optional(),
+})
+const topology = z.looseObject({ config: z.union([z.array(layer), z.looseObject({ layers: z.array(layer) })]) })
+const metadata = z.looseObject({
+  format: z.unknown(),
+  version: z.string(),
+  run: z.string(),
+  step: size,
+  network: z.string(),
+  rule: z.string(),
+  tensors: z.record(z.string(), z.string()),
+})
+const model = z.looseObject({
+  modelTopology: z.union([topology, z.looseObject({ model_config: topology })]),
+  weightsManifest: z.array(group),
+  userDefinedMetadata: z.looseObject({ swarmgrad: metadata.optional() }).nullish(),
+})
+type ModelJson = z.infer<typeof model>
+type TopologyLayer = z.infer<typeof layer>
 
 /** What the weights are for. */
 export interface Receiver {
@@ -61,17 +64,14 @@ export interface ReadOptions extends Receiver {
  * @throws `weights.damaged`, `weights.version`, `weights.mismatch`, what `read` throws
  */
 export async function readLayersModel(text: string, { where, read, ...receiver }: ReadOptions): Promise<Weights> {
-  const model = parse(text, where)
+  const { modelTopology, weightsManifest, userDefinedMetadata } = parse(text, where)
   const named = new Map<string, StateTensor>()
-  for (const group of model.weightsManifest!) {
-    for (const tensor of await readGroup(group, where, read)) named.set(tensor.name, tensor)
-  }
-  const own = model.userDefinedMetadata?.swarmgrad
-  if (!own) return { tensors: byOrder(layersOf(model.modelTopology, where), named, receiver, where), isAnswerOnly: true }
-  checkVersion(own.format, where, own.version)
+  for (const each of weightsManifest) for (const tensor of await readGroup(each, where, read)) named.set(tensor.name, tensor)
+  const own = userDefinedMetadata?.swarmgrad
+  if (!own) return { tensors: byOrder(layersOf(modelTopology), named, receiver, where), isAnswerOnly: true }
   const { version, run, step, network, rule } = own
   const tensors = new Map<string, StateTensor>()
-  for (const [keras, name] of Object.entries(own.tensors ?? {})) {
+  for (const [keras, name] of Object.entries(own.tensors)) {
     const tensor = named.get(keras)
     if (tensor) tensors.set(name, { ...tensor, name })
   }
@@ -79,32 +79,39 @@ export async function readLayersModel(text: string, { where, read, ...receiver }
 }
 
 function parse(text: string, where: string): ModelJson {
-  let model: ModelJson
+  let json: unknown
   try {
-    model = JSON.parse(text) as ModelJson
+    json = JSON.parse(text)
   } catch (cause) {
     throw damaged(where, 'no JSON', cause)
   }
-  const { format, modelTopology, weightsManifest } = model ?? {}
-  const isModel = (format === undefined || format === 'layers-model') && typeof modelTopology === 'object' && Array.isArray(weightsManifest)
-  if (isModel) return model
-  const got = typeof format === 'string' ? `format '${format}'` : describe(model)
-  const fix = 'Export it with swarmgrad, or save it with model.save() of TensorFlow.js; a graph model has no layers any more'
-  throw new SwarmError('weights.mismatch', {
-    what: 'not a LayersModel',
-    where,
-    expected: "a model.json of format 'layers-model'",
-    got,
-    fix,
-  })
+  const { format, userDefinedMetadata } = (json ?? {}) as { readonly [key: string]: unknown }
+  if (typeof json !== 'object' || (format !== undefined && format !== 'layers-model')) {
+    const got = typeof format === 'string' ? `format '${format}'` : describe(json)
+    const fix = 'Export it with swarmgrad, or save it with model.save() of TensorFlow.js; a graph model has no layers any more'
+    throw new SwarmError('weights.mismatch', {
+      what: 'not a LayersModel',
+      where,
+      expected: "a model.json of format 'layers-model'",
+      got,
+      fix,
+    })
+  }
+  // Another version may look otherwise.
+  const own = (userDefinedMetadata as { readonly swarmgrad?: { readonly format?: unknown; readonly version?: unknown } } | undefined)
+    ?.swarmgrad
+  if (own) checkVersion(own.format, where, own.version)
+  const checked = model.safeParse(json)
+  if (checked.success) return checked.data
+  const [{ path, message }] = checked.error.issues
+  throw damaged(where, `'${path.join('.')}' of a LayersModel: ${message}`)
 }
 
-async function readGroup({ paths, weights }: Group, where: string, read: ReadOptions['read']): Promise<StateTensor[]> {
-  if (!Array.isArray(paths) || !Array.isArray(weights)) throw damaged(where, 'its manifest of weights')
-  const bytes = new Uint8Array(Buffer.concat(await Promise.all(paths.map((path: string) => read(path)))))
+async function readGroup({ paths, weights }: z.infer<typeof group>, where: string, read: ReadOptions['read']): Promise<StateTensor[]> {
+  const bytes = new Uint8Array(Buffer.concat(await Promise.all(paths.map((path) => read(path)))))
   const tensors: StateTensor[] = []
   let at = 0
-  for (const { name, shape, dtype, quantization, group } of weights as readonly Spec[]) {
+  for (const { name, shape, dtype, quantization, group: part } of weights) {
     if (quantization || (dtype !== 'float32' && dtype !== 'int32')) {
       const fix = 'Save it in full, without quantization'
       const got = quantization ? 'quantized elements' : dtype
@@ -115,21 +122,17 @@ async function readGroup({ paths, weights }: Group, where: string, read: ReadOpt
     const { buffer } = bytes.slice(at, end)
     at = end
     // What model.save() keeps of its optimizer is of no use here.
-    if (group === 'optimizer') continue
+    if (part === 'optimizer') continue
     tensors.push({ name, dtype, shape, values: dtype === 'float32' ? new Float32Array(buffer) : new Int32Array(buffer) })
   }
   if (at !== bytes.byteLength) throw damaged(where, `${bytes.byteLength - at} bytes that belong to no tensor`)
   return tensors
 }
 
-/** The layers of a model, whoever wrote it. */
-function layersOf(topology: Topology | undefined, where: string): readonly TopologyLayer[] {
-  const { config } = topology?.model_config ?? topology ?? {}
-  const layers = Array.isArray(config)
-    ? (config as readonly TopologyLayer[])
-    : (config as { readonly layers?: readonly TopologyLayer[] })?.layers
-  if (!Array.isArray(layers)) throw damaged(where, 'its topology has no layers')
-  return layers as readonly TopologyLayer[]
+/** The layers of a model, whoever wrote it: TensorFlow.js, or a converter from Python. */
+function layersOf(given: ModelJson['modelTopology']): readonly TopologyLayer[] {
+  const { config } = (given.model_config ?? given) as z.infer<typeof topology>
+  return Array.isArray(config) ? config : config.layers
 }
 
 /** A layer of the file that has weights. */

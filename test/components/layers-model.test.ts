@@ -3,12 +3,14 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
+import * as fc from 'fast-check'
 import { compile } from '../../components/compile.js'
 import type { DefinitionRef, NetworkDefinition } from '../../components/definition.js'
 import { type LayersModel, layersModelOf } from '../../components/interchange/layers-model.js'
 import { batchNorm, builtInLayers, dense, dropout, relu } from '../../components/layers/index.js'
 import { block, categorical, network, networkOf } from '../../components/network.js'
-import { SwarmError } from '../../runtime/errors.js'
+import { readLayersModel } from '../../components/interchange/read-layers-model.js'
+import { isSwarmError, SwarmError } from '../../runtime/errors.js'
 import type { StateTensor } from '../../runtime/state.js'
 import { answersOf, loadLayersModel } from '../support/layers-models.js'
 
@@ -76,4 +78,33 @@ test('normalisation of more than images is refused by name', (t) => {
   const error = t.throws(() => exported(high, {}), { instanceOf: SwarmError })
   t.is(error.code, 'export.unsupported')
   t.regex(error.message, /layer 'batchNorm-1': .*got BatchNormalization of \[2, 2, 2, 2\]/)
+})
+
+/** Every place in a JSON value. */
+function* placesOf(value: unknown, path: readonly string[] = []): Generator<readonly string[]> {
+  if (path.length > 0) yield path
+  if (typeof value !== 'object' || value === null) return
+  for (const [key, inner] of Object.entries(value)) yield* placesOf(inner, [...path, key])
+}
+
+test('whatever one value of a model.json is replaced by, it is read or refused by name', async (t) => {
+  const { json, weights } = exported(small, SHAPES)
+  const read = async () => new Uint8Array(Buffer.concat(weights))
+  const attempt = (text: string) => readLayersModel(text, { where: 'model.json', read, network: small, rule: PRED })
+  t.deepEqual(new Set((await attempt(json)).tensors.keys()), new Set(Object.keys(SHAPES)))
+  const foreign = JSON.stringify({ ...(JSON.parse(json) as object), userDefinedMetadata: undefined })
+  t.deepEqual(new Set((await attempt(foreign)).tensors.keys()), new Set(Object.keys(SHAPES)), 'layer by layer')
+  for (const text of [json, foreign]) {
+    const places = [...placesOf(JSON.parse(text))]
+    const someValue = fc.constantFrom<unknown>(null, 0, -1, 1e300, 1.5, 'x', '', true, [], {}, [[]], [null])
+    const property = fc.asyncProperty(fc.constantFrom(...places), someValue, async (path, value) => {
+      const changed = JSON.parse(text) as object
+      const parent = path.slice(0, -1).reduce((inner, key) => inner[key] as never, changed as { [key: string]: unknown })
+      parent[path.at(-1)!] = value
+      await attempt(JSON.stringify(changed)).catch((error: unknown) => {
+        if (!isSwarmError(error, 'weights.damaged', 'weights.mismatch', 'weights.version')) throw error
+      })
+    })
+    await fc.assert(property, { numRuns: 400 })
+  }
 })

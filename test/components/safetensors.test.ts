@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
 import test from 'ava'
+import * as fc from 'fast-check'
 import { decodeSafetensors, encodeSafetensors, metadataOf } from '../../components/interchange/safetensors.js'
-import { SwarmError } from '../../runtime/errors.js'
+import { isSwarmError, SwarmError } from '../../runtime/errors.js'
 import type { StateTensor } from '../../runtime/state.js'
 
 const ORIGIN = { version: '0.1.0', run: 'glyphs-3f2', step: 24, network: 'ab'.repeat(32), rule: 'pred' }
@@ -89,4 +90,20 @@ test('elements of another type are refused with what to do', (t) => {
   )
   t.is(error.code, 'weights.mismatch')
   t.regex(error.message, /tensor 'a' \(a\.safetensors\): expected F32 or I32, got BF16\. Save it as float32/)
+})
+
+test('whatever bytes of a file are changed, it is read or refused by name', (t) => {
+  const bytes = whole(encodeSafetensors(TENSORS, metadataOf(ORIGIN)))
+  const change = fc.tuple(fc.nat(bytes.byteLength - 1), fc.nat(255))
+  const property = fc.property(fc.array(change, { minLength: 1, maxLength: 3 }), fc.nat(bytes.byteLength), (changes, length) => {
+    const changed = bytes.slice(0, length % 2 === 0 ? bytes.byteLength : length)
+    for (const [at, value] of changes) changed[at % Math.max(1, changed.byteLength)] = value
+    try {
+      decodeSafetensors(changed, 'a.safetensors')
+    } catch (error) {
+      if (!isSwarmError(error, 'weights.damaged', 'weights.mismatch', 'weights.version')) throw error
+    }
+  })
+  fc.assert(property, { numRuns: 2000 })
+  t.pass()
 })
