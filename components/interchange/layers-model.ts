@@ -7,7 +7,7 @@ import type { Json } from '../../runtime/actor-system/actor-system.js'
 import type { StateTensor } from '../../runtime/state.js'
 import { type DefinitionRef, type LayerDefinition, type NetworkDefinition, SOURCE, type VNodeDefinition } from '../definition.js'
 import type { Shape } from '../define.js'
-import { widthOf } from '../losses.js'
+import { isOfClasses, widthOf } from '../targets.js'
 import { builtInRules } from '../rules/index.js'
 import { poolWindow } from '../rules/features.js'
 import { type KerasLayer, kerasLayerOf } from './keras-layers.js'
@@ -102,7 +102,7 @@ function addHead(
   const size = [window, window]
   if (window > 1) append('pool', 'AveragePooling2D', { pool_size: size, strides: size, padding: 'valid', data_format: 'channels_last' })
   if (outputShape.length > 1) append('features', 'Flatten', {})
-  const activation = target.kind === 'categorical' ? 'softmax' : 'linear'
+  const activation = isOfClasses(target) ? 'softmax' : 'linear'
   append('head', 'Dense', { units: widthOf(target), activation, use_bias: true }, [
     ['kernel', 'head/head'],
     ['bias', 'head/bias'],

@@ -65,7 +65,7 @@ for (const [name, net] of Object.entries<Network>(NETWORKS)) {
 test('every layer is in one of the networks above, or is refused by name', (t) => {
   const used = new Set(Object.values<Network>(NETWORKS).flatMap(({ layers }) => layers.map(({ call }) => call.name)))
   const others = Object.keys(builtInLayers).filter((name) => !used.has(name))
-  t.deepEqual(others.toSorted(), ['head', 'rmsNorm'])
+  t.deepEqual(others.toSorted(), ['embedding', 'head', 'positionEmbedding', 'rmsNorm', 'selfAttention', 'transformerBlock'])
 })
 
 test.serial('a network for real numbers, trained end to end, answers with values', async (t) => {
