@@ -8,6 +8,7 @@ import { SwarmError } from '../runtime/errors.js'
 import type { Frame, TensorBytes } from '../runtime/frame.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import type { ExportOptions } from './export-model.js'
+import { generate, type GenerateOptions } from './generate.js'
 import { newestState, type NewestState } from './run/newest-state.js'
 import { bundleFolder, machineDefinition } from './run/run-definition.js'
 
@@ -38,6 +39,11 @@ export interface Model {
    */
   predict(inputs: ArrayLike<number>): Promise<Prediction>
   /**
+   * How a language model would go on after `prompt`, character by character. Only for runs that learn from a text.
+   * @throws `usage`; `dataset.invalid` a character that it does not know; `aborted`
+   */
+  generate(prompt: string, options?: GenerateOptions): AsyncGenerator<string, void>
+  /**
    * Writes the weights into a `.safetensors` file, or the network and its weights into a folder that TensorFlow.js loads; the names of the files.
    * @throws `usage`, `export.unsupported` (a layer that TensorFlow.js does not have), `store.unavailable`
    */
@@ -67,7 +73,7 @@ export async function openState(store: ObjectStore, run: string, { definition, s
   const { target } = network
   const outputs = widthOf(target)
   const answers = answersOf(network)
-  return {
+  const model: Model = {
     run,
     step,
     description: describe(data),
@@ -92,6 +98,7 @@ export async function openState(store: ObjectStore, run: string, { definition, s
       }
       return { labels: isOfClasses(target) ? largest(probabilities, outputs) : new Int32Array(0), probabilities }
     },
+    generate: (prompt, options) => generate(model, prompt, options),
     async export(path, options) {
       const { writeExport, stateTensors } = await import('./export-model.js')
       const tensors = new Map([...loaded].flatMap(([vnode, machine]) => stateTensors(vnode, machine.snapshot())))
@@ -102,6 +109,7 @@ export async function openState(store: ObjectStore, run: string, { definition, s
       loaded.clear()
     },
   }
+  return model
 }
 
 /** One batch hop by hop in graph order, as it would travel. */

@@ -126,6 +126,14 @@ export const COMMANDS: readonly CommandSpec[] = [
     run: async (context, run) => (await import('./commands/predict.js')).predict(context, run!),
   },
   {
+    name: 'generate',
+    parameters: ['<RUN>'],
+    summary: 'Let the language model of a run write.',
+    examples: ['generate latest', 'generate latest --prompt "ROMEO:" --length 500', 'generate latest --temperature 0 --json'],
+    flags: ['prompt', 'length', 'temperature', 'seed'],
+    run: async (context, run) => (await import('./commands/generate.js')).generate(context, run!),
+  },
+  {
     name: 'export',
     parameters: ['<RUN>'],
     summary: 'Write the weights of a run into files that other programs read, and that `train --from` starts from.',

@@ -44,7 +44,7 @@ export async function driveOnCluster(
       output.note(`goes on without us; ${attach(run.id, flags)}`)
       return EXIT.done
     }
-    const shown = showEvents(run, { view, store, pnodes: await membersOf(cluster) })
+    const shown = showEvents(run, { view, output, store, pnodes: await membersOf(cluster) })
     const ended = Promise.all([run.result, shown]).then(([result]) => result)
     // After a farewell nobody listens.
     ended.catch(() => undefined)

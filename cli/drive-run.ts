@@ -1,7 +1,8 @@
 /** A run from its start to its last line: the view, the signals, requests of other processes, faults on purpose. */
+import { openModel } from '../actors/model.js'
 import { watchRequests } from '../actors/run/requests.js'
 import type { Constraints } from '../actors/run/constraints.js'
-import { readDefinition } from '../actors/run/run-definition.js'
+import { readDefinition, type RunDefinition } from '../actors/run/run-definition.js'
 import { type Internals, local, openStore, type Run, type RunOptions, type RunResult } from '../actors/train.js'
 import { systemClock } from '../runtime/clock.js'
 import { isSwarmError, SwarmError } from '../runtime/errors.js'
@@ -11,6 +12,7 @@ import type { CommandContext } from './command.js'
 import { EXIT, type ExitStatus } from './exit.js'
 import { storeAt } from './place.js'
 import type { Settings } from './flags.js'
+import type { Output } from './output.js'
 import { watchSignals } from './signals.js'
 import { count, decimal, percent, shortHash } from './view/format.js'
 import type { RunView } from './view/run-view.js'
@@ -62,7 +64,7 @@ export async function driveRun(context: CommandContext, { seed, start }: Drive):
     },
   )
   try {
-    const [result] = await Promise.all([run.result, showEvents(run, { view, store, pnodes: on.pnodes })])
+    const [result] = await Promise.all([run.result, showEvents(run, { view, output, store, pnodes: on.pnodes })])
     view.end()
     return tellEnd(context, result, settings.store ? ` --store ${store}` : '')
   } catch (error) {
@@ -78,6 +80,9 @@ export async function driveRun(context: CommandContext, { seed, start }: Drive):
   }
 }
 
+/** Characters of the text that a language model shows after each evaluation. */
+const SAMPLE_LENGTH = 200
+
 /** What the flags say of checkpoints, places, and steps that fail. */
 export function executionOf({ checkpointEvery: everySteps, ...rest }: Settings): RunOptions {
   const { replicas, minTier, together, maxDeadLetters, maxDeliveryAttempts } = rest
@@ -87,17 +92,45 @@ export function executionOf({ checkpointEvery: everySteps, ...rest }: Settings):
 
 interface ShowOptions {
   readonly view: RunView
+  readonly output: Output
   readonly store: string | ObjectStore
   readonly pnodes: number
 }
 
 /** Until the run ends; never the reason why it fails. */
-export async function showEvents(run: Run, { view, store, pnodes }: ShowOptions): Promise<void> {
-  let hasBegun = false
+export async function showEvents(run: Run, { view, output, store, pnodes }: ShowOptions): Promise<void> {
+  let definition: RunDefinition | undefined
+  let isTextDue = false
   for await (const event of run.events()) {
-    if (!hasBegun) view.begin(run.id, await readDefinition(openStore(store), run.id), { pnodes })
-    hasBegun = true
+    if (!definition) {
+      definition = await readDefinition(openStore(store), run.id)
+      view.begin(run.id, definition, { pnodes })
+    }
     view.show(event)
+    if (definition.network.target.kind !== 'tokens' || output.isQuiet) continue
+    // What was evaluated is in the next checkpoint.
+    if (event.type === 'evaluated') isTextDue = true
+    else if (isTextDue && (event.type === 'checkpoint' || event.type === 'done')) {
+      isTextDue = false
+      await showText(openStore(store), run.id, { view, output })
+    }
+  }
+}
+
+/** What the newest checkpoint of a language model would write. It may just have been deleted. */
+async function showText(store: ObjectStore, run: string, { view, output }: Pick<ShowOptions, 'view' | 'output'>): Promise<void> {
+  try {
+    const model = await openModel(store, run)
+    try {
+      let text = ''
+      for await (const character of model.generate('', { length: SAMPLE_LENGTH })) text += character
+      view.say(`step ${count(model.step)} writes:\n${text}`)
+      output.record({ type: 'sample', run, step: model.step, text })
+    } finally {
+      await model.close()
+    }
+  } catch (error) {
+    if (!isSwarmError(error, 'run.changed', 'run.not-found', 'store.not-found', 'dataset.invalid', 'usage')) throw error
   }
 }
 

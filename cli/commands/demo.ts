@@ -119,7 +119,7 @@ async function runDisturbed(context: CommandContext, store: string, totalSteps: 
     onObservation: (observation) => chaos.observe(observation),
   })
   try {
-    const [result] = await Promise.all([run.result, showEvents(run, { view, store, pnodes: DEMO.pnodes })])
+    const [result] = await Promise.all([run.result, showEvents(run, { view, output, store, pnodes: DEMO.pnodes })])
     record(context, result)
     return result
   } finally {

@@ -23,6 +23,10 @@ export async function predict(context: CommandContext, words: string): Promise<E
   const { store } = place
   const run = await findRun(place, words)
   const { data: description } = await readDefinition(store, run)
+  if (description.target.kind === 'tokens') {
+    const fix = `Let it write: swarmgrad generate ${run}`
+    throw new SwarmError('usage', { what: `run ${run} is a language model`, expected: 'a run that answers samples', got: 'tokens', fix })
+  }
   const raw = await readSamples(file, { description, label: settings.label ?? 'label' })
   const model = await openModel(store, run)
   const bar = progressBar(output, 'predicting')

@@ -84,7 +84,7 @@ export class LiveView implements RunView {
   }
 
   say(text: string): void {
-    this.#happen(Date.now(), text, 'yellow')
+    this.#happen(Date.now(), text.replaceAll('\n', ' ⏎ '), 'yellow')
     this.#schedule()
   }
 
