@@ -17,6 +17,10 @@ const BENCHMARKS: { readonly [name: string]: { readonly what: string; readonly r
     what: 'a local step in the runtime against tfjs fit and against a bare loop',
     run: async () => (await import('./step.js')).step(),
   },
+  kernels: {
+    what: 'products of matrices, one and many, attention, a mask of dropout',
+    run: async () => (await import('./kernels.js')).kernels(),
+  },
   scale: { what: 'two PNodes against one', run: async () => (await import('./scale.js')).scale() },
   cluster: {
     what: 'three PNodes over Dapr and NATS against three in one process; bytes on the wire; memory',

@@ -18,8 +18,8 @@ export async function step(): Promise<Report> {
   return {
     figures: { samplesPerSecond: rates, overStockFit, overFixedFit, overBareLoop },
     bars: [
-      { name: 'overStockFit', value: overStockFit.median, atLeast: 14 },
-      { name: 'overFixedFit', value: overFixedFit.median, atLeast: 1.3 },
+      { name: 'overStockFit', value: overStockFit.median, atLeast: 16 },
+      { name: 'overFixedFit', value: overFixedFit.median, atLeast: 1.5 },
       { name: 'overBareLoop', value: overBareLoop.median, atLeast: 0.95 },
     ],
   }

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import type { BlockSpec, BuiltIn, Layer } from '../define.js'
 import { callOf, checkOptions } from '../options.js'
 import { sizeOf } from '../shapes.js'
-import { tf } from '../tf.js'
+import { runKernel, tf } from '../tf.js'
 
 const schema = z.strictObject({ rate: z.number().min(0).lt(1) })
 
@@ -17,11 +17,19 @@ export const dropoutSpec: BuiltIn<BlockSpec<z.infer<typeof schema>>> = {
   shape: (input) => input,
   forward: (_parameters, x, { training, random }, { rate }) => {
     if (!training || rate === 0) return x
-    const mask = new Float32Array(x.size)
-    const dropBelow = Math.floor(rate * 4294967296)
-    const scale = 1 / (1 - rate)
-    for (let i = 0; i < mask.length; i++) mask[i] = random.bits() < dropBelow ? 0 : scale
-    return tf.mul(x, tf.tensor(mask, x.shape))
+    const bits = new Uint32Array(x.size)
+    random.bitsInto(bits)
+    const attrs = { bits, below: Math.floor(rate * 4294967296), scale: Math.fround(1 / (1 - rate)) }
+    if (tf.getBackend() !== 'wasm')
+      return tf.mul(
+        x,
+        tf.tensor(
+          Float32Array.from(bits, (n) => (n < attrs.below ? 0 : attrs.scale)),
+          x.shape,
+        ),
+      )
+    const masked = (given: tf.Tensor): tf.Tensor => runKernel('Masked', { x: given }, attrs) as tf.Tensor
+    return tf.customGrad((given) => ({ value: masked(given as tf.Tensor), gradFunc: (dy: tf.Tensor) => masked(dy) }))(x)
   },
   cost: sizeOf,
 }

@@ -21,6 +21,19 @@ test('the numbers have not changed', (t) => {
   t.is(new RandomStream(Number.MAX_SAFE_INTEGER).bits(), 3562387196)
 })
 
+test('numbers drawn many at once are those drawn one by one, and what follows goes on behind them', (t) => {
+  const [one, many] = [new RandomStream(5, 'a'), new RandomStream(5, 'a')]
+  for (const length of [3, 0, 1000, 1]) {
+    const numbers = new Uint32Array(length)
+    many.bitsInto(numbers)
+    t.deepEqual(
+      Array.from(numbers),
+      Array.from({ length }, () => one.bits()),
+    )
+  }
+  t.is(many.uniform(), one.uniform())
+})
+
 test('other seeds and other labels give other numbers', (t) => {
   const seeds = [0, 1, -1, 2 ** 31, 2 ** 32, -(2 ** 32), 2 ** 32 + 1, Number.MAX_SAFE_INTEGER, Number.MIN_SAFE_INTEGER]
   const labels = [[], ['a'], ['b'], ['ab'], ['a', 'b'], ['b', 'a'], ['', 'ab'], [1], ['1'], [1, 2], [12], ['astring:b'], ['a', '']]
