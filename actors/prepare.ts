@@ -13,7 +13,8 @@ import {
   describe,
   specOfCall,
 } from '../components/define.js'
-import type { Refinement, TrainingDefinition } from '../components/definition.js'
+import { AUGMENTATION_FORM, checkAugmentation, isAugmentation } from '../components/augmentation.js'
+import type { Augmentation, Refinement, TrainingDefinition } from '../components/definition.js'
 import { builtInLayers } from '../components/layers/index.js'
 import { isNetwork, type Network } from '../components/network.js'
 import { adam, builtInOptimizers } from '../components/optimizers/index.js'
@@ -53,6 +54,8 @@ export interface TrainingOptions {
    * update; what it sends on does not wait for them. `passes` 1 to 16, `inputs` 1 to 64. Default: none.
    */
   readonly refinement?: Refinement
+  /** Training images are moved by up to `crop` pixels (1 to 64) and mirrored (`flip`) at random, anew in each epoch. Default: they are not. */
+  readonly augmentation?: Augmentation
   /**
    * What the first weights are: the newest of another run, by its id; or those of a file, a `.safetensors` or the `model.json` of a LayersModel, by its
    * path. The optimizer starts anew.
@@ -130,6 +133,7 @@ export async function prepare(
     })
   }
   const { batchSize, epochs, seed } = checkNumbers(options)
+  checkAugmentation(options.augmentation, network.input)
   const rule = options.rule ?? defaultRule(network.target)
   const optimizer = options.optimizer ?? adam()
   const reference = 'splits' in options.data ? undefined : options.data
@@ -155,6 +159,7 @@ export async function prepare(
     ...scheduleOf(options.schedule),
     ...(options.nonFinite === 'skip' && { nonFinite: 'skip' as const }),
     ...(options.refinement && { refinement: options.refinement }),
+    ...(options.augmentation && { augmentation: options.augmentation }),
   }
   const definition: RunDefinition = {
     v: RUN_DEFINITION_VERSION,
@@ -189,12 +194,14 @@ function checkNumbers(options: TrainingOptions) {
   check('batchSize', Number.isSafeInteger(batchSize) && batchSize >= 1 && batchSize <= 65_536, 'an integer from 1 to 65,536', batchSize)
   check('epochs', Number.isSafeInteger(epochs) && epochs >= 1 && epochs <= 1_000_000, 'an integer from 1 to 1,000,000', epochs)
   check('seed', Number.isSafeInteger(seed) && seed >= 0, 'an integer ≥ 0', seed)
-  const { learningRate, schedule, validation, refinement, nonFinite = 'stop' } = options
+  const { learningRate, schedule, validation, refinement, augmentation, nonFinite = 'stop' } = options
   check('learningRate', learningRate === undefined || (Number.isFinite(learningRate) && learningRate > 0), 'a number above 0', learningRate)
   check('validation', validation === undefined || (validation >= 0 && validation < 1), 'a fraction from 0 to below 1', validation)
   check('nonFinite', nonFinite === 'stop' || nonFinite === 'skip', 'stop or skip', nonFinite)
   if (schedule !== undefined && !isSchedule(schedule))
     throw new SwarmError('usage', { what: 'schedule', expected: SCHEDULE_FORM, got: JSON.stringify(schedule) })
+  if (augmentation !== undefined && !isAugmentation(augmentation))
+    throw new SwarmError('usage', { what: 'augmentation', expected: AUGMENTATION_FORM, got: JSON.stringify(augmentation) })
   if (refinement !== undefined && !isRefinement(refinement))
     throw new SwarmError('usage', { what: 'refinement', expected: REFINEMENT_FORM, got: JSON.stringify(refinement) })
   return { batchSize, epochs, seed }

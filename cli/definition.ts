@@ -62,6 +62,7 @@ export async function makePlan(file: string | undefined, { settings, configured,
       validation: choose('validation', settings.validation, own.validation),
       nonFinite: choose('nonFinite', settings.nonFinite, own.nonFinite),
       refinement: choose('refinement', settings.refinement, own.refinement),
+      augmentation: own.augmentation,
     },
   }
 }

@@ -70,6 +70,16 @@ export interface TrainingDefinition {
   readonly nonFinite?: 'skip'
   /** Local updates after each training step. Absent: none. */
   readonly refinement?: Refinement
+  /** What is done to training images before each step. Absent: nothing. */
+  readonly augmentation?: Augmentation
+}
+
+/** Changes of training images, drawn anew for each step and image (ranges: `augmentation.ts`). */
+export interface Augmentation {
+  /** They move by up to so many pixels in each direction, as if cropped at random from a wider black frame. */
+  readonly crop?: number
+  /** They are mirrored left to right, or not. */
+  readonly flip?: boolean
 }
 
 export interface Annealing {

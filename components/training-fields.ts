@@ -2,7 +2,8 @@
 import { SwarmError } from '../runtime/errors.js'
 import { describe } from './define.js'
 import type { Call } from './define.js'
-import type { Refinement } from './definition.js'
+import { AUGMENTATION_FORM, isAugmentation } from './augmentation.js'
+import type { Augmentation, Refinement } from './definition.js'
 import { isNetwork } from './network.js'
 import type { Dataset } from './datasets/index.js'
 import type { Network } from './network.js'
@@ -27,6 +28,8 @@ export interface LoadedDefinition {
   readonly nonFinite?: 'stop' | 'skip'
   /** Local updates after each training step. */
   readonly refinement?: Refinement
+  /** What is done to training images before each step. */
+  readonly augmentation?: Augmentation
 }
 
 const isCall = (kind: string) => (value: unknown) => (value as Call | null)?.kind === kind
@@ -47,6 +50,7 @@ const FIELDS: { readonly [field in keyof LoadedDefinition]-?: readonly [(value: 
   validation: [(value) => Number.isFinite(value) && (value as number) >= 0 && (value as number) < 1, 'a fraction from 0 to below 1'],
   nonFinite: [(value) => value === 'stop' || value === 'skip', 'stop or skip'],
   refinement: [isRefinement, REFINEMENT_FORM],
+  augmentation: [isAugmentation, AUGMENTATION_FORM],
 }
 
 /** The names of the fields: `network` and the rest. */

@@ -18,7 +18,7 @@
  *     optimizer: adam
  *     data: fashion-mnist
  *     batchSize: 128                         # also epochs, seed, learningRate, validation, nonFinite,
- *                                            # refinement: { passes: 1, inputs: 4 },
+ *                                            # refinement: { passes: 1, inputs: 4 }, augmentation: { crop: 4, flip: true },
  *                                            # schedule: { kind: cosine, warmup: 100 }
  *
  * The one file that imports yaml.

@@ -5,6 +5,7 @@ import type { Clock } from '../../runtime/clock.js'
 import { isSwarmError, toSwarmError } from '../../runtime/errors.js'
 import { MARK, encodeFrame } from '../../runtime/frame.js'
 import type { Grant, Placed } from '../../runtime/grant.js'
+import { RandomStream } from '../../runtime/random.js'
 import { decodeSignal, encodeSignal, subjectOf } from '../../runtime/signal.js'
 import { type Entry, StepLog, type StepCommand, type StepEvent } from '../../runtime/step-log.js'
 import type { TensorBus } from '../../runtime/tensor-bus/tensor-bus.js'
@@ -13,6 +14,7 @@ import { type Queues, queuesOf } from './queues.js'
 import type { Failure, Whereabouts } from '../reports.js'
 import { type RunDefinition, evaluationSplit } from '../run/run-definition.js'
 import type { CutPolicy } from '../run/run-settings.js'
+import { augment } from '../../components/augmentation.js'
 import { SOURCE } from '../../components/definition.js'
 import { labelForm } from '../../components/targets.js'
 
@@ -277,6 +279,11 @@ export class SourceDriver {
     const { definition, dataset } = this.#options
     const { split, indices } = this.#indices(entry)
     const { inputs, labels } = batch(split, indices, this.#room(indices.length * split.sampleSize))
+    const { augmentation, seed } = definition.training
+    if (augmentation && entry.evaluation === 0) {
+      const random = new RandomStream(seed, 'augmentation', entry.step)
+      augment(inputs, dataset.input, { ...augmentation, random, blank: split.table?.[0] ?? 0 })
+    }
     const bytes = {
       inputs: new Uint8Array(inputs.buffer, inputs.byteOffset, inputs.byteLength),
       labels: new Uint8Array(labels.buffer, labels.byteOffset, labels.byteLength),

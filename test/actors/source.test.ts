@@ -3,6 +3,8 @@ import { type CutPolicy, runSettings } from '../../actors/run/run-settings.js'
 import { SourceDriver } from '../../actors/pnode/source.js'
 import { SOURCE } from '../../components/definition.js'
 import { block, categorical, datasets, dense, flatten, local, network, pred, relu } from '../../index.js'
+import type { LocalSwarm } from '../../actors/local-swarm.js'
+import type { TrainingOptions } from '../../actors/prepare.js'
 import { train } from '../../actors/train.js'
 import { systemClock } from '../../runtime/clock.js'
 import { decodeFrame, MARK } from '../../runtime/frame.js'
@@ -10,6 +12,7 @@ import { memoryStore } from '../../runtime/object-store/memory-store.js'
 import { encodeSignal, subjectOf } from '../../runtime/signal.js'
 import { memoryBroker } from '../../runtime/tensor-bus/memory-bus.js'
 import { within } from '../conformance/within.js'
+import { until } from '../support/until.js'
 import { chainRun } from '../simulation/simulated-run.js'
 
 const net = network({ input: [28, 28, 1], target: categorical(10) }, [flatten(), block(dense(8), relu())])
@@ -23,6 +26,39 @@ for (const everySteps of [1, 2, 3, 7]) {
     t.is((await run.result).status, 'done')
   })
 }
+
+test('augmentation decides the hash, and nothing else does; evaluations see the images as they are', async (t) => {
+  t.timeout(60_000)
+  const augmentation = { crop: 3, flip: true }
+  const begin = (pnodes: number, more: Partial<TrainingOptions> = {}) => {
+    let swarm: LocalSwarm | undefined
+    const store = memoryStore()
+    const options = { on: local({ pnodes, threads: false }), store, checkpoint: { everySteps: 5 } }
+    const { result } = train(net, { ...training, ...more }, options, { id: 'learnt', onSwarm: (made) => (swarm = made) })
+    return { store, result, swarm: () => swarm }
+  }
+  const learnt = begin(1)
+  const [plain, moved] = await Promise.all([learnt.result, begin(1, { augmentation }).result])
+  t.not(moved.hash, plain.hash)
+  const killed = begin(3, { augmentation })
+  await until('some steps', () => (killed.swarm()?.monitor.step ?? 0) >= 12)
+  await killed.swarm()!.killPNode(killed.swarm()!.monitor.pnodeOf(SOURCE)!)
+  t.is((await killed.result).hash, moved.hash)
+  // What has learnt and learns no more answers the test as it did.
+  const still = { epochs: 1, learningRate: 1e-30, from: 'learnt' }
+  const { store } = learnt
+  const { metrics } = await train(net, { ...training, ...still, augmentation }, { on: local({ pnodes: 1, threads: false }), store }).result
+  t.is(metrics.accuracy, plain.metrics.accuracy)
+  t.is(metrics.loss, plain.metrics.loss)
+})
+
+test('augmentation of what is no image is refused before the run begins', async (t) => {
+  const flat = network({ input: [784], target: categorical(10) }, [block(dense(8), relu())])
+  const failing = (options: Partial<TrainingOptions>) =>
+    train(flat, { ...training, ...options }, { on: local(), store: memoryStore() }).result
+  t.regex((await t.throwsAsync(failing({ augmentation: { crop: 2 } }))).message, /augmentation: expected images.*got \[784\]/)
+  t.regex((await t.throwsAsync(failing({ augmentation: {} }))).message, /augmentation: expected \{ crop: 1 to 64 pixels \}.*got \{\}/)
+})
 
 /**
  * Positions of the cuts that a source asks for, up to its last step.
