@@ -10,6 +10,8 @@ interface Flags {
   readonly kills: number | undefined
   readonly hours: number | undefined
   readonly standbys: number | undefined
+  readonly task: string | undefined
+  readonly seeds: number | undefined
 }
 
 const BENCHMARKS: { readonly [name: string]: { readonly what: string; readonly run: (flags: Flags) => Promise<Report> } } = {
@@ -47,9 +49,9 @@ const BENCHMARKS: { readonly [name: string]: { readonly what: string; readonly r
     what: 'a tenth of all messages lost, latency exponential with a mean of 1 s (simulated): samples per second, the same hash',
     run: async () => (await import('./learning-at-home.js')).learningAtHome(),
   },
-  fashion: {
-    what: 'Fashion-MNIST, MLP 3×256, five epochs: accuracy, seconds, memory',
-    run: async () => (await import('./fashion.js')).fashion(),
+  learning: {
+    what: 'what is learnt, by each rule and by backpropagation, three seeds (--task fashion-256|fashion-1024|fashion-conv|mnist-1024|shakespeare; --seeds N)',
+    run: async ({ task, seeds }) => (await import('./learning.js')).learning({ task, seeds }),
   },
 }
 
@@ -62,12 +64,15 @@ const { values, positionals } = parseArgs({
     kills: { type: 'string' },
     hours: { type: 'string' },
     standbys: { type: 'string' },
+    task: { type: 'string' },
+    seeds: { type: 'string' },
   },
 })
 const [wanted = 'list'] = positionals
 const kills = count('kills')
 const hours = count('hours')
 const standbys = count('standbys')
+const seeds = count('seeds')
 const print = (text: string) => process.stdout.write(`${text}\n`)
 
 if (wanted === 'list') {
@@ -79,7 +84,15 @@ if (wanted === 'list') {
       process.stderr.write(`no benchmark '${name}'; there are: ${Object.keys(BENCHMARKS).join(', ')}, all\n`)
       process.exit(2)
     }
-    const { figures, bars } = await BENCHMARKS[name].run({ isCluster: values.cluster, isReal: values.real, kills, hours, standbys })
+    const { figures, bars } = await BENCHMARKS[name].run({
+      isCluster: values.cluster,
+      isReal: values.real,
+      task: values.task,
+      kills,
+      hours,
+      standbys,
+      seeds,
+    })
     if (values.json)
       print(
         JSON.stringify({
@@ -96,7 +109,7 @@ if (wanted === 'list') {
   }
 }
 
-function count(name: 'kills' | 'hours' | 'standbys'): number | undefined {
+function count(name: 'kills' | 'hours' | 'standbys' | 'seeds'): number | undefined {
   const text = values[name]
   const value = text === undefined ? undefined : Number(text)
   if (value === undefined || (Number.isSafeInteger(value) && value > 0)) return value
