@@ -90,6 +90,28 @@ test('what follows from a move has to be seen anew, and each kind of moves by it
   t.deepEqual(found, [0, 0, 1, 0, 0, 1, 0])
 })
 
+test('what was seen of moves of followers says nothing of moves of VNodes', (t) => {
+  const balance = new Balance()
+  const lookWith = (i: number, standing: readonly string[]) => {
+    const places = { a: ['v0', 'v1', 'v2', 'v3', ...standing], b: ['v4'], c: ['v5'] }
+    const all = Object.entries(places).flatMap(([pnode, vnodes]) => vnodes.map((vnode) => [vnode, { pnode }] as const))
+    return balance.look({
+      run: 'r',
+      nowMs: i * DEFAULT_BALANCE.everyMs,
+      members: ['a', 'b', 'c'].map((pnode) => member(pnode)),
+      demands: all.map(([vnode]) => ({ vnode, cost: 1, memoryBytes: 1 })),
+      directory: Object.fromEntries(all),
+      spent: new Map(all.map(([vnode]) => [vnode, { steps: 1, busyMs: 1_000 }])),
+      moving: new Map(),
+      code: [],
+      stepsLeft: 1e6,
+    })
+  }
+  // Two looks at what would help the followers; then there are none, and VNodes would have to move.
+  const found = Array.from({ length: 6 }, (_, i) => lookWith(i, i < 2 ? ['v5~1', 'v5~2'] : []).length > 0)
+  t.deepEqual(found, [false, false, false, false, true, false])
+})
+
 test('what is about to move has its room where it is until it does', (t) => {
   const demands = ['v0', 'v1', 'v2'].map((vnode) => ({ vnode, cost: 1, memoryBytes: 1 }))
   const directory = { v0: { pnode: 'a' }, v1: { pnode: 'b' }, v2: { pnode: 'b' } }
