@@ -127,7 +127,7 @@ export function decodeState(blob: Uint8Array, expectedHash?: string): StateTenso
       at = start + align8(at + 4 * rank - start)
       const size = shape.reduce((a, b) => a * b, 1)
       if (at + 4 * size > blob.byteLength) throw damaged(`tensor '${name}' is cut short`)
-      const buffer = blob.slice(at, at + 4 * size).buffer
+      const { buffer } = new Uint8Array(blob.subarray(at, at + 4 * size))
       tensors.push({ name, dtype, shape, values: dtype === 'float32' ? new Float32Array(buffer) : new Int32Array(buffer) })
       at += align8(4 * size)
     }

@@ -60,6 +60,16 @@ test('any state comes back bit for bit, from any place in a buffer', (t) => {
   )
 })
 
+test('a Buffer, whose slices are views, is decoded to copies as well', (t) => {
+  const blob = encodeState([{ name: 'w', dtype: 'float32', shape: [3], values: Float32Array.of(1, 2, 3) }])
+  // From the pool that small buffers share.
+  const buffer = Buffer.from(blob)
+  const [{ values }] = decodeState(buffer)
+  t.deepEqual(values, Float32Array.of(1, 2, 3))
+  buffer.fill(0)
+  t.deepEqual(values, Float32Array.of(1, 2, 3))
+})
+
 test('every flipped bit is noticed, given the hash', (t) => {
   const blob = encodeState(example)
   for (let at = 0; at < blob.byteLength; at++) {
