@@ -1,0 +1,6 @@
+/** What compute workers run with `--backend gpu`. */
+import type { Machines } from '../../runtime/compute/machine.js'
+import { startMachinesOn } from '../vnode-machine.js'
+
+/** Starts TensorFlow on an NVIDIA GPU. @throws `backend.missing`, `backend.unsuitable`, `backend.memory` */
+export const startMachines = (): Promise<Machines> => startMachinesOn('gpu')

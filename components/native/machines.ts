@@ -1,0 +1,6 @@
+/** What compute workers run with `--backend native`. */
+import type { Machines } from '../../runtime/compute/machine.js'
+import { startMachinesOn } from '../vnode-machine.js'
+
+/** Starts TensorFlow on the processor. @throws `backend.missing`, `backend.unsuitable` */
+export const startMachines = (): Promise<Machines> => startMachinesOn('native')
