@@ -168,6 +168,7 @@ export const COMMANDS: readonly CommandSpec[] = [
       'maxVNodes',
       'pauseWhenBusy',
       'onBattery',
+      'backend',
       'allowCode',
       'relay',
       'hostIp',

@@ -4,6 +4,7 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { SwarmError } from '../../runtime/errors.js'
+import type { BackendName } from '../backends.js'
 
 /** TensorFlow for the processor or for a GPU. */
 export type Kind = 'cpu' | 'gpu'
@@ -43,6 +44,11 @@ export function findInstalled(kind: Kind, environment = process.env): Installed 
   const { v, tensorflow } = parsed(text)
   if (v === FORMAT && tensorflow !== undefined) return { folder, tensorflow }
   throw unsuitable(kind, { where: file, expected: `what its installer writes, version ${FORMAT}`, got: `version ${String(v)}` })
+}
+
+/** Says at once that a backend is not there, before workers look for it. @throws `backend.missing`, `backend.unsuitable` */
+export function assertInstalled(backend: BackendName): void {
+  if (backend !== 'wasm') findInstalled(backend === 'gpu' ? 'gpu' : 'cpu')
 }
 
 /** An installation that cannot be used. */
