@@ -1,7 +1,6 @@
 /** Starts TensorFlow as the backend of this thread. */
 import { createHash } from 'node:crypto'
 import { readFileSync, readdirSync } from 'node:fs'
-import { cpus } from 'node:os'
 import { SwarmError } from '../../runtime/errors.js'
 import type { Tf } from '../kernels/kernel.js'
 import type { Memory } from '../memory.js'
@@ -10,6 +9,7 @@ import { registerNativeKernels } from './kernels.js'
 import { loadBackend } from './load.js'
 import { asMemoryError } from './memory-error.js'
 import { NativeMemory } from './memory.js'
+import { processor } from './processor.js'
 
 export interface StartedNative {
   readonly memory: Memory
@@ -37,7 +37,7 @@ export async function startNative(tf: Tf, kind: Kind): Promise<StartedNative> {
   } catch (error) {
     throw asMemoryError(error)
   }
-  const device = kind === 'gpu' ? 'gpu' : (cpus()[0]?.model.trim() ?? 'unknown')
+  const device = kind === 'gpu' ? 'gpu' : processor()
   const name = kind === 'gpu' ? 'gpu' : 'native'
   return { memory, computeClass: `${tf.version_core} | ${name} | tensorflow ${tensorflow}, ${device} | ${codeHash()}` }
 }
