@@ -28,3 +28,6 @@ export function backendOfClass(computeClass: string | undefined): BackendName {
   const name = computeClass?.split(' | ')[1]
   return name === 'native' || name === 'gpu' ? name : 'wasm'
 }
+
+/** Whether machines of this class give the same bits for the same steps. A GPU adds in the order in which its threads come. */
+export const isBitwise = (computeClass: string | undefined): boolean => backendOfClass(computeClass) !== 'gpu'
