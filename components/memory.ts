@@ -12,6 +12,8 @@ export interface TensorUpdate extends Pick<Update, 'learningRate' | 'products'> 
 }
 
 export interface Memory {
+  /** Whether `floats` and `ints` give copies, which stay as they are. */
+  readonly givesCopies: boolean
   /** The elements of a float32 tensor, to be read at once: on wasm where they lie, which any allocation may detach; elsewhere a copy. */
   floats(tensor: Tensor): Float32Array
   /** The same for int32 tensors. */

@@ -101,6 +101,7 @@ export function runKernel(
 
 /** The memory of the wasm backend: one heap, on which tensors are views. */
 const wasmMemory: Memory = {
+  givesCopies: false,
   floats: (tensor) => (tf.backend() as BackendWasm).typedArrayFromHeap(tensor) as Float32Array,
   ints: (tensor) => (tf.backend() as BackendWasm).typedArrayFromHeap(tensor) as Int32Array,
   write(tensor, values) {
@@ -122,6 +123,9 @@ export const viewOf = (tensor: tf.Tensor): Float32Array => memory.floats(tensor)
 
 /** The same for int32 tensors. */
 export const intViewOf = (tensor: tf.Tensor): Int32Array => memory.ints(tensor)
+
+/** Whether what these two give stays as it is. */
+export const areViewsCopies = (): boolean => memory.givesCopies
 
 /** Overwrites a tensor's elements. */
 export const overwrite: Memory['write'] = (tensor, values) => memory.write(tensor, values)

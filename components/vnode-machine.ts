@@ -17,7 +17,7 @@ import { checkedGradients, checkedLogits, checkedLoss } from './rule-checks.js'
 import type { LoadedLayer, LoadedRule } from './program.js'
 import { learningRateAt } from './schedule.js'
 import { sameShape, showShape } from './shapes.js'
-import { startBackend, tf, tidied, updateInPlace, viewOf } from './tf.js'
+import { areViewsCopies, startBackend, tf, tidied, updateInPlace, viewOf } from './tf.js'
 import { readState, writeState } from './vnode-state.js'
 
 /** What the head of a VNode says about a batch. */
@@ -331,9 +331,11 @@ export class VNodeMachine implements Machine {
     return { loss: viewOf(loss)[0], ...metricsOf(this.#definition.target, viewOf(logits), labels) }
   }
 
-  /** Copies a tensor into the buffer that the next call overwrites. */
+  /** Copies a tensor into the buffer that the next call overwrites, unless it is a copy already. */
   #send(h: tf.Tensor): MachineOutput['output'] {
     const values = viewOf(h)
+    if (areViewsCopies())
+      return { dtype: 'float32', shape: h.shape, bytes: new Uint8Array(values.buffer, values.byteOffset, values.byteLength) }
     if (this.#outgoing.byteLength !== values.byteLength) this.#outgoing = new Uint8Array(values.byteLength)
     this.#outgoing.set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength))
     return { dtype: 'float32', shape: h.shape, bytes: this.#outgoing }

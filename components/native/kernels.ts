@@ -4,6 +4,20 @@ import type { Attribute, NativeBackend } from './load.js'
 
 type Kernel = (inputs: { [name: string]: Tensor }, attrs: { [name: string]: unknown }) => TensorInfo | TensorInfo[]
 
+interface Call {
+  readonly inputs: { readonly [name: string]: Tensor }
+  readonly backend: unknown
+  readonly attrs: {}
+}
+type NativeKernel = (call: Call) => TensorInfo
+
+const kernelOf = (tf: Tf, name: string): NativeKernel => tf.getKernel(name, 'tensorflow').kernelFunc as unknown as NativeKernel
+
+function replace(tf: Tf, kernelName: string, kernelFunc: NativeKernel): void {
+  tf.unregisterKernel(kernelName, 'tensorflow')
+  tf.registerKernel({ kernelName, backendName: 'tensorflow', kernelFunc: kernelFunc as never })
+}
+
 /** Registers `BatchStatistics`, `Scaled` and `BatchNormGrad` for TensorFlow's backend, and the gradients that are others there. */
 export function registerNativeKernels(tf: Tf, backend: NativeBackend): void {
   const register = (kernelName: string, run: Kernel): void =>
@@ -31,6 +45,16 @@ export function registerNativeKernels(tf: Tf, backend: NativeBackend): void {
     return [tf.mul(centred, gain), dGain, dOffset]
   })
 
+  // Of one shape and the same: nothing to be done.
+  const reshape = kernelOf(tf, 'Reshape')
+  replace(tf, 'Reshape', (call) => {
+    const { x } = call.inputs
+    const { shape } = call.attrs as { shape: number[] }
+    if (shape.length !== x.shape.length || shape.some((size, axis) => size !== x.shape[axis])) return reshape(call)
+    backend.incRef(x.dataId)
+    return { dataId: x.dataId, shape: x.shape, dtype: x.dtype }
+  })
+
   const { TF_ATTR_TYPE, TF_ATTR_FLOAT, TF_FLOAT } = backend.binding
   const float: Attribute = { name: 'T', type: TF_ATTR_TYPE, value: TF_FLOAT }
   /** One operation instead of the eight of a mask. */
@@ -38,6 +62,16 @@ export function registerNativeKernels(tf: Tf, backend: NativeBackend): void {
   register('LeakyReluGrad', ({ dy, x }, { alpha }) =>
     backend.executeSingleOutput('LeakyReluGrad', [float, { name: 'alpha', type: TF_ATTR_FLOAT, value: alpha }], [dy, x]),
   )
+  // Sums over all but the last dimension, as of every bias: five times as fast by the operation that is made for them.
+  const sum = kernelOf(tf, 'Sum')
+  replace(tf, 'Sum', (call) => {
+    const { x } = call.inputs
+    const { axis, keepDims } = call.attrs as { axis: number | number[]; keepDims?: boolean }
+    const axes = tf.util.parseAxisParam(axis, x.shape)
+    const isOfBias = x.rank >= 2 && x.dtype === 'float32' && !keepDims && axes.length === x.rank - 1 && !axes.includes(x.rank - 1)
+    return isOfBias ? backend.executeSingleOutput('BiasAddGrad', [float], [x]) : sum(call)
+  })
+
   const run = (name: string, inputs: { [name: string]: Tensor }, attrs: {} = {}): Tensor =>
     tf.engine().runKernel<Tensor>(name, inputs, attrs)
   for (const made of [

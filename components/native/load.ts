@@ -51,6 +51,7 @@ export interface NativeBackend {
   readonly binding: Binding
   readonly tensorMap: { get(dataId: object): TensorData }
   readSync(dataId: object): Float32Array | Int32Array | Uint8Array
+  incRef(dataId: object): void
   disposeData(dataId: object, force?: boolean): boolean
   executeSingleOutput(name: string, attributes: readonly Attribute[], inputs: readonly Tensor[]): Tensor
   getInputTensorIds(tensors: readonly { readonly dataId: object }[]): number[]

@@ -10,6 +10,7 @@ import type { Attribute, NativeBackend } from './load.js'
 const MAX_SCALARS = 64
 
 export class NativeMemory implements Memory {
+  readonly givesCopies = true
   readonly #backend: NativeBackend
   /** Handle of the variable that holds a tensor's elements, by the tensor's data. */
   readonly #variables = new Map<object, number>()
