@@ -17,6 +17,10 @@ const BENCHMARKS: { readonly [name: string]: { readonly what: string; readonly r
     what: 'a local step in the runtime against tfjs fit and against a bare loop',
     run: async () => (await import('./step.js')).step(),
   },
+  native: {
+    what: 'the same step on TensorFlow (npm run native:install) against tfjs-node fit, and against the peak of its matrix product',
+    run: async () => (await import('./native.js')).native(),
+  },
   scale: { what: 'two PNodes against one', run: async () => (await import('./scale.js')).scale() },
   cluster: {
     what: 'three PNodes over Dapr and NATS against three in one process; bytes on the wire; memory',
