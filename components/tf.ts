@@ -118,6 +118,9 @@ const wasmMemory: Memory = {
 }
 let memory = wasmMemory
 
+/** Whether the backend has a kernel. */
+export const hasKernel = (name: string): boolean => tf.getKernel(name, tf.getBackend()) !== undefined
+
 /** A tensor's elements, not to be written: on the wasm heap no copy, so use them at once, any allocation may detach them. */
 export const viewOf = (tensor: tf.Tensor): Float32Array => memory.floats(tensor)
 

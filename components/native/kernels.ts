@@ -45,15 +45,17 @@ export function registerNativeKernels(tf: Tf, backend: NativeBackend): void {
     return [tf.mul(centred, gain), dGain, dOffset]
   })
 
-  // Of one shape and the same: nothing to be done.
-  const reshape = kernelOf(tf, 'Reshape')
+  // To the shape or the type that it has: nothing to be done.
+  const same = ({ dataId, shape, dtype }: Tensor): TensorInfo => {
+    backend.incRef(dataId)
+    return { dataId, shape, dtype }
+  }
+  const [reshape, cast] = ['Reshape', 'Cast'].map((name) => kernelOf(tf, name))
   replace(tf, 'Reshape', (call) => {
-    const { x } = call.inputs
     const { shape } = call.attrs as { shape: number[] }
-    if (shape.length !== x.shape.length || shape.some((size, axis) => size !== x.shape[axis])) return reshape(call)
-    backend.incRef(x.dataId)
-    return { dataId: x.dataId, shape: x.shape, dtype: x.dtype }
+    return tf.util.arraysEqual(shape, call.inputs.x.shape) ? same(call.inputs.x) : reshape(call)
   })
+  replace(tf, 'Cast', (call) => ((call.attrs as { dtype: string }).dtype === call.inputs.x.dtype ? same(call.inputs.x) : cast(call)))
 
   const { TF_ATTR_TYPE, TF_ATTR_FLOAT, TF_FLOAT } = backend.binding
   const float: Attribute = { name: 'T', type: TF_ATTR_TYPE, value: TF_FLOAT }
@@ -62,6 +64,11 @@ export function registerNativeKernels(tf: Tf, backend: NativeBackend): void {
   register('LeakyReluGrad', ({ dy, x }, { alpha }) =>
     backend.executeSingleOutput('LeakyReluGrad', [float, { name: 'alpha', type: TF_ATTR_FLOAT, value: alpha }], [dy, x]),
   )
+  /** As losses.ts asks for it. */
+  register('SoftmaxCrossEntropy', ({ logits, labels }) =>
+    backend.executeMultipleOutputs('SoftmaxCrossEntropyWithLogits', [float], [logits, labels], 2),
+  )
+
   // Sums over all but the last dimension, as of every bias: five times as fast by the operation that is made for them.
   const sum = kernelOf(tf, 'Sum')
   replace(tf, 'Sum', (call) => {

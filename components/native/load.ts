@@ -54,6 +54,7 @@ export interface NativeBackend {
   incRef(dataId: object): void
   disposeData(dataId: object, force?: boolean): boolean
   executeSingleOutput(name: string, attributes: readonly Attribute[], inputs: readonly Tensor[]): Tensor
+  executeMultipleOutputs(name: string, attributes: readonly Attribute[], inputs: readonly Tensor[], outputs: number): Tensor[]
   getInputTensorIds(tensors: readonly { readonly dataId: object }[]): number[]
 }
 
