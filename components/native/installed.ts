@@ -23,14 +23,16 @@ const INSTALLER = fileURLToPath(new URL('../../../native/install.sh', import.met
 /** What to type. */
 export const installCommand = (kind: Kind): string => `bash ${INSTALLER}${kind === 'gpu' ? ' --gpu' : ''}`
 
+type Environment = { readonly [name: string]: string | undefined }
+
 /** The folder of all kinds. */
-export function nativeFolder(environment: { readonly [name: string]: string | undefined } = process.env): string {
+export function nativeFolder(environment: Environment = process.env): string {
   const { SWARMGRAD_NATIVE: named, XDG_CACHE_HOME: caches } = environment
   return named || join(caches || join(homedir(), '.cache'), 'swarmgrad', 'native')
 }
 
 /** Finds it. @throws `backend.missing` where there is none, `backend.unsuitable` where it is another than this version needs */
-export function findInstalled(kind: Kind, environment = process.env): Installed {
+export function findInstalled(kind: Kind, environment: Environment = process.env): Installed {
   const folder = join(nativeFolder(environment), kind)
   const file = join(folder, 'installed.json')
   let text: string
@@ -43,7 +45,7 @@ export function findInstalled(kind: Kind, environment = process.env): Installed 
   }
   const { v, tensorflow } = parsed(text)
   if (v === FORMAT && tensorflow !== undefined) return { folder, tensorflow }
-  throw unsuitable(kind, { where: file, expected: `what its installer writes, version ${FORMAT}`, got: `version ${String(v)}` })
+  throw unsuitable(kind, folder, { where: file, expected: `what its installer writes, version ${FORMAT}`, got: `version ${String(v)}` })
 }
 
 /** Says at once that a backend is not there, before workers look for it. @throws `backend.missing`, `backend.unsuitable` */
@@ -54,9 +56,10 @@ export function assertInstalled(backend: BackendName): void {
 /** An installation that cannot be used. */
 export function unsuitable(
   kind: Kind,
+  folder: string,
   parts: { readonly where: string; readonly expected?: string; readonly got?: string; readonly cause?: unknown },
 ): SwarmError {
-  const fix = `Install it anew: rm -r ${join(nativeFolder(), kind)}; ${installCommand(kind)}`
+  const fix = `Install it anew: rm -r ${folder}; ${installCommand(kind)}`
   return new SwarmError('backend.unsuitable', { what: 'the TensorFlow that is installed cannot be used', fix, ...parts })
 }
 

@@ -74,11 +74,11 @@ export function loadBackend(tf: Tf, kind: Kind): Loaded {
     load(join(folder, 'environment.node'))
     binding = load(addon) as Binding
   } catch (cause) {
-    throw unsuitable(kind, { where: addon, got: (cause as Error).message, cause })
+    throw unsuitable(kind, folder, { where: addon, got: (cause as Error).message, cause })
   }
   const version = binding.TF_Version
   if (version !== tensorflow || !version.startsWith(`${TENSORFLOW}.`))
-    throw unsuitable(kind, { where: addon, expected: `TensorFlow ${TENSORFLOW}, installed as ${tensorflow}`, got: version })
+    throw unsuitable(kind, folder, { where: addon, expected: `TensorFlow ${TENSORFLOW}, installed as ${tensorflow}`, got: version })
   try {
     const load = moduleLoader(tf)
     const dist = join(folder, 'tfjs-node', 'dist')
@@ -88,7 +88,7 @@ export function loadBackend(tf: Tf, kind: Kind): Loaded {
     load(join(dist, 'register_all_kernels.js'))
     return { backend: new NodeJSKernelBackend(binding, '@tensorflow/tfjs-node'), tensorflow }
   } catch (cause) {
-    throw unsuitable(kind, { where: join(folder, 'tfjs-node'), got: (cause as Error).message, cause })
+    throw unsuitable(kind, folder, { where: join(folder, 'tfjs-node'), got: (cause as Error).message, cause })
   }
 }
 

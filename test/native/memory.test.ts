@@ -1,6 +1,7 @@
 /** What TensorFlow holds: nothing more from step to step, nothing when the machines are gone. */
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
+import { asMemoryError, tellingOfMemory } from '../../components/native/memory-error.js'
 import { startMachinesOn, VNodeMachine } from '../../components/vnode-machine.js'
 import { tf } from '../../components/tf.js'
 import { isSwarmError } from '../../runtime/errors.js'
@@ -103,7 +104,7 @@ onNative('a parameter that is not finite is found at the step that makes it', as
   machine.dispose()
   const loaded = await VNodeMachine.load(definition, encodeState(broken))
   const error = t.throws(() => loaded.apply(stepInput(1, [INPUT], { batch: BATCH })))
-  t.true(isSwarmError(error, 'run.diverged'), error?.message)
+  t.true(isSwarmError(error, 'run.diverged'), error.message)
   loaded.dispose()
 })
 
@@ -119,4 +120,18 @@ onNative('large parameters are no error', async (t) => {
   const loaded = await VNodeMachine.load(definition, encodeState(large))
   t.notThrows(() => loaded.apply(stepInput(1, [INPUT], { batch: BATCH })))
   loaded.dispose()
+})
+
+onNative('a tensor that there is no memory for is named as such', async (t) => {
+  await startMachinesOn('native')
+  const tooLarge = (): tf.Tensor => tf.tile(tf.ones([1, 1]), [2 ** 22, 2 ** 22])
+  const other = new Error('Invalid TF_Status: 3')
+  t.is(asMemoryError(other), other)
+  const machine = { apply: () => tf.tidy(tooLarge) as never, snapshot: () => new Uint8Array(0), dispose() {} }
+  const machines = { computeClass: '', memory: () => ({ tensors: 0, bytes: 0 }), benchmark: () => ({ gflops: 1 }) }
+  const loaded = await tellingOfMemory({ ...machines, load: async () => machine }).load({}, undefined)
+  // TensorFlow waits for ten seconds for memory to be freed.
+  const error = t.throws(() => loaded.apply(stepInput(1, [INPUT])))
+  t.true(isSwarmError(error, 'backend.memory'), error.message)
+  t.regex(error.message, /smaller batches/)
 })
