@@ -1,4 +1,5 @@
 /** Tries a step that was given up once more, on this machine: says whether it would work now, and changes nothing. */
+import { backendOfClass } from '../components/backends.js'
 import { datasetFromShards, shardKey } from '../components/datasets/index.js'
 import type { ErrorRecord } from '../runtime/errors.js'
 import { readHead } from '../runtime/head-store.js'
@@ -49,7 +50,12 @@ export async function replayDeadLetter(
   const replay = resume(
     run,
     {
-      on: local({ pnodes: 1, threads, ...(stepDeadlineMs !== undefined && { stepDeadlineMs }) }),
+      on: local({
+        pnodes: 1,
+        threads,
+        backend: backendOfClass(head.computeClass),
+        ...(stepDeadlineMs !== undefined && { stepDeadlineMs }),
+      }),
       store: scratch,
       signal: AbortSignal.any([...(signal ? [signal] : []), stop.signal, pause.signal]),
       checkpoint: { everySteps: 1_000_000 },

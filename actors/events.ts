@@ -138,6 +138,8 @@ export type RunEventBody<M extends Metrics = Metrics> =
       readonly stepsReplayed: number
       readonly firstStepMs: number
       readonly caughtUpMs: number
+      /** Its compute class promises no equal bits: what it has replayed may differ from what was lost (PROTOCOL.md rule 21). Absent: it does. */
+      readonly isDivergence?: true
     }
   /** Nobody who is there may have these VNodes: they wait for a PNode that may. */
   | { readonly type: 'waiting'; readonly vnodes: readonly string[]; readonly reason: string }

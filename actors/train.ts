@@ -1,7 +1,9 @@
 /** The library's front door on one machine: start a run, go on with one, look at one. Never prints, traps no signals, never exits. */
 import { resolve as resolvePath } from 'node:path'
 import { type Dataset, datasetFromShards, shardKey } from '../components/datasets/index.js'
+import { type BackendChoice, BACKENDS, backendOfClass, machineModule } from '../components/backends.js'
 import type { Target } from '../components/define.js'
+import { assertInstalled } from '../components/native/installed.js'
 import type { Network } from '../components/network.js'
 import { type Clock, keepAlive, systemClock } from '../runtime/clock.js'
 import type { ComputePool } from '../runtime/compute/compute.js'
@@ -30,6 +32,11 @@ export interface Local {
   readonly pnodes: number
   /** False: everything on the calling thread, for breakpoints and notebook cells; the same hash. Default true. */
   readonly threads: boolean
+  /**
+   * What its PNodes compute with: `wasm`, whose bits are the same on every machine; `native` (TensorFlow) or `gpu`, which have to be installed
+   * (`npm run native:install`). `auto`: wasm, and for a run that goes on, what it began with. Default `auto`.
+   */
+  readonly backend: BackendChoice
   /** Steps in flight on every edge: 1 to 1,024. Default 4. */
   readonly window: number
   /** A step that takes longer counts as hung, and its worker is replaced; in ms. Default 60,000. */
@@ -44,7 +51,7 @@ export interface Local {
 
 /** PNodes in this process. @throws `usage` */
 export function local(options: Partial<Omit<Local, 'kind'>> = {}): Local {
-  const made: Local = { kind: 'local', pnodes: 4, threads: true, window: 4, ...options }
+  const made: Local = { kind: 'local', pnodes: 4, threads: true, backend: 'auto', window: 4, ...options }
   const check = (name: 'pnodes' | 'window', most: number) => {
     if (Number.isSafeInteger(made[name]) && made[name] >= 1 && made[name] <= most) return
     throw new SwarmError('usage', {
@@ -55,6 +62,7 @@ export function local(options: Partial<Omit<Local, 'kind'>> = {}): Local {
   }
   check('pnodes', 256)
   check('window', 1024)
+  if (!BACKENDS.includes(made.backend)) throw new SwarmError('usage', { what: 'backend', expected: BACKENDS.join(', '), got: made.backend })
   return made
 }
 
@@ -130,7 +138,6 @@ export interface Internals {
 }
 
 export const DEFAULT_STORE = './runs'
-const MACHINES = new URL('../components/vnode-machine.js', import.meta.url)
 
 /** Starts a run and returns it at once. Whatever is wrong with the definition rejects `result`. */
 export function train<T extends Target>(
@@ -164,14 +171,18 @@ export function resume(id: string, options: RunOptions = {}, internals: Internal
   const { on = local() } = options
   if (on.kind === 'cluster') return new ClusterRun(id, on, options, (store) => openOnCluster(store, id))
   return new LocalRun(id, on, options, internals, async (store) => {
-    await readHead(store, id).catch((error: unknown) => {
-      // A run that was killed before its first write starts from its seed.
-      if (!isSwarmError(error, 'run.not-found')) throw error
-    })
+    const computeClass = await readHead(store, id).then(
+      ({ head }) => head.computeClass,
+      (error: unknown) => {
+        // A run that was killed before its first write starts from its seed.
+        if (!isSwarmError(error, 'run.not-found')) throw error
+        return undefined
+      },
+    )
     const definition = await readDefinition(store, id)
     const dataset =
       internals.dataset ?? (await datasetFromShards(definition.data, async (sha256) => (await store.get(shardKey(sha256))).bytes))
-    return { definition, dataset }
+    return { definition, dataset, computeClass }
   })
 }
 
@@ -180,8 +191,8 @@ export function openStore(store: string | ObjectStore = DEFAULT_STORE): ObjectSt
   return typeof store === 'string' ? fileStore({ root: resolvePath(store) }) : store
 }
 
-/** What a run needs to be started here. */
-type Opened = Pick<Prepared, 'definition' | 'dataset'> & Partial<Pick<Prepared, 'notes'>>
+/** What a run needs to be started here. The compute class is that of a run that goes on. */
+type Opened = Pick<Prepared, 'definition' | 'dataset'> & Partial<Pick<Prepared, 'notes'>> & { readonly computeClass?: string }
 
 class LocalRun implements Run {
   readonly id: string
@@ -237,7 +248,7 @@ class LocalRun implements Run {
     const letGo = keepAlive()
     try {
       const opened = await open(this.#store)
-      const pool = this.#internals.pool ?? (await openPool(this.#on, this.#clock))
+      const pool = this.#internals.pool ?? (await openPool(this.#on, this.#clock, opened.computeClass))
       try {
         return await this.#run(opened, pool)
       } finally {
@@ -344,7 +355,15 @@ class LocalRun implements Run {
   }
 }
 
-async function openPool({ threads, stepDeadlineMs: deadlineMs }: Local, clock: Clock): Promise<ComputePool> {
-  if (!threads) return (await import('../runtime/compute/inline-compute.js')).inlinePool({ machines: MACHINES, clock, deadlineMs })
-  return (await import('../runtime/compute/thread-compute.js')).computePool({ machines: MACHINES, clock, deadlineMs })
+/** @param computeClass of a run that goes on @throws `usage`, `backend.missing` */
+async function openPool(on: Local, clock: Clock, computeClass: string | undefined): Promise<ComputePool> {
+  const { threads, stepDeadlineMs: deadlineMs } = on
+  const backend = on.backend === 'auto' ? backendOfClass(computeClass) : on.backend
+  assertInstalled(backend)
+  const machines = machineModule(backend)
+  if (threads) return (await import('../runtime/compute/thread-compute.js')).computePool({ machines, clock, deadlineMs })
+  // A thread has one backend, and the calling one has wasm: networks are compiled there, and predictions made.
+  if (backend !== 'wasm')
+    throw new SwarmError('usage', { what: `backend '${backend}' without threads`, fix: 'Leave out threads: false (--no-threads)' })
+  return (await import('../runtime/compute/inline-compute.js')).inlinePool({ machines, clock, deadlineMs })
 }

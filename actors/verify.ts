@@ -1,4 +1,5 @@
 /** Replays and comparisons: where two runs, or a run and its replay, differ first. */
+import { backendOfClass } from '../components/backends.js'
 import { datasetFromShards, shardKey } from '../components/datasets/index.js'
 import { canonicalJson } from '../runtime/canonical-json.js'
 import { SwarmError, isSwarmError } from '../runtime/errors.js'
@@ -70,7 +71,12 @@ export async function verifyRun(store: ObjectStore, run: string, options: Verify
   const manifests: Promise<Manifest>[] = []
   const replay = resume(
     run,
-    { on: local({ pnodes, threads }), store: scratch, signal, checkpoint: { everySteps: 1_000_000 } },
+    {
+      on: local({ pnodes, threads, backend: backendOfClass(recorded.manifests[0].computeClass) }),
+      store: scratch,
+      signal,
+      checkpoint: { everySteps: 1_000_000 },
+    },
     { cutSteps: wanted, dataset },
   )
   let steps = 0

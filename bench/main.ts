@@ -23,6 +23,10 @@ const BENCHMARKS: { readonly [name: string]: { readonly what: string; readonly r
     what: 'products of matrices, one and many, attention, a mask of dropout',
     run: async () => (await import('./kernels.js')).kernels(),
   },
+  native: {
+    what: 'the same step on TensorFlow (npm run native:install) against tfjs-node fit, and against the peak of its matrix product',
+    run: async () => (await import('./native.js')).native(),
+  },
   scale: { what: 'two PNodes against one', run: async () => (await import('./scale.js')).scale() },
   cluster: {
     what: 'three PNodes over Dapr and NATS against three in one process; bytes on the wire; memory',

@@ -184,6 +184,7 @@ export const COMMANDS: readonly CommandSpec[] = [
       'maxVNodes',
       'pauseWhenBusy',
       'onBattery',
+      'backend',
       'allowCode',
       'relay',
       'hostIp',

@@ -29,7 +29,8 @@ export async function driveRun(context: CommandContext, { seed, start }: Drive):
   const { settings, output, store } = context
   const sinceMs = systemClock.now()
   const chaos = new Chaos((settings.chaos ?? []).map(parseChaos), { seed, clock: systemClock })
-  const on = local({ pnodes: settings.pnodes ?? 4, threads: settings.threads ?? true, window: settings.window ?? 4 })
+  const { pnodes = 4, threads = true, window = 4, backend = 'auto' } = settings
+  const on = local({ pnodes, threads, window, backend })
   const view = viewFor(output)
   const abort = new AbortController()
   let interrupted: ExitStatus | undefined

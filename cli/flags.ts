@@ -1,4 +1,5 @@
 /** Every flag as data: how it is written, read and explained, in one place (those of machines: machine-flags.ts). Nothing here may load tfjs or esbuild: `--help` reads it. */
+import { BACKENDS } from '../components/backends.js'
 import type { Refinement } from '../components/definition.js'
 import { isRefinement, MAX_REFINEMENT } from '../components/refinement.js'
 import { environment, flag, integer, isTrue, number, oneOf, refuse, text } from './flag.js'
@@ -143,11 +144,11 @@ export const FLAGS = {
   }),
   backend: flag({
     syntax: '--backend <NAME>',
-    description: 'wasm or auto',
+    description: 'wasm; native or gpu (npm run native:install); or auto: wasm, whose bits are the same on every machine',
     default: 'auto',
     environment: environment('BACKEND'),
     key: 'backend',
-    parse: oneOf('wasm', 'auto'),
+    parse: oneOf(...BACKENDS),
   }),
   checkpointEvery: flag({
     syntax: '--checkpoint-every <STEPS>',

@@ -3,7 +3,7 @@ import { SwarmError } from '../runtime/errors.js'
 import type { TensorBytes } from '../runtime/frame.js'
 import type { Target } from './define.js'
 import { isOfClasses, labelForm, widthOf } from './targets.js'
-import { tf } from './tf.js'
+import { hasKernel, runKernel, tf } from './tf.js'
 
 /**
  * Mean over the batch of −log softmax(logits)[label].
@@ -11,6 +11,7 @@ import { tf } from './tf.js'
  * @param y one-hot float32 [batch, classes]
  */
 export function softmaxCrossEntropy(logits: tf.Tensor, y: tf.Tensor): tf.Tensor {
+  if (hasKernel(SOFTMAX_CROSS_ENTROPY)) return fusedCrossEntropy(logits, y)
   const loss = tf.customGrad((z, oneHot, save) => {
     const shifted = tf.sub(z as tf.Tensor, tf.max(z as tf.Tensor, -1, true))
     const exps = tf.exp(shifted)
@@ -27,6 +28,19 @@ export function softmaxCrossEntropy(logits: tf.Tensor, y: tf.Tensor): tf.Tensor 
     return { value, gradFunc: gradFunc }
   })
   return loss(logits, y)
+}
+
+/** Loss of each sample [batch] and its derivative by the logits [batch, classes], where a backend has them in one operation. */
+export const SOFTMAX_CROSS_ENTROPY = 'SoftmaxCrossEntropy'
+
+function fusedCrossEntropy(logits: tf.Tensor, y: tf.Tensor): tf.Tensor {
+  const loss = tf.customGrad((z, save) => {
+    const [losses, derivative] = runKernel(SOFTMAX_CROSS_ENTROPY, { logits: z as tf.Tensor, labels: y }) as tf.Tensor[]
+    ;(save as (tensors: tf.Tensor[]) => void)([derivative])
+    const gradFunc = (dy: tf.Tensor, [saved]: tf.Tensor[]): tf.Tensor => tf.mul(saved, tf.div(dy, losses.size))
+    return { value: tf.mean(losses), gradFunc }
+  })
+  return loss(logits)
 }
 
 /**

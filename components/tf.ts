@@ -22,6 +22,8 @@ import { productsOn } from './kernels/product.js'
 import { useVectors } from './kernels/optimizer-steps.js'
 import { registerReductions } from './kernels/reductions.js'
 import type { Tf } from './kernels/kernel.js'
+import type { BackendName } from './backends.js'
+import type { Memory } from './memory.js'
 
 export { tf }
 /** Only its import matters: it declares the chained methods to TypeScript. */
@@ -33,12 +35,23 @@ export interface Backend {
   readonly computeClass: string
 }
 
-let started: Promise<Backend> | undefined
+let started: { readonly name: BackendName; readonly backend: Promise<Backend> } | undefined
 
-/** Starts the wasm backend with one thread; once per thread of the process. @throws `internal` if there is no wasm */
-export function startBackend(): Promise<Backend> {
-  started ??= start()
-  return started
+/**
+ * Starts a backend with one thread; once per thread of the process. Without a name: the one that is started, else wasm.
+ * @throws `internal` if there is no wasm, or another one is started; `backend.missing`, `backend.unsuitable`, `backend.memory`
+ */
+export async function startBackend(name: BackendName = started?.name ?? 'wasm'): Promise<Backend> {
+  started ??= { name, backend: name === 'wasm' ? start() : startTensorFlow(name) }
+  if (started.name === name) return started.backend
+  throw new SwarmError('internal', { what: 'a second backend in one thread', expected: started.name, got: name })
+}
+
+async function startTensorFlow(name: 'native' | 'gpu'): Promise<Backend> {
+  const { startNative } = await import('./native/start.js')
+  const native = await startNative(tf, name === 'gpu' ? 'gpu' : 'cpu')
+  memory = native.memory
+  return { computeClass: native.computeClass }
 }
 
 async function start(): Promise<Backend> {
@@ -91,15 +104,42 @@ export function runKernel(
   return tf.engine().runKernel(name, inputs, attrs as tf.NamedAttrMap)
 }
 
-/** A tensor's elements on the wasm heap, not a copy: any allocation may detach it, so use it at once. */
-export function viewOf(tensor: tf.Tensor): Float32Array {
-  return (tf.backend() as BackendWasm).typedArrayFromHeap(tensor) as Float32Array
+/** The memory of the wasm backend: one heap, on which tensors are views. */
+const wasmMemory: Memory = {
+  givesCopies: false,
+  floats: (tensor) => (tf.backend() as BackendWasm).typedArrayFromHeap(tensor) as Float32Array,
+  ints: (tensor) => (tf.backend() as BackendWasm).typedArrayFromHeap(tensor) as Int32Array,
+  write(tensor, values) {
+    ;(tf.backend() as BackendWasm).typedArrayFromHeap(tensor).set(values)
+    markChanged(tensor)
+  },
+  update(optimizer, options, { parameter, gradient, slots, learningRate, products }) {
+    const [parameters, from] = [wasmMemory.floats(parameter), wasmMemory.floats(gradient)]
+    const views = { parameters, gradient: from, slots: slots.map((slot) => wasmMemory.floats(slot)) }
+    const health = optimizer.update({ ...views, learningRate, products }, options)
+    markChanged(parameter)
+    return health
+  },
 }
+let memory = wasmMemory
+
+/** Whether the backend has a kernel. */
+export const hasKernel = (name: string): boolean => tf.getKernel(name, tf.getBackend()) !== undefined
+
+/** A tensor's elements, not to be written: on the wasm heap no copy, so use them at once, any allocation may detach them. */
+export const viewOf = (tensor: tf.Tensor): Float32Array => memory.floats(tensor)
 
 /** The same for int32 tensors. */
-export function intViewOf(tensor: tf.Tensor): Int32Array {
-  return (tf.backend() as BackendWasm).typedArrayFromHeap(tensor) as Int32Array
-}
+export const intViewOf = (tensor: tf.Tensor): Int32Array => memory.ints(tensor)
+
+/** Whether what these two give stays as it is. */
+export const areViewsCopies = (): boolean => memory.givesCopies
+
+/** Overwrites a tensor's elements. */
+export const overwrite: Memory['write'] = (tensor, values) => memory.write(tensor, values)
+
+/** Updates a parameter and its slots in place. */
+export const updateInPlace: Memory['update'] = (optimizer, options, update) => memory.update(optimizer, options, update)
 
 interface WasmData {
   id: number

@@ -2,6 +2,7 @@
 import { invariant, SwarmError } from '../runtime/errors.js'
 import type { TensorBytes } from '../runtime/frame.js'
 import type { Machine, MachineInput, MachineOutput, Machines } from '../runtime/compute/machine.js'
+import type { BackendName } from './backends.js'
 import { measureGflops } from './benchmark.js'
 import type { BuiltIn, Options, Tensors } from './define.js'
 import { DEFINITION_VERSION } from './definition.js'
@@ -17,7 +18,7 @@ import type { LoadedLayer, LoadedRule } from './program.js'
 import { learningRateAt } from './schedule.js'
 import { sameShape, showShape } from './shapes.js'
 import { isOfClasses } from './targets.js'
-import { markChanged, startBackend, tf, tidied, viewOf } from './tf.js'
+import { areViewsCopies, startBackend, tf, tidied, updateInPlace, viewOf } from './tf.js'
 import { readState, writeState } from './vnode-state.js'
 
 /** What the head of a VNode says about a batch. */
@@ -47,9 +48,12 @@ interface Lesson extends Pick<MachineInput, 'step'> {
   readonly update?: number
 }
 
-/** Starts tfjs and returns what loads VNodes. */
-export async function startMachines(): Promise<Machines> {
-  const { computeClass } = await startBackend()
+/** Starts tfjs on wasm and returns what loads VNodes. */
+export const startMachines = (): Promise<Machines> => startMachinesOn('wasm')
+
+/** The same on a backend. @throws `backend.missing`, `backend.unsuitable`, `backend.memory` */
+export async function startMachinesOn(name: BackendName): Promise<Machines> {
+  const { computeClass } = await startBackend(name)
   return {
     computeClass,
     load: (definition, blob) => VNodeMachine.load(definition as VNodeMachineDefinition, blob),
@@ -289,18 +293,9 @@ export class VNodeMachine implements Machine {
     for (const [name, tensor] of this.#parameters) {
       const gradient = clipped[index++]
       if (!gradient || tensor.dtype !== 'float32') continue
-      const health = this.#optimizer.update(
-        {
-          parameters: viewOf(tensor),
-          gradient: viewOf(gradient),
-          slots: this.#slots.get(name)!.map((slot) => viewOf(slot)),
-          learningRate,
-          products: this.#products,
-        },
-        this.#optimizerOptions,
-      )
+      const update = { parameter: tensor, gradient, slots: this.#slots.get(name)!, learningRate, products: this.#products }
+      const health = updateInPlace(this.#optimizer, this.#optimizerOptions, update)
       if (health !== 0) this.#diverged(`parameter '${name}'`, step, 'a number that is not finite')
-      markChanged(tensor)
     }
   }
 
@@ -338,9 +333,11 @@ export class VNodeMachine implements Machine {
     return { loss: viewOf(loss)[0], ...metricsOf(this.#definition.target, viewOf(logits), labels) }
   }
 
-  /** Copies a tensor into the buffer that the next call overwrites. */
+  /** Copies a tensor into the buffer that the next call overwrites, unless it is a copy already. */
   #send(h: tf.Tensor): MachineOutput['output'] {
     const values = viewOf(h)
+    if (areViewsCopies())
+      return { dtype: 'float32', shape: h.shape, bytes: new Uint8Array(values.buffer, values.byteOffset, values.byteLength) }
     if (this.#outgoing.byteLength !== values.byteLength) this.#outgoing = new Uint8Array(values.byteLength)
     this.#outgoing.set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength))
     return { dtype: 'float32', shape: h.shape, bytes: this.#outgoing }

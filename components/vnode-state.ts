@@ -4,7 +4,7 @@ import { decodeState, encodeState } from '../runtime/state.js'
 import type { StateTensor } from '../runtime/state.js'
 import { KEPT, type KeptInputs } from './refinement.js'
 import { sameShape, showShape } from './shapes.js'
-import { intViewOf, markChanged, tf, viewOf } from './tf.js'
+import { intViewOf, overwrite, tf, viewOf } from './tf.js'
 
 /** Everything that a VNode must restore. */
 export interface VNodeState {
@@ -76,10 +76,7 @@ export function readState(
   }
   for (const [name, tensor] of fresh.tensors) {
     if (!isWhole && name.startsWith(OPTIMIZER)) continue
-    const { values } = take(name, tensor.dtype, tensor.shape)
-    if (tensor.dtype === 'int32') intViewOf(tensor).set(values)
-    else viewOf(tensor).set(values)
-    markChanged(tensor)
+    overwrite(tensor, take(name, tensor.dtype, tensor.shape).values)
   }
   const restored = [...fresh.layerState].map(([name, { dtype }]) => take(name, dtype))
   fresh.kept?.restore(found, edges)

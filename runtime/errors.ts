@@ -55,6 +55,9 @@ export type ErrorCode =
   | 'compute.failed' // the machine threw: the same input would throw again
   | 'compute.not-loaded'
   | 'compute.closed'
+  | 'backend.missing' // asked for, and not installed, or without the device that it needs
+  | 'backend.unsuitable' // installed, but another one than this version of swarmgrad can use
+  | 'backend.memory' // the device has no room for what is computed
   | 'run.not-found'
   | 'run.ambiguous'
   | 'run.busy' // another process is at work on the run

@@ -1,4 +1,5 @@
 /** What can be seen of a run from outside: turns observations into views and events. Nothing here touches a VNode's state. */
+import { isBitwise } from '../../components/backends.js'
 import { SOURCE } from '../../components/definition.js'
 import type { Clock } from '../../runtime/clock.js'
 import { followed } from '../../runtime/followers.js'
@@ -252,8 +253,11 @@ export class RunMonitor {
     if (move) {
       const { from, lostAtMs, fromStep, firstStepMs, replayed } = move
       tracked.move = undefined
+      const { pnode: to, term } = tracked
       const times = { firstStepMs: firstStepMs!, caughtUpMs: now - lostAtMs }
-      this.emit({ type: 'relocated', vnode, from, to: tracked.pnode, term: tracked.term, fromStep, stepsReplayed: replayed, ...times })
+      const isExact = isBitwise(this.#members().find(({ pnode }) => pnode === to)?.computeClass)
+      const divergence = isExact ? undefined : ({ isDivergence: true } as const)
+      this.emit({ type: 'relocated', vnode, from, to, term, fromStep, stepsReplayed: replayed, ...times, ...divergence })
     }
     if (vnode === this.#definition.network.output) {
       this.#rate.push({ atMs: now, step })

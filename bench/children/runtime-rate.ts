@@ -4,10 +4,18 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { local, pred } from '../../index.js'
 import type { Network } from '../../index.js'
+import type { BackendChoice } from '../../components/backends.js'
 import { train } from '../../actors/train.js'
 import { BATCH, noise } from './networks.js'
 
-export async function runtimeRate(network: Network, size: number, pnodes: number, steps: number, warmUp: number): Promise<number> {
+export async function runtimeRate(
+  network: Network,
+  size: number,
+  pnodes: number,
+  steps: number,
+  warmUp: number,
+  backend: BackendChoice = 'wasm',
+): Promise<number> {
   const store = await mkdtemp(join(tmpdir(), 'swarmgrad-bench-'))
   const times: number[] = []
   try {
@@ -15,7 +23,7 @@ export async function runtimeRate(network: Network, size: number, pnodes: number
     const run = train(
       network,
       { data, rule: pred(), epochs: 1, batchSize: BATCH },
-      { on: local({ pnodes }), store },
+      { on: local({ pnodes, backend }), store },
       {
         onObservation: (seen) => {
           const isLast =

@@ -1,16 +1,18 @@
 /** The same step in a bare loop: the machines called one after another, no runtime, no frames to encode. */
 import { compileNetwork, prepare } from '../../actors/prepare.js'
 import { DEFINITION_VERSION } from '../../components/definition.js'
-import { VNodeMachine } from '../../components/vnode-machine.js'
+import { startMachinesOn, VNodeMachine } from '../../components/vnode-machine.js'
 import { pred } from '../../index.js'
 import type { Frame } from '../../runtime/frame.js'
 import { memoryStore } from '../../runtime/object-store/memory-store.js'
 import { BATCH, noise, wide } from './networks.js'
 
-const STEPS = 140
+const backend = process.argv[2] === 'native' ? 'native' : 'wasm'
+const STEPS = backend === 'native' ? 400 : 140
 const WARM_UP = 20
+await startMachinesOn(backend)
 await compileNetwork(wide, pred())
-const { definition } = await prepare(wide, { data: noise(BATCH * STEPS, 784), rule: pred(), epochs: 1, batchSize: BATCH }, memoryStore())
+const { definition } = await prepare(wide, { data: noise(BATCH * 140, 784), rule: pred(), epochs: 1, batchSize: BATCH }, memoryStore())
 const { network, training } = definition
 const machines = await Promise.all(
   network.vnodes.map((vnode) => VNodeMachine.load({ v: DEFINITION_VERSION, vnode, target: network.target, training, bundles: {} })),

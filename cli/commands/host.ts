@@ -6,6 +6,8 @@ import type { ServersAnswer } from '../../actors/control/control-api.js'
 import type { HostVerdict } from '../../actors/pnode/host-limits.js'
 import { type HostProcess, startHost } from '../../actors/pnode/host-process.js'
 import { pnodeApp } from '../../actors/control/node-endpoints.js'
+import { backendOf, machineModule } from '../../components/backends.js'
+import { assertInstalled } from '../../components/native/installed.js'
 import { systemClock } from '../../runtime/clock.js'
 import { limitedPool } from '../../runtime/compute/limited-compute.js'
 import { computePool } from '../../runtime/compute/thread-compute.js'
@@ -27,7 +29,6 @@ import { tokenFor, TOKEN_VARIABLE } from '../tokens.js'
 import { size } from '../view/format.js'
 import { table } from '../view/table.js'
 
-const MACHINES = new URL('../../components/vnode-machine.js', import.meta.url)
 /** A name whose process has just ended is free again as soon as its loss is known. */
 const NAME_RETRY_MS = 15_000
 const NAME_RETRY_EVERY_MS = 1_000
@@ -38,6 +39,7 @@ const LOG_SHARE = 0.1
 export async function host(context: CommandContext, url: string): Promise<ExitStatus> {
   const { settings, output } = context
   const report = reporter(output)
+  assertInstalled(backendOf(settings.backend))
   const source = machineUse()
   assertCanTell(settings.onBattery, (await source.look()).power)
   const name = settings.name ?? nameOfMachine()
@@ -68,7 +70,11 @@ export async function host(context: CommandContext, url: string): Promise<ExitSt
     const hostIp = settings.hostIp ?? (await ownAddress(plan.url))
     const logBytes = Math.floor(plan.limits.diskBytes * LOG_SHARE)
     trimming = keepLogsSmall(folder, logBytes, { clock: systemClock, onError: (error) => report.warn(error) })
-    const pool = limitedPool(computePool({ machines: MACHINES, clock: systemClock }), plan.limits.cpuShare, systemClock)
+    const pool = limitedPool(
+      computePool({ machines: machineModule(settings.backend), clock: systemClock }),
+      plan.limits.cpuShare,
+      systemClock,
+    )
     const start = (token: string) =>
       startHost({
         url: plan.url,

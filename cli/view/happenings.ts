@@ -35,7 +35,8 @@ export function sentenceOf(event: RunEvent, isVerbose = false): string | undefin
     case 'relocated': {
       const where = event.from === event.to ? `restored on ${event.to}` : `${event.from} → ${event.to}`
       const replay = `${count(event.stepsReplayed)} steps replayed in ${duration(event.caughtUpMs - event.firstStepMs)}`
-      return `${event.vnode}: ${where} in ${duration(event.firstStepMs)}, ${replay}`
+      const divergence = event.isDivergence ? '; a divergence: a GPU does not replay to the same bits' : ''
+      return `${event.vnode}: ${where} in ${duration(event.firstStepMs)}, ${replay}${divergence}`
     }
     case 'waiting':
       return `waits: ${event.reason}`

@@ -5,7 +5,7 @@ import type { BlockSpec, BuiltIn, Initializers, Layer, Shape, Tensors } from '..
 import { callOf, checkOptions } from '../options.js'
 import { showShape } from '../shapes.js'
 import { HIDDEN_SCORE } from '../kernels/attention.js'
-import { runKernel, tf } from '../tf.js'
+import { hasKernel, runKernel, tf } from '../tf.js'
 import { activationSpecs } from './activations.js'
 import { layerNormSpec, rmsNormSpec } from './normalization.js'
 
@@ -126,7 +126,7 @@ function attend(p: Tensors, x: tf.Tensor, options: Pick<AttentionOptions, 'heads
   const flat = tf.reshape<tf.Rank.R2>(x, [batch * tokens, width])
   const projected = tf.add(tf.matMul(flat, p.qkv as tf.Tensor2D), p.qkvBias)
   const qkv = tf.reshape(projected, [batch, tokens, 3, heads, width / heads])
-  const mixed = tf.getBackend() === 'wasm' ? mixOnHeap(qkv, options) : mixByOperations(qkv, options)
+  const mixed = hasKernel('AttentionMix') ? mixOnHeap(qkv, options) : mixByOperations(qkv, options)
   const out = tf.add(tf.matMul(tf.reshape<tf.Rank.R2>(mixed, [batch * tokens, width]), p.out as tf.Tensor2D), p.outBias)
   return tf.reshape(out, x.shape)
 }

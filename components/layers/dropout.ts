@@ -2,7 +2,7 @@ import { z } from 'zod'
 import type { BlockSpec, BuiltIn, Layer } from '../define.js'
 import { callOf, checkOptions } from '../options.js'
 import { sizeOf } from '../shapes.js'
-import { runKernel, tf } from '../tf.js'
+import { hasKernel, runKernel, tf } from '../tf.js'
 
 const schema = z.strictObject({ rate: z.number().min(0).lt(1) })
 
@@ -20,7 +20,7 @@ export const dropoutSpec: BuiltIn<BlockSpec<z.infer<typeof schema>>> = {
     const bits = new Uint32Array(x.size)
     random.bitsInto(bits)
     const attrs = { bits, below: Math.floor(rate * 4294967296), scale: Math.fround(1 / (1 - rate)) }
-    if (tf.getBackend() !== 'wasm')
+    if (!hasKernel('Masked'))
       return tf.mul(
         x,
         tf.tensor(

@@ -29,6 +29,15 @@ export const adamSpec: BuiltIn<OptimizerSpec<AdamOptions>> = {
     { parameters, gradient, slots: [m, v], learningRate, products: { beta1Power, beta2Power } },
     { beta1, beta2, epsilon, weightDecay },
   ) => adamStep(parameters, gradient, m, v, { learningRate, beta1, beta2, epsilon, beta1Power, beta2Power, weightDecay }),
+  // TensorFlow adds its epsilon before it corrects v: √v̂ + ε = (√v + ε·√(1 − β₂ᵗ))/√(1 − β₂ᵗ).
+  operation: ({ learningRate, products: { beta1Power, beta2Power } }, { beta1, beta2, epsilon, weightDecay = 0 }) =>
+    weightDecay > 0
+      ? undefined
+      : {
+          name: 'ResourceApplyAdam',
+          before: [beta1Power, beta2Power, learningRate, beta1, beta2, epsilon * Math.sqrt(1 - beta2Power)],
+          flags: ['use_nesterov'],
+        },
 }
 
 /** Adam. Without `learningRate` the run chooses it by its length (schedule.ts). @throws `graph.unknown` */

@@ -6,7 +6,10 @@ import { sgdSpec } from './sgd.js'
 
 export { adam } from './adam.js'
 export { sgd } from './sgd.js'
-export type { OptimizerSpec, Update } from './optimizer.js'
+export type { Operation, OptimizerSpec, Update } from './optimizer.js'
+
+/** One of them, whatever its options are. */
+export type Optimizer = BuiltIn<OptimizerSpec<any>>
 
 /** By the name in a definition. */
-export const builtInOptimizers: { readonly [name: string]: BuiltIn<OptimizerSpec<any>> } = { adam: adamSpec, sgd: sgdSpec }
+export const builtInOptimizers: { readonly [name: string]: Optimizer } = { adam: adamSpec, sgd: sgdSpec }

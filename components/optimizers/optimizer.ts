@@ -12,6 +12,15 @@ export interface Update {
   readonly products: { readonly [name: string]: number }
 }
 
+/** An update as an operation of TensorFlow: on the variables of parameter and slots, then numbers, the gradient, and numbers. */
+export interface Operation {
+  readonly name: string
+  readonly before: readonly number[]
+  readonly after?: readonly number[]
+  /** Names of its switches, all of which are off. */
+  readonly flags?: readonly string[]
+}
+
 export interface OptimizerSpec<O extends Options> extends Located {
   /** Checks options and fills in the defaults. The learning rate is the run's (schedule.ts), not read here. @throws `definition.invalid` */
   options(raw: Options): O
@@ -23,4 +32,6 @@ export interface OptimizerSpec<O extends Options> extends Located {
   products(options: O): { readonly [name: string]: number }
   /** Updates parameters and slots in place. Returns 0, or NaN if a parameter is not finite now. */
   update(values: Update, options: O): number
+  /** The same as one operation of TensorFlow, for the native backend; undefined where there is none. Default: there is none. */
+  operation?(values: Pick<Update, 'learningRate' | 'products'>, options: O): Operation | undefined
 }

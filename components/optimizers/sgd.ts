@@ -25,6 +25,11 @@ export const sgdSpec: BuiltIn<OptimizerSpec<SgdOptions>> = {
     u
       ? momentumStep(parameters, gradient, u, learningRate, momentum, weightDecay)
       : sgdStep(parameters, gradient, learningRate, weightDecay),
+  operation: ({ learningRate }, { momentum, weightDecay }) => {
+    if (weightDecay > 0) return undefined
+    if (momentum === 0) return { name: 'ResourceApplyGradientDescent', before: [learningRate] }
+    return { name: 'ResourceApplyMomentum', before: [learningRate], after: [momentum], flags: ['use_nesterov'] }
+  },
 }
 
 /** Gradient descent. Without `learningRate` the run chooses it by its length (schedule.ts). @throws `graph.unknown` */

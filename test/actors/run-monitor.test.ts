@@ -10,9 +10,9 @@ const DEFINITION = {
   timetable: { epochs: 2, stepsPerEpoch: 10, evaluationBatches: 1, finalBatches: 1 },
 } as unknown as RunDefinition
 
-function monitorOf() {
+function monitorOf(members: readonly Partial<Membership>[] = []) {
   const clock = fakeClock()
-  const monitor = new RunMonitor('r1', DEFINITION, clock, () => [])
+  const monitor = new RunMonitor('r1', DEFINITION, clock, () => members as Membership[])
   const terms = new Map<string, number>()
   const place = (vnode: string, pnode: string, term: number, step = 0, from?: string) => {
     terms.set(vnode, term)
@@ -200,3 +200,19 @@ test('nothing comes after the end of the story: no steps that are told of late, 
   monitor.member(member, 'rated')
   t.is(types.at(-1), 'paused')
 })
+
+for (const [computeClass, isDivergence] of [
+  ['4.22.0 | wasm | simd | 0', undefined],
+  ['4.22.0 | native | tensorflow 2.18.0, processor | 0', undefined],
+  ['4.22.0 | gpu | tensorflow 2.18.0, gpu | 0', true],
+] as const) {
+  test(`a move is ${isDivergence ? 'recorded as a divergence' : 'exact'} in the class ${computeClass}`, (t) => {
+    const { monitor, apply, place } = monitorOf([{ pnode: 'p3', computeClass }])
+    const found: unknown[] = []
+    monitor.feed.listen((event) => event.type === 'relocated' && found.push(event.isDivergence))
+    apply('b', 1, 9)
+    place('b', 'p3', 3, 5, 'p2')
+    apply('b', 6, 10)
+    t.deepEqual(found, [isDivergence])
+  })
+}

@@ -64,7 +64,7 @@ const MISTAKES: readonly [words: readonly string[], says: RegExp][] = [
   [['frobnicate'], /unknown command 'frobnicate'/],
   [['train', '--bogus'], /unknown option '--bogus'/],
   [['train', 'tiny.yaml', '--epochs', 'many'], /--epochs: expected an integer .* got 'many'/],
-  [['train', 'tiny.yaml', '--backend', 'native'], /--backend: expected wasm or auto, got 'native'/],
+  [['train', 'tiny.yaml', '--backend', 'cuda'], /--backend: expected wasm or native or gpu or auto, got 'cuda'/],
   [['train', 'tiny.yaml', '--data', 'mnits'], /--data: expected .* Did you mean 'mnist'/],
   [['train', 'tiny.yaml', '--chaos', 'burn:pnode'], /--chaos: expected kill:pnode:every=2s, .* got 'burn:pnode'/],
   [['train', 'tiny.yaml', '--expect-hash', 'xyz'], /--expect-hash: expected 12 to 64 hexadecimal digits/],

@@ -17,6 +17,9 @@ const ENTRIES = [
   'dist/test/conformance/index.js',
   'dist/test/conformance/integer-machines.js',
   'examples/quickstart.ts',
+  'native/install.sh',
+  'native/environment.cc',
+  'native/include/tensorflow/c/c_api.h',
   'dapr/config.yaml',
   'dapr/resources/pnode/state.yaml',
   'dapr/tools/go.mod',
@@ -75,7 +78,7 @@ test('the package has what it needs, and nothing else', async (t) => {
   const { files } = await pack(t, await temporaryFolder(t))
   for (const entry of ENTRIES) t.true(files.includes(entry), `${entry} is missing`)
   const allowed =
-    /^(dist\/(index\.|runtime\/|components\/|actors\/|cli\/|test\/conformance\/)|examples\/|dapr\/|LICENSE$|README\.md$|package\.json$)/
+    /^(dist\/(index\.|runtime\/|components\/|actors\/|cli\/|test\/conformance\/)|examples\/|native\/|dapr\/|LICENSE$|README\.md$|package\.json$)/
   for (const file of files) {
     t.regex(file, allowed)
     t.notRegex(file, /\.test\.|\.map$|\.tsbuildinfo$/)
