@@ -17,6 +17,7 @@ import { activationGradients } from './kernels/gradients-activations.js'
 import { mathGradients } from './kernels/gradients-math.js'
 import { networkGradients } from './kernels/gradients-network.js'
 import { shapeGradients } from './kernels/gradients-shapes.js'
+import { registerMask } from './kernels/mask.js'
 import { registerMatMul } from './kernels/matmul.js'
 import { productsOn } from './kernels/product.js'
 import { useVectors } from './kernels/optimizer-steps.js'
@@ -66,6 +67,7 @@ async function start(): Promise<Backend> {
   const products = productsOn(memory)
   registerMatMul(tf, products)
   registerAttention(tf, products)
+  registerMask(tf, memory)
   registerReductions(tf)
   registerConv2DBackpropFilter(tf)
   registerConv2DBackpropInput(tf)

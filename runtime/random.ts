@@ -28,18 +28,14 @@ export class RandomStream {
 
   /** The next 32 bits, as an unsigned integer. */
   bits(): number {
-    const n = this.#counter++
-    return mix(mix((n + this.#key) | 0) ^ (this.#tweak + Math.imul(n, 0x9e3779b9))) >>> 0
+    return numberAt(this.#key, this.#tweak, this.#counter++)
   }
 
-  /** The next numbers of 32 bits, as many as there is room for: those that `bits` would give, in a third of the time. */
-  bitsInto(out: Uint32Array): void {
-    const [key, tweak, start] = [this.#key, this.#tweak, this.#counter]
-    for (let i = 0; i < out.length; i++) {
-      const n = start + i
-      out[i] = mix(mix((n + key) | 0) ^ (tweak + Math.imul(n, 0x9e3779b9)))
-    }
-    this.#counter += out.length
+  /** The next `count` numbers, for whoever computes them elsewhere. */
+  take(count: number): Numbers {
+    const start = this.#counter
+    this.#counter += count
+    return { key: this.#key, tweak: this.#tweak, start }
   }
 
   /** Uniform in [0, 1), a multiple of 2⁻²⁴. */
@@ -72,9 +68,24 @@ export class RandomStream {
   }
 }
 
+/** Numbers of a stream that follow one another: `numberAt(key, tweak, start)`, `numberAt(key, tweak, start + 1)` … */
+export interface Numbers {
+  readonly key: number
+  readonly tweak: number
+  readonly start: number
+}
+
+/** What the numbers are made with; the two factors are those of `lowbias32`. */
+export const RANDOM_CONSTANTS = { increment: 0x9e3779b9, first: 0x7feb352d, second: 0x846ca68b } as const
+
+/** Number `n` of a stream: 32 bits, as an unsigned integer. */
+export function numberAt(key: number, tweak: number, n: number): number {
+  return mix(mix((n + key) | 0) ^ (tweak + Math.imul(n, RANDOM_CONSTANTS.increment))) >>> 0
+}
+
 /** A bijection of 32-bit integers with full avalanche (the finaliser `lowbias32` of C. Wellons, 2018, with its constants). */
 function mix(x: number): number {
-  x = Math.imul(x ^ (x >>> 16), 0x7feb352d)
-  x = Math.imul(x ^ (x >>> 15), 0x846ca68b)
+  x = Math.imul(x ^ (x >>> 16), RANDOM_CONSTANTS.first)
+  x = Math.imul(x ^ (x >>> 15), RANDOM_CONSTANTS.second)
   return x ^ (x >>> 16)
 }

@@ -41,9 +41,17 @@ export const loadVector = (offset = 0): Code => [...simd(0x00), 2, ...unsigned(o
 /** One number four times. */
 export const loadSplat = (offset = 0): Code => [...simd(0x09), 2, ...unsigned(offset)]
 export const storeVector = (offset = 0): Code => [...simd(0x0b), 2, ...unsigned(offset)]
+export const lanesI = (...values: readonly [number, number, number, number]): Code => [
+  ...simd(0x0c),
+  ...new Uint8Array(Int32Array.from(values).buffer),
+]
 export const vectorZero: Code = [...simd(0x0c), ...Array.from({ length: 16 }, () => 0)]
 export const splat: Code = simd(0x13)
 export const lane = (index: number): Code => [...simd(0x1f), index]
+/** Of four integers: as floats those of the same name without I; `isLessI` is of unsigned ones, and leaves all bits or none. */
+export const [splatI, isLessI, shiftI, addI, multiplyI] = [0x11, 0x3a, 0xad, 0xae, 0xb5].map(simd)
+/** a and not b; a or b but not both. */
+export const [andNot, xor] = [0x4f, 0x51].map(simd)
 export const [sqrtV, addV, subtractV, multiplyV, divideV] = [0xe3, 0xe4, 0xe5, 0xe6, 0xe7].map(simd)
 
 /** One after another. */

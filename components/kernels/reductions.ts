@@ -5,7 +5,7 @@
 import { replaceKernel } from './kernel.js'
 import type { BackendWasm, Tf, TensorInfo } from './kernel.js'
 
-/** Registers `SumRows`, `BatchStatistics`, `Scaled`, `BatchNormGrad` and `Masked`. */
+/** Registers `SumRows`, `BatchStatistics`, `Scaled` and `BatchNormGrad`. */
 export function registerReductions(tf: Tf): void {
   const view = (backend: BackendWasm, tensor: TensorInfo): Float32Array => backend.typedArrayFromHeap(tensor) as Float32Array
 
@@ -29,13 +29,6 @@ export function registerReductions(tf: Tf): void {
   replaceKernel(tf, 'Scaled', ({ inputs: { x, mean, gain }, backend }) => {
     const out = backend.makeOutput(x.shape, 'float32')
     scaled(view(backend, x), view(backend, mean), view(backend, gain), view(backend, out))
-    return out
-  })
-
-  /** x·scale, and 0 where attrs.bits [elements of x] are below attrs.below. */
-  replaceKernel(tf, 'Masked', ({ inputs: { x }, backend, attrs }) => {
-    const out = backend.makeOutput(x.shape, 'float32')
-    masked(view(backend, x), view(backend, out), attrs as unknown as Mask)
     return out
   })
 
@@ -75,16 +68,6 @@ function batchStatistics(x: Float32Array, mean: Float32Array, variance: Float32A
 function scaled(x: Float32Array, mean: Float32Array, gain: Float32Array, out: Float32Array): void {
   const width = mean.length
   for (let row = 0; row < x.length; row += width) for (let c = 0; c < width; c++) out[row + c] = (x[row + c] - mean[c]) * gain[c]
-}
-
-interface Mask {
-  readonly bits: Uint32Array
-  readonly below: number
-  readonly scale: number
-}
-
-function masked(x: Float32Array, out: Float32Array, { bits, below, scale }: Mask): void {
-  for (let i = 0; i < out.length; i++) out[i] = bits[i] < below ? 0 : x[i] * scale
 }
 
 function batchNormGrad(

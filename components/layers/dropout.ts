@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { BlockSpec, BuiltIn, Layer } from '../define.js'
+import { applyMask, type Mask } from '../kernels/mask.js'
 import { callOf, checkOptions } from '../options.js'
 import { sizeOf } from '../shapes.js'
 import { hasKernel, runKernel, tf } from '../tf.js'
@@ -17,21 +18,19 @@ export const dropoutSpec: BuiltIn<BlockSpec<z.infer<typeof schema>>> = {
   shape: (input) => input,
   forward: (_parameters, x, { training, random }, { rate }) => {
     if (!training || rate === 0) return x
-    const bits = new Uint32Array(x.size)
-    random.bitsInto(bits)
-    const attrs = { bits, below: Math.floor(rate * 4294967296), scale: Math.fround(1 / (1 - rate)) }
-    if (!hasKernel('Masked'))
-      return tf.mul(
-        x,
-        tf.tensor(
-          Float32Array.from(bits, (n) => (n < attrs.below ? 0 : attrs.scale)),
-          x.shape,
-        ),
-      )
-    const masked = (given: tf.Tensor): tf.Tensor => runKernel('Masked', { x: given }, attrs) as tf.Tensor
+    const mask: Mask = { numbers: random.take(x.size), below: Math.floor(rate * 4294967296), scale: Math.fround(1 / (1 - rate)) }
+    if (!hasKernel('Masked')) return tf.mul(x, maskOf(x.shape, mask))
+    const masked = (given: tf.Tensor): tf.Tensor => runKernel('Masked', { x: given }, { ...mask }) as tf.Tensor
     return tf.customGrad((given) => ({ value: masked(given as tf.Tensor), gradFunc: (dy: tf.Tensor) => masked(dy) }))(x)
   },
   cost: sizeOf,
+}
+
+/** Zeros, and `scale` elsewhere. */
+function maskOf(shape: number[], mask: Mask): tf.Tensor {
+  const values = new Float32Array(sizeOf(shape))
+  applyMask(new Float32Array(values.length).fill(1), values, mask)
+  return tf.tensor(values, shape)
 }
 
 /** Dropout of a share `rate` of the elements. @throws `graph.unknown` */
