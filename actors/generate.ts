@@ -1,5 +1,6 @@
 /** Text from a language model, one character after another. */
 import { type DatasetDescription, decodeText, encodeText } from '../components/datasets/index.js'
+import { systemClock } from '../runtime/clock.js'
 import { SwarmError } from '../runtime/errors.js'
 import { RandomStream } from '../runtime/random.js'
 import type { Model } from './model.js'
@@ -36,6 +37,8 @@ export async function* generate(
     // What stands behind the last character changes nothing before it.
     window.fill(0).set(seen)
     const { probabilities } = await model.predict(window)
+    // Whoever else is on this thread has a turn: heartbeats, signals.
+    await systemClock.sleep(0)
     const next = sampleToken(probabilities.subarray((seen.length - 1) * outputs, seen.length * outputs), temperature, random)
     text.push(next)
     yield decodeText(description, [next])

@@ -63,7 +63,9 @@ async function start(): Promise<Backend> {
   removeListenersSince(before)
   if (!isSet || tf.getBackend() !== 'wasm')
     throw new SwarmError('internal', { what: 'the wasm backend did not start', got: tf.getBackend() })
-  const memory = (tf.backend() as unknown as WasmInternals).wasm.asm?.memory
+  const { wasm } = tf.backend() as unknown as WasmInternals
+  refuseNothing(wasm)
+  const memory = wasm.asm?.memory
   const products = productsOn(memory)
   registerMatMul(tf, products)
   registerAttention(tf, products)
@@ -74,6 +76,19 @@ async function start(): Promise<Backend> {
   useVectors(memory)
   const hasSimd = await tf.env().getAsync('WASM_HAS_SIMD_SUPPORT')
   return { computeClass: `${tf.version_core} | wasm | ${hasSimd ? 'simd' : 'scalar'} | ${kernelsHash()}` }
+}
+
+/** tfjs takes address 0, which says that there is no room, for a place like any other. */
+function refuseNothing(wasm: WasmInternals['wasm']): void {
+  // The first call puts another function in its place.
+  wasm._free(wasm._malloc(1))
+  const allocate = wasm._malloc.bind(wasm)
+  wasm._malloc = (bytes) => {
+    const address = allocate(bytes)
+    if (address !== 0 || bytes === 0) return address
+    const fix = 'Use smaller batches or layers, or a PNode of its own for each VNode'
+    throw new SwarmError('backend.memory', { what: `no room for ${bytes} bytes more on the wasm heap, which has 4 GiB`, fix })
+  }
 }
 
 /** Hash of the compiled files in kernels/: whoever changes one changes the compute class. */
@@ -151,6 +166,8 @@ interface WasmInternals {
   dataIdNextNumber: number
   readonly dataIdMap: { get(dataId: object): WasmData }
   readonly wasm: {
+    _malloc(bytes: number): number
+    _free(address: number): void
     readonly asm?: { readonly memory?: unknown }
     readonly tfjs: { registerTensor(id: number, size: number, offset: number): void; disposeData(id: number): void }
   }

@@ -40,6 +40,8 @@ esac
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 root="${SWARMGRAD_NATIVE:-${XDG_CACHE_HOME:-$HOME/.cache}/swarmgrad/native}"
+mkdir -p "$root" || fail "$root cannot be written."
+root="$(cd "$root" && pwd)"
 folder="$root/$kind"
 
 # Installed before, from the same sources? Then there is nothing to do.

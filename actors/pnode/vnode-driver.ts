@@ -16,6 +16,7 @@ import { hashStateInBackground } from '../../runtime/state.js'
 import { StepDeadline } from './step-deadline.js'
 import { type Entry, StepLog, type StepCommand, type StepEvent } from '../../runtime/step-log.js'
 import type { VNodeHost } from './vnode-host.js'
+import { Standing } from './standing.js'
 import { VNodeInbox } from './vnode-inbox.js'
 import { VNodeReports } from './vnode-reports.js'
 
@@ -82,9 +83,7 @@ export class VNodeDriver {
   /** What follows from a failure is none of its own. */
   #hasFailed = false
   #manifest: number
-  /** The last terms of the run when it was asked to stand still, and when it was told to go on. */
-  #heldAsOf = 0
-  #releasedAsOf = 0
+  readonly #standing: Standing
   /** Of the last entry that was applied. */
   #step: number
   /** Where a follower stands since it was seen to be behind, and how often it was seen there. */
@@ -98,6 +97,7 @@ export class VNodeDriver {
     this.#initial = initial
     this.#computeClass = computeClass
     this.#grant = grant
+    this.#standing = new Standing(grant.term)
     this.vnode = vnodeOf(grant.vnode)
     this.id = `${grant.run}/${grant.vnode}/${grant.term}`
     this.#refinement = new RefinementQueue({ compute: host.compute, definition, run: grant.run, machine: this.id })
@@ -182,6 +182,7 @@ export class VNodeDriver {
     if (generation !== this.#grant.generation || this.#log.applied < Math.max(this.#manifest, checkpoint?.position ?? 0)) return false
     this.manifest(checkpoint?.position ?? 0)
     this.#grant = grant
+    this.#standing.promoted(grant.term)
     for (const peer of [...inputs, ...outputs]) this.#peers.set(peer.vnode, peer)
     const { run, vnode, term, pnode } = grant
     this.#host.observe({ type: 'restored', run, vnode, term, pnode, step: this.#step })
@@ -214,15 +215,12 @@ export class VNodeDriver {
 
   /** This VNode is about to move: it applies nothing after the next cut. @param asOf the last term of the run then: word may come late */
   hold(asOf: number): void {
-    if (asOf < this.#releasedAsOf) return
-    this.#heldAsOf = asOf
-    this.#handle({ type: 'hold' })
+    if (this.#standing.hold(asOf)) this.#handle({ type: 'hold' })
   }
 
   /** It does not move after all: it goes on. */
   release(asOf: number): void {
-    this.#releasedAsOf = Math.max(this.#releasedAsOf, asOf)
-    if (this.#heldAsOf < this.#releasedAsOf) this.#handle({ type: 'release' })
+    for (const type of this.#standing.release(asOf)) this.#handle({ type })
   }
 
   /** Stops taking part and frees the machine. */
@@ -246,6 +244,7 @@ export class VNodeDriver {
     if (!this.#isStarted && !BEFORE_THE_START.has(event.type)) return
     try {
       const commands = this.#log.handle(event)
+      this.#standing.saw(this.#log.heldAt)
       if (this.#isStarted) this.#execute(commands)
     } catch (error) {
       void this.#fail(error)
@@ -341,7 +340,7 @@ export class VNodeDriver {
         ...commit,
         firstStep,
         digests: Buffer.from(digests.buffer).toString('base64'),
-        ...(isHeld && { heldAsOf: this.#heldAsOf }),
+        ...(isHeld && { heldAsOf: this.#standing.asOf }),
       }
       await this.#reports.committed({ method: 'committed', argument }, blob)
       // A cut that somebody missed under a source before this one never completes: nobody stands still behind that for ever.

@@ -36,7 +36,7 @@ import type { Constraints } from './constraints.js'
 import { DeadLetters } from './dead-letters.js'
 import { Poison } from './poison.js'
 import { RETRY_MS } from '../relocation.js'
-import { poisonLimits, settingsIfAny } from './run-settings.js'
+import { constraintsOf, poisonLimits } from './run-settings.js'
 import { RollCall } from './roll-call.js'
 import { DEFAULT_MEMBERSHIP } from '../placement/placement.js'
 import type { OpenedRun } from './run-opening.js'
@@ -134,7 +134,7 @@ export class RunOwner {
     const fix = `Start a new one from its weights with: swarmgrad train --from ${head.run}`
     if (head.status === 'done') throw new SwarmError('run.changed', { what: `run ${head.run} is done`, fix })
     const isNew = Object.keys(head.directory).length === 0
-    await this.#readConstraints()
+    this.#constraints = await constraintsOf(this.#options.store, this.#run)
     await this.#begin((before) => (isNew ? before : unpaused(rolledBack(before)))).catch(async (error: unknown) => {
       const plain = await plainly(this.#context, this.#placing, error)
       // Nobody has room for it now: whoever takes runs up begins it, as one that is new.
@@ -155,7 +155,7 @@ export class RunOwner {
   async wake(): Promise<void> {
     if (this.#isAwake || this.head.status !== 'running') return
     if (Object.keys(this.head.directory).length === 0) return this.start()
-    await this.#readConstraints()
+    this.#constraints = await constraintsOf(this.#options.store, this.#run)
     const [newest] = this.head.manifests
     try {
       this.#manifest = newest && (await readManifest(this.#options.store, newest, this.#ids.slice(1)))
@@ -317,10 +317,13 @@ export class RunOwner {
   /** Recovery two: everything goes back to the newest manifest of the changed head; by default to the one before the damaged, or to the seed. */
   async #rollBack(reason: string, change = rolledBackBehind(this.head.manifests[0])): Promise<void> {
     this.#rollback = { reason, change }
-    await this.#echo.stopAll()
     try {
+      // Whoever has it now may have left VNodes where they were, under the same terms.
+      await this.#writer.confirm()
+      await this.#echo.stopAll()
       await this.#begin(change)
     } catch (error) {
+      if (this.replaced) throw this.replaced
       const cause = toSwarmError(error, 'internal', `run ${this.#run}`)
       if (!cause.retryable) return this.#fail(cause.toJSON())
       // Whoever reported it has been stopped: nobody else would try again.
@@ -349,10 +352,6 @@ export class RunOwner {
     this.moves.watch()
     void this.#echo.grant(this.#ids).then(() => this.#pauseAgain())
     this.moves.followers.seek()
-  }
-
-  async #readConstraints(): Promise<void> {
-    this.#constraints = (await settingsIfAny(this.#options.store, this.#run))?.constraints
   }
 
   get #placing(): PlacingRun {

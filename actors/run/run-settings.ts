@@ -126,8 +126,13 @@ export async function poisonLimits(store: ObjectStore, run: string): Promise<Poi
   return { ...DEFAULT_POISON_LIMITS, ...settings?.poison }
 }
 
+/** Where its VNodes may be, as of its last start. @throws codes of the store */
+export async function constraintsOf(store: ObjectStore, run: string): Promise<Constraints | undefined> {
+  return (await settingsIfAny(store, run))?.constraints
+}
+
 /** Settings that cannot be read are no reason to stop a run that is under way. */
-export function settingsIfAny(store: ObjectStore, run: string): Promise<RunSettings | undefined> {
+function settingsIfAny(store: ObjectStore, run: string): Promise<RunSettings | undefined> {
   return readSettings(store, run).catch((error: unknown) => {
     if (!isSwarmError(error) || error.retryable) throw error
     return undefined

@@ -2,7 +2,7 @@
 import { SwarmError } from '../../runtime/errors.js'
 import type { Shape, Target } from '../define.js'
 import { isOfClasses } from '../targets.js'
-import { makeDataset } from './dataset.js'
+import { ITSELF, makeDataset } from './dataset.js'
 import type { Dataset, Normalisation, SplitContent } from './dataset.js'
 
 /** Numbers in any depth of nesting, or flat and row-major. */
@@ -20,7 +20,7 @@ export interface ArraysOptions extends ArraysContent {
   /** Default: as the first sample is nested; of a flat array, as many numbers as fall to one label; of one of tokens, all of them. */
   readonly input?: Shape
   readonly test?: ArraysContent
-  /** Only for inputs in a Uint8Array, which stay bytes: (x/255 − mean)/deviation. Default mean 0, deviation 1. */
+  /** Only for inputs in a Uint8Array, which stay bytes: (x/255 − mean)/deviation. Default mean 0, deviation 1; for tokens the bytes themselves. */
   readonly normalisation?: Normalisation
   readonly classNames?: readonly string[]
   /** For people. Default `arrays`. */
@@ -36,7 +36,7 @@ export function fromArrays(options: ArraysOptions): Dataset {
   const isBytes = options.inputs instanceof Uint8Array
   if (options.normalisation && !isBytes)
     throw new SwarmError('dataset.invalid', { what: 'a normalisation is for inputs in a Uint8Array', where: id })
-  const normalisation = isBytes ? (options.normalisation ?? { mean: 0, deviation: 1 }) : undefined
+  const normalisation = isBytes ? (options.normalisation ?? (target.kind === 'tokens' ? ITSELF : { mean: 0, deviation: 1 })) : undefined
   const train = contentOf(options, target, isBytes, id)
   const input =
     options.input ??
@@ -56,7 +56,7 @@ function contentOf({ inputs, labels }: ArraysContent, target: Target, isBytes: b
     })
   }
   const values = flatten(labels, where)
-  const fraction = isOfClasses(target) ? Array.prototype.findIndex.call(values, (y) => !Number.isInteger(y)) : -1
+  const fraction = isOfClasses(target) ? Array.prototype.findIndex.call(values, (y: number) => y !== (y | 0)) : -1
   if (fraction >= 0)
     throw new SwarmError('dataset.invalid', { what: `label ${fraction}`, where, expected: 'a class number', got: values[fraction] })
   return {

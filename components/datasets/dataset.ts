@@ -11,6 +11,9 @@ export interface Normalisation {
   readonly deviation: number
 }
 
+/** Of bytes that stand for themselves: numbers of tokens. */
+export const ITSELF: Normalisation = { mean: 0, deviation: 1 / 255 }
+
 /** A named input column and how it was standardised: (x − mean)/deviation. */
 export interface Feature {
   readonly name: string
@@ -243,6 +246,11 @@ function checkSplit(description: DatasetDescription, name: SplitName, content: S
   if (samples instanceof Float32Array) {
     const i = samples.findIndex((x) => !Number.isFinite(x))
     if (i >= 0) refuse('not a finite number', `${name} sample ${Math.floor(i / sampleSize)}`, undefined, samples[i])
+  }
+  if (target.kind === 'tokens') {
+    const isToken = (x: number) => Number.isInteger(x) && x >= 0
+    const stranger = (table ?? (samples as Float32Array)).find((x) => !isToken(x))
+    if (stranger !== undefined) refuse('not the number of a token', name, 'a whole number from 0', stranger)
   }
   const valid = isOfClasses(target) ? (y: number) => y >= 0 && y < target.classes : Number.isFinite
   for (let i = 0; i < labels.length; i++) {

@@ -1,5 +1,6 @@
 /** Files of a data set as it was published: found on this machine, else downloaded. */
-import { readdir, stat } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
+import { readFile, readdir, stat } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import envPaths from 'env-paths'
 import { SwarmError, isSwarmError } from '../../runtime/errors.js'
@@ -51,9 +52,30 @@ async function findFiles(set: PublishedSet, options: FindOptions): Promise<strin
   for (const place of placesOf(set, options)) {
     const present = new Set(await readdir(place).catch(() => [])) // a place that cannot be read has nothing
     const found = set.files.map(({ name }) => variantsOf(name).find((variant) => present.has(variant)))
-    if (found.every((name) => name !== undefined)) return found.map((name) => join(place, name))
+    if (!found.every((name) => name !== undefined)) continue
+    const paths = found.map((name) => join(place, name))
+    // What has no structure of its own can be told from something else by its hash alone.
+    if (!set.namesakes) await Promise.all(paths.map((path, i) => check(path, set.files[i], options.signal)))
+    return paths
   }
   return undefined
+}
+
+async function check(path: string, { sizeBytes, sha256 }: RemoteFile, signal?: AbortSignal): Promise<void> {
+  const bytes = await readFile(path, { signal })
+  const got = createHash('sha256').update(bytes).digest('hex')
+  if (got === sha256) return
+  const [expected, fix] = [
+    `${sizeBytes} bytes, SHA-256 ${sha256}`,
+    'Replace it by the file as published, or open it under its own name with datasets.text',
+  ]
+  throw new SwarmError('dataset.damaged', {
+    what: 'another file than the published one',
+    where: path,
+    expected,
+    got: `${bytes.length} bytes, ${got}`,
+    fix,
+  })
 }
 
 /** Official names with and without `.gz`, and those with a dot before `idx` that some archives use. */

@@ -2,8 +2,8 @@
 import { readFile } from 'node:fs/promises'
 import { basename, resolve } from 'node:path'
 import { SwarmError, isSwarmError, toSwarmError } from '../../runtime/errors.js'
-import { makeDataset } from './dataset.js'
-import type { Dataset, DatasetDescription, Normalisation, SplitContent } from './dataset.js'
+import { ITSELF, makeDataset } from './dataset.js'
+import type { Dataset, DatasetDescription, SplitContent } from './dataset.js'
 import { findPublished } from './published.js'
 import type { FindOptions, PublishedSet } from './published.js'
 import type { TextOptions } from './references.js'
@@ -13,8 +13,6 @@ const DEFAULTS = { context: 64, test: 0.1 } as const
 const MAX_BYTES = 2 ** 31
 /** Numbers of so few characters are kept as bytes. */
 const MAX_BYTE_VOCABULARY = 256
-/** Bytes that stand for themselves. */
-const ITSELF: Normalisation = { mean: 0, deviation: 1 / 255 }
 
 export const TINY_SHAKESPEARE: PublishedSet = {
   id: 'tiny-shakespeare',

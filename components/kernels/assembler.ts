@@ -29,6 +29,8 @@ export const set = (local: number): Code => [0x21, ...unsigned(local)]
 export const tee = (local: number): Code => [0x22, ...unsigned(local)]
 export const i32 = (value: number): Code => [0x41, ...signed(value)]
 export const [add, subtract, multiply, isLess, isEqual, and] = [0x6a, 0x6b, 0x6c, 0x48, 0x46, 0x71].map((opcode): Code => [opcode])
+/** Of unsigned numbers: addresses may lie beyond 2 GiB. */
+export const isLessU: Code = [0x49]
 /** The first value if the condition on top is true, else the second. */
 export const select: Code = [0x1b]
 export const loadF32 = (offset = 0): Code => [0x2a, 2, ...unsigned(offset)]

@@ -25,6 +25,7 @@ interface Attributes {
 /** Replaces `BatchMatMul` and `_FusedMatMul` of the wasm backend. */
 export function registerMatMul(tf: Tf, products: (backend: BackendWasm, sizes: Sizes) => Products): void {
   const multiply = ({ a, b }: { [name: string]: TensorInfo }, backend: BackendWasm, attrs: object): TensorInfo => {
+    if (a.dtype !== 'float32' || b.dtype !== 'float32') throw new Error(`matMul of ${a.dtype} and ${b.dtype}: cast both to float32`)
     const { transposeA, transposeB } = attrs as Attributes
     const [left, right] = [outline(a, transposeA), outline(b, transposeB)]
     const [m, k, n] = [left.rows, left.columns, right.columns]

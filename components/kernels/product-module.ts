@@ -17,6 +17,7 @@ import {
   i32,
   isEqual,
   isLess,
+  isLessU,
   loadF32,
   loadSplat,
   loadVector,
@@ -146,7 +147,7 @@ const compute: readonly Code[] = [
       ]),
       advance(QUAD, i32(QUAD_BYTES)),
     ],
-    [...get(FROM), ...i32(PANEL_ROW_BYTES), ...add, ...tee(FROM), ...get(END), ...isLess],
+    [...get(FROM), ...i32(PANEL_ROW_BYTES), ...add, ...tee(FROM), ...get(END), ...isLessU],
   ),
 ]
 

@@ -1,7 +1,7 @@
 /** What `npm run native:install` has installed (native/install.sh), and where. Nothing here loads it. */
 import { readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { SwarmError } from '../../runtime/errors.js'
 import type { BackendName } from '../backends.js'
@@ -28,7 +28,7 @@ type Environment = { readonly [name: string]: string | undefined }
 /** The folder of all kinds. */
 export function nativeFolder(environment: Environment = process.env): string {
   const { SWARMGRAD_NATIVE: named, XDG_CACHE_HOME: caches } = environment
-  return named || join(caches || join(homedir(), '.cache'), 'swarmgrad', 'native')
+  return named ? resolve(named) : join(caches || join(homedir(), '.cache'), 'swarmgrad', 'native')
 }
 
 /** Finds it. @throws `backend.missing` where there is none, `backend.unsuitable` where it is another than this version needs */

@@ -8,6 +8,7 @@ import { actor, call } from '../../actors/calls.js'
 import { cluster } from '../../actors/cluster.js'
 import { openModel } from '../../actors/model.js'
 import { local, resume, train } from '../../actors/train.js'
+import { SOURCE } from '../../components/definition.js'
 import { fromArrays } from '../../components/datasets/index.js'
 import { dense, flatten, leakyRelu } from '../../components/layers/index.js'
 import { block, categorical, network } from '../../components/network.js'
@@ -224,6 +225,26 @@ test.serial(
     t.is((await run.result).status, 'done')
   },
 )
+
+test.serial('a Run actor that somebody else has replaced stops nothing of what is theirs', async (t) => {
+  const { url, keys, store, system, pnodes } = await memoryCluster(t, { pnodes: ['ann'] })
+  const run = train(
+    slowBranching(15),
+    { ...TRAINING, epochs: 2 },
+    { on: cluster(url, { token: keys.trainerToken }), checkpoint },
+    { id: 'a' },
+  )
+  for await (const { type } of run.events()) if (type === 'checkpoint') break
+  const { head } = await readHead(store, 'a')
+  const [[vnode, { term }]] = Object.entries(head.directory).filter(([id]) => id !== SOURCE)
+  await HeadWriter.claim(store, 'a')
+  const error = { code: 'checkpoint.damaged', message: 'on purpose', retryable: false } as const
+  const failing = call<'Run', 'failed'>(system, actor.run('a'), 'failed', { vnode, term, generation: head.generation, error })
+  await t.throwsAsync(failing, { code: 'run.writer' })
+  t.true(pnodes[0].vnodes.includes(`a/${vnode}`), pnodes[0].vnodes.join())
+  t.is((await readHead(store, 'a')).head.generation, head.generation)
+  t.is((await run.result).status, 'done')
+})
 
 test.serial('a run does not go on under another compute class, and is none the worse for the attempt', async (t) => {
   const { store } = openObjects()

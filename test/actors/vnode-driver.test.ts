@@ -291,4 +291,10 @@ test('word of the past neither stops a VNode that was told to go on, nor sets on
   driver.release(4)
   driver.release(6)
   t.is((await next()).header.position, 4)
+  // Asked again before it hears that it was to go on: it goes on to the next cut.
+  driver.hold(6)
+  t.is(await cut(5), 6)
+  driver.hold(8)
+  driver.release(8)
+  t.is(await cut(6), 8)
 })

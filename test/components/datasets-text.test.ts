@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { writeFile } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import test from 'ava'
 import type { ExecutionContext } from 'ava'
@@ -122,8 +122,36 @@ test('labels of tokens in arrays: one for each number of a sample', (t) => {
   t.regex(error.message, /label/)
 })
 
+test('tokens in bytes are themselves; what is no number of a token is refused', (t) => {
+  const target = { kind: 'tokens', classes: 65 } as const
+  const inputs = Uint8Array.of(3, 64, 5, 0)
+  const dataset = fromArrays({ inputs, labels: [64, 5, 0, 1], input: [4], target })
+  t.deepEqual(Array.from(batch(dataset.splits.train, Uint32Array.of(0)).inputs), [3, 64, 5, 0])
+  const refusal = (options: Partial<Parameters<typeof fromArrays>[0]>) => {
+    const error = t.throws(() => fromArrays({ inputs, labels: [64, 5, 0, 1], input: [4], target, ...options }))
+    t.true(isSwarmError(error, 'dataset.invalid'))
+    return error.message
+  }
+  t.regex(refusal({ normalisation: { mean: 0, deviation: 1 } }), /not the number of a token.*expected a whole number from 0/)
+  t.regex(refusal({ inputs: [3, 1.5, 5, 0] }), /not the number of a token.*got 1\.5/)
+  t.regex(refusal({ inputs: [3, -1, 5, 0] }), /not the number of a token.*got -1/)
+  t.regex(refusal({ labels: [64, 5, 0, 2 ** 32 + 1] }), /label 3.*got 4294967297/)
+})
+
+test.serial('a file that is not the published one is not taken for it', async (t) => {
+  const root = await temporaryFolder()
+  await mkdir(join(root, 'tiny-shakespeare'))
+  await writeFile(join(root, 'tiny-shakespeare', 'input.txt'), 'abab'.repeat(100))
+  const before = process.env.SWARMGRAD_DATA
+  process.env.SWARMGRAD_DATA = root
+  t.teardown(() => (before === undefined ? delete process.env.SWARMGRAD_DATA : (process.env.SWARMGRAD_DATA = before)))
+  const error = await t.throwsAsync(openDataset(datasets.tinyShakespeare(), { download: false }))
+  t.true(isSwarmError(error, 'dataset.damaged'), String(error))
+  t.regex(error.message, /another file than the published one.*input\.txt.*got 400 bytes/)
+})
+
 const real = [process.env.SWARMGRAD_DATA, '../shared/data'].find((root) => root && existsSync(join(resolve(root), 'tiny-shakespeare')))
-test('tiny shakespeare has 65 characters', async (t) => {
+test.serial('tiny shakespeare has 65 characters', async (t) => {
   if (!real) {
     const error = await t.throwsAsync(openDataset(datasets.tinyShakespeare(), { download: false, cacheFolder: await temporaryFolder() }))
     t.true(isSwarmError(error, 'dataset.missing'))
