@@ -33,6 +33,9 @@ export class StoreServer {
   readonly #stream: RandomStream
   #disk: CrashingFileSystem
   #store: ObjectStore
+  /** What ends requests that are under way, and of those that a crash has cut off. */
+  #underWay = new Set<() => void>()
+  #cut: (() => void)[] = []
   /** Names of the puts that wrote what is there: kept with the objects, as S3 keeps metadata. */
   readonly #writers = new Map<string, { readonly putId: string; readonly etag: string }>()
 
@@ -65,6 +68,8 @@ export class StoreServer {
   /** The power fails; it is back after a while, with what the disk has kept. */
   crash(): void {
     this.process.kill()
+    this.#cut.push(...this.#underWay)
+    this.#underWay.clear()
     this.process = this.#world.spawn(STORE)
     this.process.stoppedUntil = Infinity
     this.#disk = this.#disk.crash(() => this.#stream.below(2) === 0)
@@ -73,6 +78,8 @@ export class StoreServer {
 
   restart(): void {
     this.process.stoppedUntil = 0
+    // Who is back knows nothing of connections of before, and says so.
+    for (const reset of this.#cut.splice(0)) reset()
   }
 
   /** Sends a request on its way, and its answer back. */
@@ -82,7 +89,16 @@ export class StoreServer {
       isState && what.startsWith(method) ? this.#network.transferMs(sender, receiver, 'state') : 0
     const server = this.process
     return new Promise((resolve, reject) => {
-      const gone = (reason: string) => reject(new SwarmError('store.unavailable', { what: `${what}: ${reason}`, retryable: true }))
+      const reset = () =>
+        this.#world.after(1, from, () => {
+          cancel()
+          gone('connection reset')
+        })
+      this.#underWay.add(reset)
+      const gone = (reason: string) => {
+        this.#underWay.delete(reset)
+        reject(new SwarmError('store.unavailable', { what: `${what}: ${reason}`, retryable: true }))
+      }
       const cancel = from.clock.after(isState ? STATE_ANSWER_MS : ANSWER_MS, () => gone('no answer'))
       const answer = (end: () => void) => {
         const extra = this.slowMs > 0 ? this.#stream.uniform() * this.slowMs : 0
@@ -92,6 +108,7 @@ export class StoreServer {
           'store',
           () => {
             cancel()
+            this.#underWay.delete(reset)
             end()
           },
           extra,
