@@ -1,7 +1,7 @@
 /**
  * Frames: what travels between VNodes. A fixed 64-byte header, msgpack metadata, then raw little-endian tensors, each
  * aligned to 64 bytes. The format is versioned; golden bytes are in test/runtime/frame.test.ts. A frame says the lowest minor version that
- * its reader must know: outputs 0, tombstones 1.
+ * its reader must know: outputs 0, tombstones 1, feedback 2.
  *
  * | offset | field | | offset | field |
  * |---|---|---|---|---|
@@ -21,15 +21,15 @@ import { SwarmError } from './errors.js'
 import { sharedBytes } from './shared-memory.js'
 
 export const FRAME_MAJOR = 1
-export const FRAME_MINOR = 1
+export const FRAME_MINOR = 2
 export const FRAME_HEADER_BYTES = 64
 const ALIGNMENT = 64
 /** The header's last bytes, which are kept free, are checked together with what follows them. */
 const BODY_OFFSET = 56
 const MAGIC = 0x52464753 // 'SGFR', little-endian
 
-/** What happens after a step (PROTOCOL.md rule 6), as bits. */
-export const MARK = { cut: 1, evaluate: 2, pause: 4, decision: 8, end: 16 } as const
+/** What happens after a step (PROTOCOL.md rule 6), as bits; `drain`: the entry is no batch, VNodes only take the feedback that there is. */
+export const MARK = { cut: 1, evaluate: 2, pause: 4, decision: 8, end: 16, drain: 32 } as const
 
 /** CRC-32 of no bytes: what `payloadDigest` gives for a tombstone. */
 export const TOMBSTONE_DIGEST = 0
@@ -79,6 +79,17 @@ export interface Tombstone {
   readonly batch: string
 }
 
+/** What goes against the graph, to VNodes before the one that made it. */
+export interface Feedback {
+  /** The position is the one that it is for; the step the one that its tensors are of. */
+  readonly header: Omit<FrameHeader, 'kind'> & { readonly kind: 'feedback' }
+  /** By name; none: there is nothing for that position. */
+  readonly tensors: { readonly [name: string]: TensorBytes }
+}
+
+/** Whatever a producer may send. */
+type Header = (Frame | Tombstone | Feedback)['header']
+
 interface Metadata {
   run: string
   vnode: string
@@ -100,9 +111,9 @@ const CHECKED = Symbol('checked')
 type Known = Uint8Array & { [CHECKED]?: Checked }
 
 const packr = new Packr({ useRecords: false })
-const KINDS = ['', 'output', 'tombstone'] as const
+const KINDS = ['', 'output', 'tombstone', 'feedback'] as const
 /** The minor version in which each kind came. */
-const MINORS = { output: 0, tombstone: FRAME_MINOR } as const
+const MINORS = { output: 0, tombstone: 1, feedback: FRAME_MINOR } as const
 const BYTES_PER_ELEMENT = 4
 
 /** Encodes a frame into one buffer; shared memory where `shared` is true, so that threads can read it without a copy. */
@@ -119,8 +130,13 @@ export function encodeTombstone({ header, batch }: Tombstone): Uint8Array {
   return encode(header, batch, [], false)
 }
 
+/** Encodes feedback; parameters as `encodeFrame`. */
+export function encodeFeedback({ header, tensors }: Feedback, shared = false): Uint8Array {
+  return encode(header, '', Object.entries(tensors), shared)
+}
+
 function encode(
-  header: (Frame | Tombstone)['header'],
+  header: Header,
   batch: string,
   tensors: readonly (readonly [name: string, tensor: TensorBytes])[],
   shared: boolean,
@@ -162,12 +178,12 @@ function encode(
 /**
  * Decodes and checks a frame with tensors, which are views into `bytes`.
  * @param isWhole somebody in this process has checked its body before
- * @throws `frame.damaged` wrong magic, checksum, sizes or metadata, or a tombstone, which has no tensors
+ * @throws `frame.damaged` wrong magic, checksum, sizes or metadata, or no output
  * @throws `frame.version` another major version; a newer minor one is accepted
  */
 export function decodeFrame(bytes: Uint8Array, options: { readonly isWhole?: boolean } = {}): Frame {
   const frame = decodeFrameOrTombstone(bytes, options)
-  if (!('output' in frame)) throw damaged('a tombstone where tensors are needed')
+  if (!('output' in frame)) throw damaged('no output where one is needed')
   return frame
 }
 
@@ -176,15 +192,24 @@ export function decodeFrameOrTombstone(bytes: Uint8Array, options: { readonly is
   const { header, metadata, payloadOffset } = open(bytes, options)
   const { batch } = metadata
   if (header.kind === 'tombstone') return { header, batch }
-  const tensor = (wanted: string): TensorBytes => {
-    const [, dtype, shape, offset, size] = tensorOf(metadata, wanted)
-    return { dtype, shape, bytes: bytes.subarray(payloadOffset + offset, payloadOffset + offset + size) }
-  }
+  if (header.kind === 'feedback') throw damaged('feedback where an output is needed')
+  const tensor = (wanted: string): TensorBytes => bytesOf(bytes, payloadOffset, tensorOf(metadata, wanted))
   return { header, output: tensor('output'), labels: tensor('labels'), batch }
 }
 
+/** Decodes and checks feedback, whose tensors are views into `bytes`. Errors as `decodeFrame`. */
+export function decodeFeedback(bytes: Uint8Array, options: { readonly isWhole?: boolean } = {}): Feedback {
+  const { header, metadata, payloadOffset } = open(bytes, options)
+  if (header.kind !== 'feedback') throw damaged('no feedback where some is needed')
+  return { header, tensors: Object.fromEntries(metadata.tensors.map((entry) => [entry[0], bytesOf(bytes, payloadOffset, entry)])) }
+}
+
+function bytesOf(bytes: Uint8Array, payloadOffset: number, [, dtype, shape, offset, size]: Metadata['tensors'][number]): TensorBytes {
+  return { dtype, shape, bytes: bytes.subarray(payloadOffset + offset, payloadOffset + offset + size) }
+}
+
 /** Checks all of what a producer has sent, and says whose it is: for those who leave its tensors to others. Errors as `decodeFrame`. */
-export function headerOf(bytes: Uint8Array): (Frame | Tombstone)['header'] {
+export function headerOf(bytes: Uint8Array): Header {
   return open(bytes, {}).header
 }
 
@@ -198,12 +223,13 @@ function open(bytes: Uint8Array, { isWhole = false }: { readonly isWhole?: boole
   if (kind === 'tombstone') {
     if (metadata.tensors.length > 0 || payloadBytes > 0) throw damaged('a tombstone with tensors')
   } else if (!isKnown) {
-    for (const name of ['output', 'labels']) checkTensor(tensorOf(metadata, name), payloadOffset, payloadBytes)
+    const tensors = kind === 'feedback' ? metadata.tensors : [tensorOf(metadata, 'output'), tensorOf(metadata, 'labels')]
+    for (const tensor of tensors) checkTensor(tensor, payloadOffset, payloadBytes)
   }
   if (!isKnown && !isWhole) (bytes as Known)[CHECKED] = { metadata, bodyCrc, metadataBytes, payloadOffset }
   const { marks, generation, term, step, position, evaluation } = fixed
   const { run, vnode } = metadata
-  const header = { kind, marks, generation, term, step, position, evaluation, run, vnode } as (Frame | Tombstone)['header']
+  const header = { kind, marks, generation, term, step, position, evaluation, run, vnode } as Header
   return { header, metadata, payloadOffset }
 }
 
@@ -297,6 +323,7 @@ function unpack(bytes: Uint8Array): Metadata {
     metadata.tensors.every(
       (entry) =>
         Array.isArray(entry) &&
+        typeof entry[0] === 'string' &&
         (entry[1] === 'float32' || entry[1] === 'int32') &&
         Array.isArray(entry[2]) &&
         entry[2].every(isSize) &&

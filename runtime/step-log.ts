@@ -6,39 +6,21 @@
 import { invariant } from './errors.js'
 import { followed } from './followers.js'
 import { MARK } from './frame.js'
-import type { DropReason, Entry, Peer, StepCommand, StepEvent, Wants } from './step-events.js'
+import { Retention } from './retention.js'
+import type { DropReason, Entry, FeedbackEdges, Peer, StepCommand, StepEvent, StepLogOptions, Wants } from './step-events.js'
 
 export * from './step-events.js'
 
-export interface StepLogOptions {
-  readonly vnode: string
-  readonly generation: number
-  /** Everything up to this position is in the state: the manifest's. 0 at the start. */
-  readonly from: number
-  /** Producers in the definition's order; empty for the source. */
-  readonly inputs: readonly Peer[]
-  /** Consumers. */
-  readonly outputs: readonly Peer[]
-  /** It applies in silence what another one applies: it sends nothing, and nobody waits for it, until it is promoted. */
-  readonly isFollower?: boolean
-  /** Entries in flight on each edge. Range 1 to 1,024. */
-  readonly window: number
-  /** How far it may be ahead of the newest manifest that it has heard of, in entries: what retention has room for. Default: no limit. */
-  readonly maxAhead?: number
-  /** Positions of entries that this VNode skips, after `from`. */
-  readonly skips?: readonly number[]
-  /** Entries that may be with the compute at once. Default 2, so that it never waits for us. */
-  readonly maxIssued?: number
-}
-
 interface Input<Ref> {
   readonly vnode: string
+  readonly isFeedback: boolean
   term: number
   readonly inbox: Map<number, { entry: Entry; ref: Ref; isTombstone: boolean }>
 }
 
 interface Output {
   readonly vnode: string
+  readonly isFeedback: boolean
   /** Nobody waits for it: it gets what is kept anyway. */
   readonly isFollower: boolean
   term: number
@@ -61,13 +43,17 @@ export class StepLog<Ref> {
   readonly window: number
   readonly #maxIssued: number
   readonly #maxAhead: number
+  readonly #from: number
   readonly #inputs: Input<Ref>[]
+  readonly #feedback: FeedbackEdges
   readonly #outputs: Output[]
-  /** Outputs after the newest manifest, by position: contiguous from #manifest + 1 to #applied, less what was never sent on. */
-  readonly #retained = new Map<number, { entry: Entry; ref: Ref }>()
+  /** Outputs after the newest manifest: contiguous from #manifest + 1 to #applied, less what was never sent on. */
+  readonly #retained = new Retention<Ref>()
+  /** Feedback for positions after it, up to #applied + lag. */
+  readonly #given = new Retention<Ref>()
   readonly #issued: Entry[] = []
   readonly #skips: ReadonlySet<number>
-  readonly #counts = { received: 0, taken: 0, kept: 0, released: 0 }
+  readonly #counts = { received: 0, taken: 0 }
   #manifest: number
   /** What is not kept any more: up to the manifest, or less where a follower lacks something. */
   #released: number
@@ -91,10 +77,13 @@ export class StepLog<Ref> {
     this.#maxAhead = options.maxAhead ?? Infinity
     this.#skips = new Set(options.skips)
     this.#isFollower = options.isFollower ?? false
+    this.#from = options.from
     this.#manifest = options.from
     this.#released = options.from
     this.#applied = options.from
-    this.#inputs = options.inputs.map(({ vnode, term }) => ({ vnode, term, inbox: new Map() }))
+    this.#feedback = options.feedback ?? { from: [], to: [], lag: 1 }
+    const { from } = this.#feedback
+    this.#inputs = options.inputs.map(({ vnode, term }) => ({ vnode, term, isFeedback: from.includes(vnode), inbox: new Map() }))
     this.#outputs = options.outputs.map((peer) => this.#output(peer))
   }
 
@@ -115,19 +104,25 @@ export class StepLog<Ref> {
 
   /** Outputs kept for consumers that may have to be restored. */
   get retained(): number {
-    return this.#retained.size
+    return this.#retained.size + this.#given.size
   }
 
   /** Inputs received, and taken for a step; outputs kept, and let go after a checkpoint: since it started. */
   get counts(): { readonly received: number; readonly taken: number; readonly kept: number; readonly released: number } {
-    return this.#counts
+    const [{ kept, released }, given] = [this.#retained.counts, this.#given.counts]
+    return { ...this.#counts, kept: kept + given.kept, released: released + given.released }
   }
 
   /** What it waits for; nothing while it computes, stands still for a move, or has come to where retention ends. */
   get wants(): Wants {
     const position = this.#applied + 1
     if (this.#issued.length > 0 || this.#heldAt !== undefined || position > this.#manifest + this.#maxAhead) return {}
-    if (this.#isStarved()) return { inputs: this.#inputs.flatMap(({ vnode, inbox }) => (inbox.has(position) ? [] : [vnode])) }
+    if (this.#isStarved()) {
+      const lacking = this.#inputs.filter(({ inbox }) => !inbox.has(position))
+      const feedback = lacking.filter(({ isFeedback }) => isFeedback).map(({ vnode }) => [vnode, position - this.#feedback.lag])
+      const inputs = lacking.filter(({ isFeedback }) => !isFeedback).map(({ vnode }) => vnode)
+      return { ...(inputs.length > 0 && { inputs }), ...(feedback.length > 0 && { feedback: Object.fromEntries(feedback) }) }
+    }
     const full = this.#outputs.filter((output) => !this.#leavesRoom(output, position))
     return full.length > 0 ? { readers: Object.fromEntries(full.map(({ vnode, next }) => [vnode, next])) } : {}
   }
@@ -137,9 +132,16 @@ export class StepLog<Ref> {
     return this.#inputs.reduce((sum, { inbox }) => sum + inbox.size, 0)
   }
 
-  /** Call once, when the state is loaded: greets the consumers and asks the producers. */
-  start(): StepCommand<Ref>[] {
+  /**
+   * Call once, when the state is loaded: greets the consumers and asks the producers.
+   * @param given the feedback that it gave for the `lag` positions after `from`: it is part of the state
+   */
+  start(given: readonly Ref[] = []): StepCommand<Ref>[] {
     const out: StepCommand<Ref>[] = []
+    given.forEach((ref, i) => {
+      const position = this.#from + 1 + i
+      if (position > this.#released) this.#given.keep({ position, step: 0, evaluation: 0, marks: 0 }, ref)
+    })
     if (!this.#isFollower) for (const { vnode } of this.#outputs) out.push({ type: 'hello', to: vnode })
     this.#grant(out, true)
     return out
@@ -165,7 +167,7 @@ export class StepLog<Ref> {
         this.#onPromoted(event, out)
         break
       case 'applied':
-        this.#onApplied(event.position, event.ref, out)
+        this.#onApplied(event, out)
         break
       case 'manifest':
         this.#onManifest(event.position)
@@ -208,10 +210,10 @@ export class StepLog<Ref> {
   }
 
   #onFrame(event: StepEvent<Ref> & { type: 'frame' }, out: StepCommand<Ref>[]): void {
-    const { entry, ref, isTombstone = false } = event
+    const { entry, ref, isTombstone = false, isFeedback = false } = event
     const drop = (reason: DropReason) => void out.push({ type: 'drop', reason, from: event.from })
     if (event.generation !== this.generation) return drop('generation')
-    const inputs = this.#inputs.filter(({ vnode }) => vnode === event.from)
+    const inputs = this.#inputs.filter((input) => input.vnode === event.from && input.isFeedback === isFeedback)
     if (inputs.length === 0) return drop('stranger')
     for (const input of inputs) {
       if (event.term < input.term) return drop('term')
@@ -281,19 +283,19 @@ export class StepLog<Ref> {
   }
 
   #output({ vnode, term }: Peer): Output {
-    const isFollower = followed(vnode) !== undefined
-    return { vnode, isFollower, term, sent: this.#manifest, upTo: 0, next: this.#manifest + 1 }
+    const reader = followed(vnode)
+    const isFeedback = this.#feedback.to.includes(reader ?? vnode)
+    return { vnode, isFeedback, isFollower: reader !== undefined, term, sent: this.#manifest, upTo: 0, next: this.#manifest + 1 }
   }
 
-  #onApplied(position: number, ref: Ref, out: StepCommand<Ref>[]): void {
+  #onApplied({ position, ref, feedback }: StepEvent<Ref> & { type: 'applied' }, out: StepCommand<Ref>[]): void {
     const entry = this.#issued.shift()
     invariant(entry !== undefined && entry.position === position, () => `${this.vnode}: applied ${position}, issued ${entry?.position}`)
     invariant(position === this.#applied + 1, () => `${this.vnode}: applied ${position} after ${this.#applied}`)
     this.#applied = position
-    if (this.#outputs.length > 0 && position > this.#manifest) {
-      this.#retained.set(position, { entry, ref })
-      this.#counts.kept++
-    }
+    if (this.#outputs.length > 0 && position > this.#manifest) this.#retained.keep(entry, ref)
+    const readAt = position + this.#feedback.lag
+    if (feedback !== undefined && readAt > this.#manifest) this.#given.keep({ ...entry, position: readAt }, feedback)
     for (const output of this.#outputs) this.#send(output, out)
     // Half a window at a time: fewer messages, and the producer never runs dry.
     if (this.#applied + this.window - this.#granted >= Math.ceil(this.window / 2)) this.#grant(out, false)
@@ -319,7 +321,8 @@ export class StepLog<Ref> {
     const least = this.#manifest - AHEAD_WINDOWS * this.window
     const lacking = this.#outputs.filter(({ isFollower, next }) => isFollower && next > least)
     const upTo = Math.min(this.#manifest, ...lacking.map(({ next }) => next - 1))
-    for (let p = this.#released + 1; p <= upTo; p++) if (this.#retained.delete(p)) this.#counts.released++
+    this.#retained.release(this.#released, upTo)
+    this.#given.release(this.#released, upTo)
     this.#released = Math.max(this.#released, upTo)
   }
 
@@ -329,8 +332,9 @@ export class StepLog<Ref> {
     while (this.#issued.length < this.#maxIssued && this.#heldAt === undefined) {
       const position = this.#applied + this.#issued.length + 1
       if (!this.#hasRoom(position)) return
-      const frames = this.#inputs.map(({ inbox }) => inbox.get(position))
-      if (!frames.every((frame) => frame !== undefined)) return
+      if (!this.#inputs.every(({ inbox }) => inbox.has(position))) return
+      const frames = this.#taken(position, ({ isFeedback }) => !isFeedback)
+      const feedback = this.#taken(position, ({ isFeedback }) => isFeedback).map(({ ref }) => ref)
       // What was issued is answered in order, and a tombstone at once: it waits until it is alone.
       const isSkipped = this.#skips.has(position) || frames.some(({ isTombstone }) => isTombstone)
       if (isSkipped && this.#issued.length > 0) return
@@ -344,8 +348,13 @@ export class StepLog<Ref> {
       this.#counts.taken += this.#inputs.length
       const inputs = frames.map(({ ref }) => ref)
       if (isSkipped) return void out.push(...this.#take(entry), { type: 'bury', entry, inputs })
-      out.push({ type: 'apply', entry, inputs }, ...this.#take(entry))
+      out.push({ type: 'apply', entry, inputs, ...(feedback.length > 0 && { feedback }) }, ...this.#take(entry))
     }
+  }
+
+  /** What has come for a position from some of the inputs, in their order. */
+  #taken(position: number, isMeant: (input: Input<Ref>) => boolean) {
+    return this.#inputs.filter(isMeant).map(({ inbox }) => inbox.get(position)!)
   }
 
   #take(entry: Entry): StepCommand<Ref>[] {
@@ -374,7 +383,7 @@ export class StepLog<Ref> {
   #send(output: Output, out: StepCommand<Ref>[]): void {
     if (this.#isFollower) return
     while (output.sent < output.upTo) {
-      const kept = this.#retained.get(output.sent + 1)
+      const kept = (output.isFeedback ? this.#given : this.#retained).get(output.sent + 1)
       if (!kept) return
       output.sent++
       out.push({ type: 'send', to: output.vnode, ...kept })

@@ -8,6 +8,8 @@ export interface TimetableOptions {
   readonly epochs: number
   /** Training batches in an epoch. */
   readonly stepsPerEpoch: number
+  /** Entries without a batch behind each training batch, in which feedback comes back. Absent: 0. */
+  readonly drains?: number
   /** Evaluation batches after each epoch but the last; 0: no evaluation then. */
   readonly evaluationBatches: number
   /** Evaluation batches after the last epoch. */
@@ -18,17 +20,23 @@ export class Timetable {
   readonly totalSteps: number
   readonly totalPositions: number
   readonly #options: TimetableOptions
+  /** Positions of a training step. */
+  readonly #perStep: number
   readonly #perEpoch: number
 
   constructor(options: TimetableOptions) {
-    const { epochs, stepsPerEpoch, evaluationBatches, finalBatches } = options
+    const { epochs, stepsPerEpoch, drains = 0, evaluationBatches, finalBatches } = options
     this.#options = options
-    this.#perEpoch = stepsPerEpoch + evaluationBatches
+    this.#perStep = 1 + drains
+    this.#perEpoch = stepsPerEpoch * this.#perStep + evaluationBatches
     this.totalSteps = epochs * stepsPerEpoch
-    this.totalPositions = this.totalSteps + (epochs - 1) * evaluationBatches + finalBatches
+    this.totalPositions = this.totalSteps * this.#perStep + (epochs - 1) * evaluationBatches + finalBatches
   }
 
-  /** The entry at a position in 1 … totalPositions; marks are those that the definition gives: cut and end on the last step, evaluate on a step that is followed by an evaluation, and on that evaluation's last batch. */
+  /**
+   * The entry at a position in 1 … totalPositions; marks are those that the definition gives: drain; cut and end on the last step, evaluate on
+   * a step that is followed by an evaluation, and on that evaluation's last batch. A step's are on its last entry.
+   */
   at(position: number): Entry {
     if (!Number.isInteger(position) || position < 1 || position > this.totalPositions)
       throw new SwarmError('internal', `no position ${position} of ${this.totalPositions}`)
@@ -36,23 +44,35 @@ export class Timetable {
     const epoch = Math.min(Math.floor((position - 1) / this.#perEpoch), epochs - 1)
     const place = position - epoch * this.#perEpoch
     const isLastEpoch = epoch === epochs - 1
-    if (place > stepsPerEpoch) {
-      const evaluation = place - stepsPerEpoch
+    const trainingPositions = stepsPerEpoch * this.#perStep
+    if (place > trainingPositions) {
+      const evaluation = place - trainingPositions
       const isLast = evaluation === (isLastEpoch ? finalBatches : evaluationBatches)
       return { position, step: (epoch + 1) * stepsPerEpoch, evaluation, marks: isLast ? MARK.evaluate : 0 }
     }
-    let marks = 0
-    if (place === stepsPerEpoch) {
+    const drain = (place - 1) % this.#perStep
+    let marks: number = drain > 0 ? MARK.drain : 0
+    if (place === trainingPositions) {
       if (isLastEpoch) marks |= MARK.end | MARK.cut
       if (isLastEpoch ? finalBatches : evaluationBatches) marks |= MARK.evaluate
     }
-    return { position, step: epoch * stepsPerEpoch + place, evaluation: 0, marks }
+    return { position, step: epoch * stepsPerEpoch + Math.ceil(place / this.#perStep), evaluation: 0, marks }
   }
 
-  /** Position of a training step, from 1; 0 for step 0. */
+  /** How many entries a training step has, its batch included. */
+  get entriesOfStep(): number {
+    return this.#perStep
+  }
+
+  /** Whether a training entry is the last one of its step, with its drains: what is asked for after the step happens there. */
+  endsStep({ position, step }: Entry): boolean {
+    return position === this.positionOf(step)
+  }
+
+  /** Position of a training step's last entry; 0 for step 0. */
   positionOf(step: number): number {
     if (step === 0) return 0
-    return step + Math.floor((step - 1) / this.#options.stepsPerEpoch) * this.#options.evaluationBatches
+    return step * this.#perStep + Math.floor((step - 1) / this.#options.stepsPerEpoch) * this.#options.evaluationBatches
   }
 
   /** The epoch, from 1, that a step belongs to. */

@@ -47,13 +47,18 @@ test('without faults nothing is dropped and nothing is lost', (t) => {
   }
 })
 
-test('the seeds cover chains, joins, VNodes with several consumers, and such as skip', (t) => {
+test('the seeds cover chains, joins, VNodes with several consumers, such as skip, and feedback', (t) => {
   const graphs = SEEDS.map(drawGraph)
   const joins = graphs.filter(({ inputs }) => [...inputs.values()].some((producers) => producers.length > 1))
   const branches = graphs.filter(({ outputs }) => [...outputs.values()].some((consumers) => consumers.length > 1))
   const chains = graphs.filter(({ outputs }) => [...outputs.values()].every((consumers) => consumers.length <= 1))
   const skipping = graphs.filter(({ skips }) => skips.size > 0)
-  for (const kind of [joins, branches, chains, skipping]) t.true(kind.length > 50)
+  const kinds = [joins, branches, chains, skipping]
+  kinds.push(
+    graphs.filter(({ feedback, timetable }) => feedback.from.size > 0 && timetable.entriesOfStep > 1),
+    graphs.filter(({ feedback }) => feedback.lag > 1),
+  )
+  for (const kind of kinds) t.true(kind.length > 40)
 })
 
 for (const [fault, defects] of Object.entries(BROKEN_RUNS)) {

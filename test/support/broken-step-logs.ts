@@ -6,6 +6,7 @@ type Command = StepCommand<number>
 type Event = StepEvent<number>
 
 interface Bends {
+  readonly given?: (given: readonly number[]) => readonly number[]
   readonly event?: (event: Event, log: StepLog<number>) => Event | undefined
   readonly commands?: (commands: Command[], event: Event | undefined, log: StepLog<number>) => Command[]
 }
@@ -14,7 +15,7 @@ interface Bends {
 function bent(bends: (options: StepLogOptions) => Bends): Defects {
   return {
     log: (log, options): Log => {
-      const { event: bendEvent, commands: bendCommands } = bends(options)
+      const { event: bendEvent, commands: bendCommands, given: bendGiven } = bends(options)
       const out = (commands: Command[], event?: Event) => bendCommands?.(commands, event, log) ?? commands
       return {
         get applied() {
@@ -31,7 +32,7 @@ function bent(bends: (options: StepLogOptions) => Bends): Defects {
           const commands = log.offer(entry)
           return commands && out(commands)
         },
-        start: () => out(log.start()),
+        start: (given = []) => out(log.start(bendGiven ? bendGiven(given) : given)),
         handle: (event) => {
           const bentEvent = bendEvent ? bendEvent(event, log) : event
           return bentEvent ? out(log.handle(bentEvent), bentEvent) : []
@@ -121,6 +122,23 @@ export const BROKEN_RUNS: { readonly [fault: string]: Defects } = {
         }),
     }
   }),
+  'takes feedback one entry too late': bent(() => {
+    let last: readonly number[] | undefined
+    return {
+      commands: (commands) =>
+        commands.map((one) => {
+          if (one.type !== 'apply' || !one.feedback) return one
+          const late = last ?? one.feedback.map(() => 0)
+          last = one.feedback
+          return { ...one, feedback: late }
+        }),
+    }
+  }),
+  'forgets the feedback that it gave before the checkpoint': bent(() => ({ given: (given) => given.map(() => 0) })),
+  'waits for no feedback': rebuilt((options) => ({
+    ...options,
+    inputs: options.inputs.filter(({ vnode }) => !options.feedback?.from.includes(vnode)),
+  })),
   'copies no state at a cut': bent(() => ({ commands: (commands) => commands.filter(({ type }) => type !== 'snapshot') })),
   'runs ahead of a consumer without limit': rebuilt((options) => (options.inputs.length === 0 ? options : { ...options, window: 1024 })),
   'lets a source run ahead without limit': rebuilt((options) => (options.inputs.length > 0 ? options : { ...options, window: 1024 })),

@@ -1,7 +1,7 @@
 /** The Run actor of a simulated run, as small as can be: a directory, a term counter, commits, manifests, and what it tells whom. */
 import { MARK } from '../../runtime/frame.js'
 import type { Entry } from '../../runtime/step-log.js'
-import { type Machine, SOURCE } from './step-log-graph.js'
+import { type Machine, SOURCE, edgesOf } from './step-log-graph.js'
 import type { Placement, SimulatedGrant, Simulation } from './step-log-simulator.js'
 
 interface SimulatedCommit {
@@ -96,7 +96,7 @@ export class SimulatedRun {
     const { graph, defects, random } = this.#world
     let { marks } = entry
     const cut = this.#cuts.get(term) ?? this.manifest
-    if (entry.evaluation === 0) {
+    if (entry.evaluation === 0 && graph.timetable.endsStep(entry)) {
       // A cut that somebody missed never completes: after a while it counts no more.
       const isOpen = cut.position > manifest && random.below(40) > 0
       const isDue =
@@ -104,7 +104,7 @@ export class SimulatedRun {
         entry.position - cut.position >= Math.ceil(graph.maxAhead / 2) ||
         random.below(12) === 0
       // An evaluation cannot be cut in two: if it would leave no room for the next step, the cut is now, another one open or not.
-      const next = entry.position + graph.timetable.evaluationsAfter(entry.step) + 1
+      const next = entry.position + graph.timetable.evaluationsAfter(entry.step) + graph.timetable.entriesOfStep
       const from = defects.countsRoomFromItsOwnCut ? cut.position : manifest
       const mustBe = next > from + graph.maxAhead && !defects.cutsOneAtATime
       if (mustBe || (isDue && !isOpen)) marks |= MARK.cut
@@ -140,7 +140,8 @@ export class SimulatedRun {
       this.directory.set(vnode, { host: old && random.below(3) === 0 ? old : `${vnode}@${++this.#hosts}`, term: ++this.#terms })
     }
     for (const vnode of vnodes) {
-      const neighbours = [...(graph.inputs.get(vnode) ?? []), ...graph.outputs.get(vnode)!]
+      const { inputs, outputs } = edgesOf(graph, vnode)
+      const neighbours = [...inputs, ...outputs]
       for (const other of neighbours) {
         if (vnodes.includes(other)) continue
         const placement = this.directory.get(vnode)!

@@ -13,7 +13,20 @@ import {
   type StepEvent,
   type StepLogOptions,
 } from '../../runtime/step-log.js'
-import { type Graph, type Machine, SOURCE, TOMBSTONE, advance, drawGraph, newMachine, reference } from './step-log-graph.js'
+import {
+  type Graph,
+  type Machine,
+  NOTHING,
+  SOURCE,
+  TOMBSTONE,
+  advance,
+  drawGraph,
+  edgesOf,
+  givenFor,
+  lagOf,
+  newMachine,
+  reference,
+} from './step-log-graph.js'
 import { SimulatedRun } from './step-log-run.js'
 
 export type Log = Pick<StepLog<number>, 'applied' | 'retained' | 'waiting' | 'start' | 'handle' | 'offer' | 'canOffer'>
@@ -165,19 +178,30 @@ export class Simulation {
     const old = this.#owners.get(host)
     if (old && old.grant.term >= term) return
     if (old) old.isGone = true
-    const { inputs, outputs, window, maxIssued } = this.graph
+    const { window, maxIssued, feedback } = this.graph
+    const { inputs, outputs } = edgesOf(this.graph, vnode)
     const peer = (id: string) => ({ vnode: id, term: peers.get(id)!.term })
-    const producers = (inputs.get(vnode) ?? []).map(peer)
-    const consumers = outputs.get(vnode)!.map(peer)
+    const edges = { from: feedback.from.get(vnode) ?? [], to: feedback.to.get(vnode) ?? [], lag: feedback.lag }
     const skips = this.graph.skips.get(vnode)?.filter((position) => position > from.position)
-    const options = { vnode, generation, from: from.position, inputs: producers, outputs: consumers, window, skips, maxIssued }
+    const [producers, consumers] = [inputs.map(peer), outputs.map(peer)]
+    const options = {
+      vnode,
+      generation,
+      from: from.position,
+      inputs: producers,
+      outputs: consumers,
+      feedback: edges,
+      window,
+      skips,
+      maxIssued,
+    }
     const log = new StepLog<number>(options)
     const owner: Owner = {
       grant,
       log: this.defects.log?.(log, options) ?? log,
       machine: { ...(from.machine ?? newMachine()) },
       peers: new Map(peers),
-      allowed: new Map(outputs.get(vnode)!.map((id) => [id, { upTo: 0, next: from.position + 1 }])),
+      allowed: new Map(outputs.map((id) => [id, { upTo: 0, next: from.position + 1 }])),
       manifest: from.position,
       issued: from.position,
       busyUntil: 0,
@@ -188,7 +212,9 @@ export class Simulation {
     this.after(this.isFaulty ? this.random.below(120) : 5, () => {
       if (owner.isGone) return
       owner.isStarted = true
-      this.#execute(owner, owner.log.start())
+      const { machine, log } = owner
+      const given = Array.from({ length: lagOf(this.graph, vnode) }, (_, i) => givenFor(machine, from.position + 1 + i))
+      this.#execute(owner, log.start(given))
       this.#tick(owner)
     })
   }
@@ -218,7 +244,7 @@ export class Simulation {
   /** A machine must be exactly what the undisturbed run has at its position. */
   checkMachine(vnode: string, machine: Machine): void {
     const expected = this.reference.get(vnode)!.machines[machine.position]
-    const isSame = machine.state === expected.state && machine.chain === expected.chain
+    const isSame = machine.state === expected.state && machine.chain === expected.chain && `${machine.given}` === `${expected.given}`
     invariant(isSame, () => `${vnode} at ${machine.position} is ${JSON.stringify(machine)}, undisturbed ${JSON.stringify(expected)}`)
   }
 
@@ -255,8 +281,10 @@ export class Simulation {
         commands.length > 0 && log.waiting === waiting && commands.every((one) => one.type === 'drop' && one.reason === refusal)
       invariant(isRefused, () => `${grant.vnode} took ${JSON.stringify(event)} under ${JSON.stringify(owner.peers.get(event.from))}`)
     }
-    const inputs = this.graph.inputs.get(grant.vnode)?.length ?? 0
-    invariant(log.retained <= log.applied - owner.manifest, () => `${grant.vnode} keeps ${log.retained}`)
+    const inputs = edgesOf(this.graph, grant.vnode).inputs.length
+    const lag = lagOf(this.graph, grant.vnode)
+    const most = log.applied - owner.manifest + (lag > 0 ? log.applied - owner.manifest + lag : 0)
+    invariant(log.retained <= most, () => `${grant.vnode} keeps ${log.retained}`)
     invariant(log.waiting <= inputs * this.graph.window, () => `${log.waiting} inputs wait at ${grant.vnode}`)
     if (owner.isStarted) this.#execute(owner, commands)
   }
@@ -272,7 +300,7 @@ export class Simulation {
     const { vnode, generation, term } = owner.grant
     const me = { from: vnode, generation, term }
     for (const command of commands) {
-      if (command.type === 'apply') this.#apply(owner, command.entry, command.inputs)
+      if (command.type === 'apply') this.#apply(owner, command.entry, command.inputs, command.feedback)
       else if (command.type === 'bury') this.#bury(owner, command.entry)
       else if (command.type === 'snapshot') this.#snapshot(owner, command.entry)
       else if (command.type === 'drop') this.#drops.set(command.reason, (this.#drops.get(command.reason) ?? 0) + 1)
@@ -280,7 +308,8 @@ export class Simulation {
         const { to, entry, ref } = command
         const upTo = owner.allowed.get(to)!.upTo
         invariant(entry.position <= upTo, () => `${vnode} sends ${entry.position} to ${to}, which allows ${upTo}`)
-        this.#send(owner, to, { type: 'frame', ...me, entry, ref, isTombstone: ref === TOMBSTONE })
+        const isFeedback = this.graph.feedback.to.get(vnode)?.includes(to) ?? false
+        this.#send(owner, to, { type: 'frame', ...me, entry, ref, isTombstone: !isFeedback && ref === TOMBSTONE, isFeedback })
       } else if (command.type === 'credit') {
         const { to, next, upTo, resend } = command
         this.#send(owner, to, { type: 'credit', ...me, next, upTo, resend })
@@ -289,7 +318,7 @@ export class Simulation {
     if (vnode === SOURCE) this.#pump(owner)
   }
 
-  #apply(owner: Owner, entry: Entry, inputs: readonly number[]): void {
+  #apply(owner: Owner, entry: Entry, inputs: readonly number[], feedback: readonly number[] = []): void {
     const { vnode } = owner.grant
     const { position } = entry
     invariant(position === owner.issued + 1, () => `${vnode} applies ${position} after ${owner.issued}`)
@@ -302,10 +331,11 @@ export class Simulation {
     owner.busyUntil = Math.max(this.now, owner.busyUntil) + 1 + this.random.below(6)
     this.at(owner.busyUntil, () => {
       if (owner.isGone) return
-      const ref = advance(owner.machine, entry, inputs)
+      const lag = lagOf(this.graph, vnode)
+      const ref = advance(owner.machine, entry, inputs, feedback, lag)
       this.checkMachine(vnode, owner.machine)
       invariant(ref === this.reference.get(vnode)!.outputs[position], () => `${vnode} puts out ${ref} at ${position}`)
-      this.#handle(owner, { type: 'applied', position, ref })
+      this.#handle(owner, { type: 'applied', position, ref, ...(lag > 0 && { feedback: givenFor(owner.machine, position + lag) }) })
     })
   }
 
@@ -316,7 +346,7 @@ export class Simulation {
     owner.issued = position
     owner.machine.position = position
     this.checkMachine(vnode, owner.machine)
-    this.#handle(owner, { type: 'applied', position, ref: TOMBSTONE })
+    this.#handle(owner, { type: 'applied', position, ref: TOMBSTONE, ...(lagOf(this.graph, vnode) > 0 && { feedback: NOTHING }) })
   }
 
   /** Taken between two steps, stored in the background. */
