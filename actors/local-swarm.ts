@@ -23,6 +23,7 @@ import { bundleFolder, type RunDefinition } from './run/run-definition.js'
 import { RunMonitor } from './run/run-monitor.js'
 import type { Observation } from './reports.js'
 import { StepRatings } from './control/step-ratings.js'
+import { isTraining } from '../runtime/step-log.js'
 
 export interface LocalSwarmOptions {
   readonly run: string
@@ -233,7 +234,7 @@ export class LocalSwarm {
   }
 
   #rate(observation: Observation): void {
-    if (observation.type !== 'applied' || observation.entry.evaluation > 0) return
+    if (observation.type !== 'applied' || !isTraining(observation.entry)) return
     const { run, vnode, pnode, busyMs } = observation
     this.#ratings.observe(run, vnode, pnode, { busyMs, steps: 1 })
   }

@@ -4,6 +4,7 @@ import type { Observation } from '../actors/reports.js'
 import type { Clock } from '../runtime/clock.js'
 import { SwarmError } from '../runtime/errors.js'
 import { RandomStream } from '../runtime/random.js'
+import { isTraining } from '../runtime/step-log.js'
 
 /** One fault. */
 export interface ChaosSpec {
@@ -69,7 +70,7 @@ export class Chaos {
 
   /** Looks at every step that is applied. */
   observe(observation: Observation): void {
-    if (this.#waiting.size === 0 || observation.type !== 'applied' || observation.entry.evaluation > 0) return
+    if (this.#waiting.size === 0 || observation.type !== 'applied' || !isTraining(observation.entry)) return
     for (const spec of this.#waiting) {
       if (spec.atStep !== observation.entry.step) continue
       this.#waiting.delete(spec)

@@ -34,10 +34,30 @@ export interface VNodeDefinition {
   readonly layers: readonly LayerDefinition[]
   /** Whether it has a head and learns. VNodes without trainable parameters have none, unless they are the output. */
   readonly hasHead: boolean
+  /** What goes against the graph. Absent: nothing. */
+  readonly feedback?: FeedbackDefinition
   /** Trainable parameters of the layers (without the head's), in elements. */
   readonly parameters: number
   /** Multiply-adds of one forward pass of one sample. */
   readonly cost: number
+}
+
+/** Of a rule that is not local, or not quite: a VNode's part in what goes against the graph. */
+export interface FeedbackDefinition {
+  /** Derivatives of the loss by outputs; or a parameter of the output VNode's head, for all others. */
+  readonly of: 'gradients' | 'head'
+  /** VNodes that it gets some from. */
+  readonly from: readonly string[]
+  /** VNodes that it gives some to. */
+  readonly to: readonly string[]
+  /** Positions of the log between giving and getting, at least 1. */
+  readonly lag: number
+  /** `gradients`: batches under way at a time. */
+  readonly window?: number
+  /** `head`: the parameter's name. */
+  readonly parameter?: string
+  /** `head`: it is given after every so many steps, and used as it was between one and two times as many steps before. */
+  readonly everySteps?: number
 }
 
 export interface NetworkDefinition {

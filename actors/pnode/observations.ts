@@ -1,7 +1,7 @@
 /** Observations on their way from PNodes to control: many small ones become a few, twice in a second a handful of bytes for each VNode. */
 import type { Clock } from '../../runtime/clock.js'
 import { SwarmError } from '../../runtime/errors.js'
-import { DROP_REASONS } from '../../runtime/step-log.js'
+import { DROP_REASONS, isTraining } from '../../runtime/step-log.js'
 import type { Observation } from '../reports.js'
 
 const OBSERVATIONS_VERSION = 1
@@ -57,7 +57,7 @@ export class ObservationSender {
 
   observe(observation: Observation): void {
     if (observation.type === 'applied') {
-      if (observation.entry.evaluation > 0) return
+      if (!isTraining(observation.entry)) return
       const key = keyOf(observation)
       const span = this.#spans.get(key)
       if (span) grow(span, observation)

@@ -3,7 +3,7 @@ import type { VNodeMachineDefinition } from '../../components/definition.js'
 import { updatesAfter } from '../../components/refinement.js'
 import type { Compute } from '../../runtime/compute/compute.js'
 import type { Grant } from '../../runtime/grant.js'
-import type { Entry } from '../../runtime/step-log.js'
+import { type Entry, isTraining } from '../../runtime/step-log.js'
 import type { QueueStats } from './queues.js'
 import { StepDeadline } from './step-deadline.js'
 
@@ -34,10 +34,11 @@ export class RefinementQueue {
    * Asks for all updates behind an entry: call it right after the entry was asked for, so that nothing comes between.
    * @returns when they are done, with what `Compute.refine` throws; undefined if none follow
    */
-  after({ step, evaluation }: Entry): Promise<void> | undefined {
+  after(entry: Entry): Promise<void> | undefined {
     const { compute, machine, run, definition } = this.#options
     const { vnode, training } = definition
-    const count = evaluation > 0 ? 0 : updatesAfter(step, vnode, training.refinement)
+    const { step } = entry
+    const count = isTraining(entry) ? updatesAfter(step, vnode, training.refinement) : 0
     if (count === 0) return undefined
     const update = async (number: number): Promise<void> => {
       const request = { run, vnode: vnode.id, step, update: number }

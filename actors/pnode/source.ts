@@ -7,7 +7,7 @@ import { MARK, encodeFrame } from '../../runtime/frame.js'
 import type { Grant, Placed } from '../../runtime/grant.js'
 import { RandomStream } from '../../runtime/random.js'
 import { decodeSignal, encodeSignal, subjectOf } from '../../runtime/signal.js'
-import { type Entry, StepLog, type StepCommand, type StepEvent } from '../../runtime/step-log.js'
+import { type Entry, StepLog, type StepCommand, type StepEvent, isTraining } from '../../runtime/step-log.js'
 import type { TensorBus } from '../../runtime/tensor-bus/tensor-bus.js'
 import { Timetable } from '../../runtime/timetable.js'
 import { type Queues, queuesOf } from './queues.js'
@@ -199,7 +199,7 @@ export class SourceDriver {
         if (position > this.#timetable.totalPositions || position > this.#base + this.#options.cuts.maxAhead) return
         const planned = this.#timetable.at(position)
         // A checkpoint that is wanted just here waits for the one before it.
-        if (planned.evaluation === 0 && this.#atSteps.has(planned.step) && this.#cut > this.#manifest) return
+        if (this.#endsStep(planned) && this.#atSteps.has(planned.step) && this.#cut > this.#manifest) return
         const entry = this.#marked(planned)
         this.#execute(this.#log.offer(entry) ?? [])
         if (entry.marks & MARK.pause) this.#pauseAt(entry.position)
@@ -225,9 +225,14 @@ export class SourceDriver {
     })
   }
 
+  /** What is asked for after a step happens behind its last entry. */
+  #endsStep(entry: Entry): boolean {
+    return entry.evaluation === 0 && this.#timetable.endsStep(entry)
+  }
+
   /** Adds the marks that circumstances ask for. They never change the result, so they need not be the same in every run. */
   #marked(entry: Entry): Entry {
-    if (entry.evaluation > 0) return entry
+    if (!this.#endsStep(entry)) return entry
     const { everySteps, maxAhead } = this.#options.cuts
     let { marks } = entry
     const isOpen = this.#cut > this.#manifest && !this.#isCutStale && entry.step - this.#cutStep < this.#patience * everySteps
@@ -238,7 +243,8 @@ export class SourceDriver {
       this.#atSteps.has(entry.step)
     // The last step that retention has room for is always a cut: every source that goes on from this manifest puts it at the same place,
     // so it completes, whichever cuts VNodes missed that were lost together with the source. An evaluation has no place for one.
-    const isLastChance = entry.position + this.#timetable.evaluationsAfter(entry.step) + 1 > this.#base + maxAhead
+    const nextChance = entry.position + this.#timetable.evaluationsAfter(entry.step) + this.#timetable.entriesOfStep
+    const isLastChance = nextChance > this.#base + maxAhead
     if (this.#isPausing && entry.position >= this.#pauseFrom && !(marks & MARK.end)) marks |= MARK.pause | MARK.cut
     else if ((isDue && !isOpen) || isLastChance) marks |= MARK.cut
     if (marks & MARK.cut) {
@@ -280,7 +286,7 @@ export class SourceDriver {
     const { split, indices } = this.#indices(entry)
     const { inputs, labels } = batch(split, indices, this.#room(indices.length * split.sampleSize))
     const { augmentation, seed } = definition.training
-    if (augmentation && entry.evaluation === 0) {
+    if (augmentation && isTraining(entry)) {
       const random = new RandomStream(seed, 'augmentation', entry.step)
       augment(inputs, dataset.input, { ...augmentation, random, blank: split.table?.[0] ?? 0 })
     }
@@ -323,6 +329,7 @@ export class SourceDriver {
       return { split, indices: Uint32Array.from({ length: Math.min(batchSize, split.size - first) }, (_, i) => first + i) }
     }
     const split = dataset.splits.train
+    if (!isTraining(entry)) return { split, indices: new Uint32Array(0) }
     const epoch = Math.floor((entry.step - 1) / stepsPerEpoch)
     if (this.#order?.epoch !== epoch) this.#order = { epoch, indices: epochOrder(seed, epoch, split.size) }
     return { split, indices: batchIndices(this.#order.indices, (entry.step - 1) % stepsPerEpoch, batchSize) }

@@ -4,7 +4,7 @@ import type { VNodeMachineDefinition } from '../../components/definition.js'
 import type { ComputeLoss } from '../../runtime/compute/compute.js'
 import { type ErrorCode, SwarmError, isSwarmError, toSwarmError } from '../../runtime/errors.js'
 import { followed, vnodeOf } from '../../runtime/followers.js'
-import { batchOf, encodeTombstone, payloadDigest, underTerm } from '../../runtime/frame.js'
+import { batchOf, payloadDigest, underTerm } from '../../runtime/frame.js'
 import type { Grant, Placed } from '../../runtime/grant.js'
 import { EvaluationSums } from './evaluation-sums.js'
 import { type Queues, queuesOf } from './queues.js'
@@ -14,9 +14,10 @@ import { restoredState } from './stored-state.js'
 import { encodeSignal, subjectOf } from '../../runtime/signal.js'
 import { hashStateInBackground } from '../../runtime/state.js'
 import { StepDeadline } from './step-deadline.js'
-import { type Entry, StepLog, type StepCommand, type StepEvent } from '../../runtime/step-log.js'
+import { type Entry, StepLog, type StepCommand, type StepEvent, isTraining } from '../../runtime/step-log.js'
 import type { VNodeHost } from './vnode-host.js'
 import { Standing } from './standing.js'
+import { type Made, VNodeFrames } from './vnode-frames.js'
 import { VNodeInbox } from './vnode-inbox.js'
 import { VNodeReports } from './vnode-reports.js'
 
@@ -54,6 +55,7 @@ const BEHIND_TICKS = 8
 interface UnderWay {
   readonly entry: Entry
   readonly inputs: readonly Uint8Array[]
+  readonly feedback?: readonly Uint8Array[]
 }
 
 export class VNodeDriver {
@@ -68,6 +70,7 @@ export class VNodeDriver {
   readonly #log: StepLog<Uint8Array>
   readonly #deadline = new StepDeadline()
   readonly #refinement: RefinementQueue
+  readonly #frames: VNodeFrames
   readonly #inbox: VNodeInbox
   readonly #peers = new Map<string, Placed>()
   readonly #abort = new AbortController()
@@ -100,6 +103,7 @@ export class VNodeDriver {
     this.#standing = new Standing(grant.term)
     this.vnode = vnodeOf(grant.vnode)
     this.id = `${grant.run}/${grant.vnode}/${grant.term}`
+    this.#frames = new VNodeFrames(definition.vnode.feedback, () => ({ ...this.#me(), run: this.#grant.run, vnode: this.vnode }))
     this.#refinement = new RefinementQueue({ compute: host.compute, definition, run: grant.run, machine: this.id })
     this.#sums = new EvaluationSums(definition.vnode.hasHead)
     this.#digestsFrom = (grant.checkpoint?.step ?? 0) + 1
@@ -112,6 +116,7 @@ export class VNodeDriver {
       from: grant.checkpoint?.position ?? 0,
       inputs: grant.inputs,
       outputs: grant.outputs,
+      feedback: definition.vnode.feedback,
       window,
       maxAhead,
       skips: grant.skips,
@@ -165,7 +170,7 @@ export class VNodeDriver {
       const { run, vnode, term, pnode, checkpoint } = this.grant
       if (!this.isFollower) this.#host.observe({ type: 'restored', run, vnode, term, pnode, step: checkpoint?.step ?? 0 })
       this.#isStarted = true
-      this.#execute(this.#log.start())
+      this.#execute(this.#log.start(this.#frames.given(blob, checkpoint?.position ?? 0)))
       this.#tick()
     } catch (error) {
       await this.#fail(error)
@@ -283,20 +288,18 @@ export class VNodeDriver {
   }
 
   async #apply(step: UnderWay): Promise<void> {
-    const { entry, inputs } = step
-    const { run, term, generation } = this.grant
-    const header = { kind: 'output', ...entry, run, vnode: this.vnode, term, generation } as const
+    const { entry, inputs, feedback } = step
     this.#underWay.push(step)
     try {
-      const request = { step: entry.step, evaluation: entry.evaluation, inputs, areInputsWhole: true, header }
+      const request = { ...this.#frames.request(entry), inputs, feedback, areInputsWhole: true }
       const applying = this.#host.compute.apply(this.id, request, { patienceMs: this.#deadline.ms })
       // Asked for behind the step and before all that follows; the output goes out without it.
       const refining = this.#refinement.after(entry)
-      const { frame, metrics, busyMs } = await applying
+      const { metrics, busyMs, ...made } = await applying
       if (this.#abort.signal.aborted) return
       if (!refining) this.#underWay.shift()
       this.#deadline.took(busyMs)
-      this.#done(entry, frame, metrics, entry.evaluation > 0 ? busyMs : busyMs + this.#refinement.takeBusyMs())
+      this.#done(entry, made, metrics, entry.evaluation > 0 ? busyMs : busyMs + this.#refinement.takeBusyMs())
       await refining
       if (refining) this.#underWay.shift()
     } catch (error) {
@@ -306,21 +309,19 @@ export class VNodeDriver {
 
   /** An entry that is poison here or before: nothing happens to the state, and everything that reads from here hears so. */
   #bury({ entry, inputs }: UnderWay): void {
-    const { run, term, generation } = this.grant
-    const header = { kind: 'tombstone', ...entry, run, vnode: this.vnode, term, generation } as const
-    this.#done(entry, encodeTombstone({ header, batch: batchOf(inputs[0]) }), {}, 0)
+    this.#done(entry, this.#frames.tombstone(entry, inputs), {}, 0)
   }
 
-  #done(entry: Entry, frame: Uint8Array, metrics: { readonly [name: string]: number }, busyMs: number): void {
+  #done(entry: Entry, { frame, feedback }: Made, metrics: { readonly [name: string]: number }, busyMs: number): void {
     const { run, vnode, term, generation, pnode } = this.grant
     const sums = entry.evaluation > 0 ? this.#sums.add(entry, metrics) : undefined
-    if (entry.evaluation === 0) this.#digests.push(payloadDigest(frame))
+    if (isTraining(entry)) this.#digests.push(payloadDigest(frame))
     const argument = { vnode: this.vnode, term, generation, step: entry.step }
     if (sums) this.#reports.tell({ method: 'evaluated', argument: { ...argument, sums } }, entry.position)
     this.#host.worked(busyMs)
     if (!this.isFollower) this.#host.observe({ type: 'applied', run, vnode, term, pnode, entry, busyMs, metrics })
     this.#step = entry.step
-    this.#handle({ type: 'applied', position: entry.position, ref: frame })
+    this.#handle({ type: 'applied', position: entry.position, ref: frame, feedback })
   }
 
   /** The snapshot is taken between two steps; hashing and storing it goes on in the background. */

@@ -63,7 +63,8 @@ export class VNodeInbox {
       const { vnode, position, step, evaluation, marks, generation, term, kind } = headerOf(bytes)
       if (!this.#isFromOwner(vnode, term, from)) return
       const entry = { position, step, evaluation, marks }
-      this.#options.onEvent({ type: 'frame', from: vnode, generation, term, entry, ref: bytes, isTombstone: kind === 'tombstone' })
+      const what = { isTombstone: kind === 'tombstone', isFeedback: kind === 'feedback' }
+      this.#options.onEvent({ type: 'frame', from: vnode, generation, term, entry, ref: bytes, ...what })
     })
   }
 

@@ -98,20 +98,22 @@ async function fetchBundle(store: ObjectStore, folder: string, sha256: string, m
   return path
 }
 
-/** Consumers of each producer, in graph order; SOURCE included. */
+/** Consumers of each producer, in graph order; SOURCE included. Then those that get its feedback. */
 export function consumersOf(network: NetworkDefinition, producer: string): string[] {
-  return network.vnodes.filter(({ inputs }) => inputs.includes(producer)).map(({ id }) => id)
+  const readers = network.vnodes.filter(({ inputs }) => inputs.includes(producer)).map(({ id }) => id)
+  return [...readers, ...(network.vnodes.find(({ id }) => id === producer)?.feedback?.to ?? [])]
 }
 
-/** Distinct producers of a VNode, in the order of its inputs. */
+/** Distinct producers of a VNode, in the order of its inputs; then those that give it feedback. */
 export function producersOf(network: NetworkDefinition, vnode: string): string[] {
-  return [...new Set(network.vnodes.find(({ id }) => id === vnode)?.inputs)]
+  const { inputs = [], feedback } = network.vnodes.find(({ id }) => id === vnode) ?? {}
+  return [...new Set([...inputs, ...(feedback?.from ?? [])])]
 }
 
 /** A VNode, and all that it reads from, however far away. */
 export function lineageOf(network: NetworkDefinition, vnode: string): string[] {
   const found = new Set([vnode])
-  for (const each of found) for (const producer of producersOf(network, each)) found.add(producer)
+  for (const each of found) for (const producer of network.vnodes.find(({ id }) => id === each)?.inputs ?? []) found.add(producer)
   return [...found]
 }
 

@@ -13,6 +13,7 @@ import { RATED } from '../placement/placement.js'
 import type { RunDefinition } from './run-definition.js'
 import type { Observation } from '../reports.js'
 import { StepTimes } from './step-times.js'
+import { isTraining } from '../../runtime/step-log.js'
 
 /** Weight of the newest step in the running averages of loss and accuracy. */
 const SMOOTHING = 0.05
@@ -155,7 +156,7 @@ export class RunMonitor {
     const tracked = this.#vnodes.get(observation.vnode)
     if (!tracked || tracked.term !== observation.term) return
     if (observation.type === 'restored') this.#restored(tracked, observation.step)
-    else if (observation.entry.evaluation === 0) {
+    else if (isTraining(observation.entry)) {
       this.times.add(observation.vnode, observation.busyMs)
       this.#applied(observation.vnode, tracked, observation.entry.step, observation.metrics)
     }

@@ -91,6 +91,8 @@ function unheard({ directory, members, windowBytes, answers, stillMs, blamed }: 
     if (!stands) continue
     for (const producer of stands.wants.inputs ?? [])
       if ((answers.get(producer)?.applied ?? 0) > stands.applied) broken.push({ producer, consumer: vnode })
+    for (const [producer, position] of Object.entries(stands.wants.feedback ?? {}))
+      if ((answers.get(producer)?.applied ?? 0) >= position) broken.push({ producer, consumer: vnode })
     for (const [consumer, next] of Object.entries(stands.wants.readers ?? {}))
       if ((answers.get(consumer)?.applied ?? 0) >= next) broken.push({ producer: vnode, consumer })
   }

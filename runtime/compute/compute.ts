@@ -1,6 +1,6 @@
 /** The seam to arithmetic: where machines are loaded and stepped. */
 import type { SwarmError } from '../errors.js'
-import type { FrameHeader } from '../frame.js'
+import type { Feedback, FrameHeader } from '../frame.js'
 
 /** A step for a loaded machine: encoded frames in, an encoded frame out. */
 export interface ApplyRequest {
@@ -8,15 +8,21 @@ export interface ApplyRequest {
   readonly evaluation: number
   /** Encoded frames (frame.ts), one per input edge; read-only, may be shared memory. */
   readonly inputs: readonly Uint8Array[]
+  /** Encoded feedback for this position, in the definition's order. Default: none. */
+  readonly feedback?: readonly Uint8Array[]
   /** The caller has decoded them: their checksums need not be computed again. Default false. */
   readonly areInputsWhole?: boolean
   /** Header for the output's frame; its labels and batch digest are taken from the first input. */
   readonly header: FrameHeader
+  /** Header of the feedback that it gives; its step is replaced by the one that its tensors are of. Absent: nobody gets any. */
+  readonly feedbackHeader?: Feedback['header']
 }
 
 export interface ApplyResult {
   /** The encoded output frame, in a buffer (shared memory where the host has threads) that nobody writes again. */
   readonly frame: Uint8Array
+  /** The encoded feedback, if a header for it was given. */
+  readonly feedback?: Uint8Array
   readonly metrics: { readonly [name: string]: number }
   /** How long the machine worked on it, in ms, with the rest that its owner's limit asks for: for figures of load and speed. */
   readonly busyMs: number

@@ -4,7 +4,7 @@
  */
 import { systemClock } from '../clock.js'
 import { toSwarmError, SwarmError, type ErrorRecord } from '../errors.js'
-import { decodeFrame, encodeFrame, type Frame } from '../frame.js'
+import { decodeFeedback, decodeFrame, encodeFeedback, encodeFrame, type Feedback, type Frame } from '../frame.js'
 import { largestAllocation } from './allocation.js'
 import type { ApplyRequest, ApplyResult, Measured, MeasureOptions, RefineRequest, RefineResult } from './compute.js'
 import type { Machine, Machines, MachineOutput } from './machine.js'
@@ -87,19 +87,24 @@ export class MachineHost {
     const place = `vnode '${request.header.vnode}', ${stepOf(request)}`
     let machine: Machine
     let inputs: Frame[]
+    let feedback: Feedback[]
     try {
       machine = this.#find(id, place)
       inputs = decodeInputs(request, place)
+      feedback = (request.feedback ?? []).map((bytes) => decodeFeedback(bytes, { isWhole: request.areInputsWhole }))
     } catch (error) {
       return failure(error, place, false)
     }
     try {
       const startedMs = systemClock.now()
-      const { output, metrics } = machine.apply({ step: request.step, evaluation: request.evaluation, inputs })
+      const { step, evaluation, header, feedbackHeader } = request
+      const { output, metrics, feedback: given } = machine.apply({ step, evaluation, inputs, feedback })
       const checked = checkMetrics(metrics, place)
       const { labels, batch } = inputs[0]
-      const frame = encodeFrame({ header: request.header, output, labels, batch }, this.#shared)
-      return { ok: true, value: { frame, metrics: checked, busyMs: systemClock.now() - startedMs } }
+      const frame = encodeFrame({ header, output, labels, batch }, this.#shared)
+      const goesBack = feedbackHeader && { ...feedbackHeader, step: given?.step ?? step }
+      const back = goesBack && { feedback: encodeFeedback({ header: goesBack, tensors: given?.tensors ?? {} }, this.#shared) }
+      return { ok: true, value: { frame, ...back, metrics: checked, busyMs: systemClock.now() - startedMs } }
     } catch (error) {
       this.#drop(id)
       return failure(error, place, true)

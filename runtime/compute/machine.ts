@@ -2,16 +2,18 @@
  * What a compute worker runs: deterministic state machines. `runtime/` knows no neural network; the module that a
  * `Compute` is given exports `startMachines`, and `components/` supplies the one for VNodes.
  */
-import type { Frame } from '../frame.js'
+import type { Feedback, Frame, TensorBytes } from '../frame.js'
 
 /** One step of the log as the machine sees it. */
 export interface MachineInput {
   /** Number of the batch, from 1. */
   readonly step: number
-  /** 0: a training step. From 1: evaluation batch number, applied without any change of state. */
+  /** 0: a training step. From 1: evaluation batch number, of which the state learns nothing. */
   readonly evaluation: number
-  /** One decoded frame per input edge, in the definition's order. */
+  /** One decoded frame per input edge, in the definition's order. Their headers say the position; one marked `drain` is no batch: it has no samples. */
   readonly inputs: readonly Frame[]
+  /** What is for this position, one for each VNode that gives it any, in the definition's order; it counts before the inputs. */
+  readonly feedback?: readonly Feedback[]
 }
 
 /** What a step gives: the tensor that travels on, and small numbers about it. */
@@ -20,6 +22,11 @@ export interface MachineOutput {
   readonly output: { readonly dtype: 'float32' | 'int32'; readonly shape: readonly number[]; readonly bytes: Uint8Array }
   /** Local loss, number of correct answers …: finite numbers by name. A non-finite `loss` is an error of the step. */
   readonly metrics: { readonly [name: string]: number }
+  /**
+   * What goes back, and the step that it is of. Absent: nothing. The machine keeps it in its state (feedback.ts) until the position that it is for is
+   * applied.
+   */
+  readonly feedback?: { readonly step: number; readonly tensors: { readonly [name: string]: TensorBytes } }
 }
 
 /** One loaded VNode. All methods are synchronous: a step is never interleaved with a snapshot. */

@@ -152,7 +152,9 @@ class WorkerEngine implements Engine {
     this.#worker = new Worker(new URL('./worker.js', import.meta.url), { name, workerData, resourceLimits, execArgv: execArgv() })
     this.warm = this.#becomeWarm(options)
     this.#worker.on('message', ({ id, reply }: WorkerReply) => {
-      if (reply.ok && reply.value !== undefined && 'frame' in reply.value) weighed(reply.value.frame)
+      if (reply.ok && reply.value !== undefined && 'frame' in reply.value) {
+        for (const frame of [reply.value.frame, reply.value.feedback]) if (frame) weighed(frame)
+      }
       if (id > 0 && !this.#hasEnded) this.#events?.answered(id, reply)
     })
     let reason: string | undefined
@@ -224,14 +226,14 @@ class WorkerEngine implements Engine {
 
 /** The step with its frames as they can be posted: shared ones as they are, others as copies that are given away. */
 function copyPlainInputs(request: ApplyRequest, transfer: ArrayBuffer[]): ApplyRequest {
-  const inputs = request.inputs.map((input) => {
-    if (input.buffer instanceof SharedArrayBuffer) return input
+  const posted = (frame: Uint8Array): Uint8Array => {
+    if (frame.buffer instanceof SharedArrayBuffer) return frame
     // Posted as it is, a view would have all of the buffer under it copied.
-    const copy = new Uint8Array(input)
+    const copy = new Uint8Array(frame)
     transfer.push(copy.buffer)
     return copy
-  })
-  return { ...request, inputs }
+  }
+  return { ...request, inputs: request.inputs.map(posted), ...(request.feedback && { feedback: request.feedback.map(posted) }) }
 }
 
 /** The process's flags, unless it runs a script given as text: Node refuses `--input-type` for a worker, which is a file. */

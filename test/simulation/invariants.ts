@@ -116,7 +116,7 @@ export class Invariants {
   }
 
   /** A step is about to be applied. */
-  onApply(host: string, id: string, { inputs, header }: ApplyRequest, computeClass: string): void {
+  onApply(host: string, id: string, { inputs, feedback = [], header }: ApplyRequest, computeClass: string): void {
     const vnode = vnodeOf(id)
     const first = this.#classes.get(header.generation) ?? computeClass
     this.#classes.set(header.generation, first)
@@ -128,7 +128,7 @@ export class Invariants {
       const judged = [id, vnode].flatMap((address) => arrivals[`${host}/${address}`] ?? [])
       return judged.length > 0 && judged.every((isLate) => isLate)
     }
-    if (inputs.some(isPast)) this.fail(`${id} on ${host} applies a frame of the past at step ${header.step}`)
+    if ([...inputs, ...feedback].some(isPast)) this.fail(`${id} on ${host} applies a frame of the past at step ${header.step}`)
     const key = `${vnode}/${header.term}`
     const before = this.#applied.get(key)
     let next = (before ?? 0) + 1
@@ -205,10 +205,12 @@ export class Invariants {
     for (const pnode of cluster.pnodes()) {
       for (const { run, vnode, waiting, retained, applied, manifest } of pnode.stats) {
         if (run !== this.#run.id) continue
-        const inputs = this.#run.definition.network.vnodes.find(({ id }) => id === vnodeOf(vnode))?.inputs.length ?? 0
-        if (waiting > inputs * window) this.fail(`${waiting} inputs wait at ${vnode} on ${pnode.pnode}`)
-        if (retained > Math.min(cuts.maxAhead, Math.max(0, applied - manifest)) + forFollowers)
-          this.fail(`${vnode} on ${pnode.pnode} keeps ${retained} outputs`)
+        const { inputs = [], feedback } = this.#run.definition.network.vnodes.find(({ id }) => id === vnodeOf(vnode)) ?? {}
+        const edges = inputs.length + (feedback?.from.length ?? 0)
+        if (waiting > edges * window) this.fail(`${waiting} inputs wait at ${vnode} on ${pnode.pnode}`)
+        const kept = Math.min(cuts.maxAhead, Math.max(0, applied - manifest)) + forFollowers
+        const given = feedback && feedback.to.length > 0 ? feedback.lag + kept : 0
+        if (retained > kept + given) this.fail(`${vnode} on ${pnode.pnode} keeps ${retained} outputs`)
       }
     }
   }

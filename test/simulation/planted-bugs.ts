@@ -135,8 +135,20 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'evaluations are followed by updates, too',
     file: 'actors/pnode/refinement-queue.ts',
-    find: 'const count = evaluation > 0 ? 0 : updatesAfter(',
-    replace: 'const count = evaluation > 1 ? 0 : updatesAfter(',
+    find: 'const count = isTraining(entry) ? updatesAfter(',
+    replace: 'const count = entry.evaluation < 2 ? updatesAfter(',
+  },
+  {
+    name: 'what was given against the graph before a checkpoint is forgotten',
+    file: 'actors/pnode/vnode-frames.ts',
+    find: 'framesGiven(state, ',
+    replace: 'framesGiven(undefined, ',
+  },
+  {
+    name: 'a checkpoint is in the middle of a step',
+    file: 'actors/pnode/source.ts',
+    find: 'if (!this.#endsStep(entry)) return entry',
+    replace: 'if (entry.evaluation > 0) return entry',
   },
   {
     name: 'updates are asked for a moment late',

@@ -67,7 +67,15 @@ export function drawPlan(seed: number): Plan {
   const replicas = seed % 3 === 1 ? 1 + (seed % 2) : 0
   const run = drawRun(
     random,
-    { vnodes: vnodeCount, steps, isPoisoned: seed % 8 === 3, replicas, isRefined: seed % 5 === 2, isGrouped: seed % 7 === 5 },
+    {
+      vnodes: vnodeCount,
+      steps,
+      isPoisoned: seed % 8 === 3,
+      replicas,
+      isRefined: seed % 5 === 2,
+      isGrouped: seed % 7 === 5,
+      hasFeedback: seed % 4 === 1,
+    },
     seed,
   )
   const pace = [0.05, 0.5, 3][random.below(3)]
@@ -108,6 +116,7 @@ function drawOthers(seed: number, spanMs: number, hostCount: number): NonNullabl
       steps: 3 + random.below(20),
       isPoisoned: random.below(6) === 0,
       isRefined: random.below(3) === 0,
+      hasFeedback: seed % 3 === 0,
     }
     return { run: { ...drawRun(random, size, seed + i + 1), id: `other-${i + 1}` }, atMs: 1 + random.uniform() * spanMs }
   })

@@ -10,8 +10,10 @@ import type {
   RefineResult,
 } from '../../runtime/compute/compute.js'
 import { type Claim, RANK, type Turn, Turns } from '../../runtime/compute/turns.js'
-import { decodeFrame, encodeFrame, type FrameHeader } from '../../runtime/frame.js'
+import { type Feedback, type FrameHeader, decodeFeedback, decodeFrame, encodeFeedback, encodeFrame } from '../../runtime/frame.js'
 import { decodeState, encodeState } from '../../runtime/state.js'
+import { type Entry, isTraining } from '../../runtime/step-log.js'
+import { FEEDBACK } from '../../runtime/feedback.js'
 import type { Refinement, VNodeMachineDefinition } from '../../components/definition.js'
 import type { Process } from './world.js'
 
@@ -22,9 +24,11 @@ export interface Numbers {
   chain: number
   /** Training inputs, the oldest first; as many as its refinement takes. */
   readonly kept: readonly number[]
+  /** What it has given against the graph for positions to come, and after which step. */
+  readonly given: readonly { readonly position: number; readonly step: number; readonly value: number }[]
 }
 
-export const firstNumbers = (vnode: string, seed: number): Numbers => ({ state: numberOf(vnode, seed), chain: 1, kept: [] })
+export const firstNumbers = (vnode: string, seed: number): Numbers => ({ state: numberOf(vnode, seed), chain: 1, kept: [], given: [] })
 
 function numberOf(text: string, seed: number): number {
   let x = seed | 0
@@ -38,23 +42,41 @@ export function mix(x: number): number {
   return (x ^ (x >>> 16)) >>> 0
 }
 
-/** The step function of every VNode; evaluations leave the state as it is. Returns the output. */
+/** What a step of a VNode reads, besides its own state. */
+export interface Reads {
+  readonly inputs: readonly number[]
+  /** What is for this position; undefined: nothing. */
+  readonly feedback?: readonly (number | undefined)[]
+}
+
+/** The step function of every VNode: only batches and feedback change the state. Returns the output, and what goes back. */
 export function advance(
   numbers: { -readonly [Name in keyof Numbers]: Numbers[Name] },
-  step: number,
-  evaluation: number,
-  inputs: readonly number[],
-  keeps = 0,
-): number {
+  { position, step, evaluation, marks }: Entry,
+  { inputs, feedback = [] }: Reads,
+  vnode: Pick<VNodeMachineDefinition, 'vnode' | 'training'>,
+): { readonly output: number; readonly back: number | undefined } {
+  const isBatch = isTraining({ evaluation, marks })
+  const keeps = keptBy(vnode)
+  feedback.forEach((value, i) => {
+    if (value !== undefined) numbers.state = mix(numbers.state ^ mix(value + i) ^ position)
+  })
   let sum = numbers.state
   for (let i = 0; i < inputs.length; i++) {
     sum = mix(sum ^ mix(inputs[i] + i))
     numbers.chain = mix(numbers.chain ^ mix(inputs[i] + step * 1_031 + evaluation))
   }
-  if (evaluation === 0) numbers.state = mix(sum + step)
-  if (evaluation === 0 && keeps > 0) numbers.kept = [...numbers.kept, inputs.reduce((all, input) => mix(all ^ input), 0)].slice(-keeps)
-  return mix(sum ^ 0x5bd1e995)
+  if (isBatch) numbers.state = mix(sum + step)
+  if (isBatch && keeps > 0) numbers.kept = [...numbers.kept, inputs.reduce((all, input) => mix(all ^ input), 0)].slice(-keeps)
+  const { to, lag } = vnode.vnode.feedback ?? { to: [], lag: 0 }
+  // Not always is there something.
+  const back = to.length > 0 && position % 3 > 0 ? mix(numbers.state ^ position) : undefined
+  numbers.given = numbers.given.filter((each) => each.position > position)
+  if (back !== undefined) numbers.given = [...numbers.given, { position: position + lag, step, value: back }]
+  return { output: mix(sum ^ 0x5bd1e995), back }
 }
+
+const word = (value: number) => ({ dtype: 'int32', shape: [1], bytes: new Uint8Array(Int32Array.of(value).buffer) }) as const
 
 /** One update after a training step, as `VNodeMachine.refine`. */
 export function refine(numbers: Numbers, step: number, update: number, refinement: Refinement | undefined): void {
@@ -73,15 +95,21 @@ export function metricsOf(output: number, count: number): { readonly loss: numbe
   return { loss: (output % 1_000) / 1_000, correct: output % (count + 1), count }
 }
 
-export function stateOf({ state, chain, kept }: Numbers): Uint8Array {
+export function stateOf({ state, chain, kept, given }: Numbers): Uint8Array {
   const values = Int32Array.of(state, chain, ...kept)
-  return encodeState([{ name: 'numbers', dtype: 'int32', shape: [values.length], values }])
+  const back = given.map(({ position, step, value }) => ({ name: `${FEEDBACK}${position}/${step}/value`, values: Int32Array.of(value) }))
+  const all = [{ name: 'numbers', values }, ...back]
+  return encodeState(all.map((each) => ({ ...each, dtype: 'int32', shape: [each.values.length] })))
 }
 
 export function numbersOf(blob: Uint8Array): Numbers {
-  const [{ values }] = decodeState(blob)
-  const [state, chain, ...kept] = Array.from(values, (value) => value >>> 0)
-  return { state, chain, kept }
+  const tensors = decodeState(blob)
+  const [state, chain, ...kept] = Array.from(tensors.find(({ name }) => name === 'numbers')!.values, (value) => value >>> 0)
+  const given = tensors.flatMap(({ name, values }) => {
+    const [, position, step] = name.split('/').map(Number)
+    return name.startsWith(FEEDBACK) ? [{ position, step, value: values[0] >>> 0 }] : []
+  })
+  return { state, chain, kept, given: given.toSorted((a, b) => a.position - b.position) }
 }
 
 /** What is in a frame. */
@@ -90,7 +118,7 @@ interface Content {
   readonly labels: Uint8Array
   readonly count: number
   readonly batch: string
-  readonly header: FrameHeader
+  readonly header: FrameHeader | Feedback['header']
   /** By place of arrival: whether it was of the past when it first came there. */
   readonly arrivals: { [place: string]: boolean | undefined }
 }
@@ -102,6 +130,7 @@ type Known = Uint8Array & { [CONTENT]?: Content }
 export function contentOf(frame: Uint8Array): Content {
   const known = (frame as Known)[CONTENT]
   if (known) return known
+  if (isFeedback(frame)) return contentOfFeedback(frame)
   const { header, output, labels, batch } = decodeFrame(frame)
   let value = 0
   for (let i = 0; i < output.bytes.length; i++) value = Math.imul(value ^ output.bytes[i], 0x01000193)
@@ -110,6 +139,24 @@ export function contentOf(frame: Uint8Array): Content {
   const content = { value: value >>> 0, labels: labels.bytes, count: labels.shape[0], batch, header, arrivals: {} }
   ;(frame as Known)[CONTENT] = content
   return content
+}
+
+/** By the byte of its kind. */
+const isFeedback = (frame: Uint8Array): boolean => frame[6] === 3
+
+/** Feedback without tensors is of no value. */
+function contentOfFeedback(frame: Uint8Array): Content {
+  const { header, tensors } = decodeFeedback(frame)
+  const bytes = tensors.value?.bytes
+  const value = bytes ? new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true) : Number.NaN
+  const content = { value, labels: new Uint8Array(0), count: 0, batch: '', header, arrivals: {} }
+  ;(frame as Known)[CONTENT] = content
+  return content
+}
+
+const feedbackIn = (frame: Uint8Array): number | undefined => {
+  const { value } = contentOf(frame)
+  return Number.isNaN(value) ? undefined : value
 }
 
 interface Machine {
@@ -238,13 +285,8 @@ export class SimulatedCompute implements Compute {
     const inputs = request.inputs.map(contentOf)
     const [{ labels, count, batch }] = inputs
     if (inputs.some((input) => input.batch !== batch)) throw new SwarmError('compute.failed', `inputs of different batches at ${id}`)
-    const value = advance(
-      numbers,
-      request.step,
-      request.evaluation,
-      inputs.map((input) => input.value),
-      keptBy(definition),
-    )
+    const reads = { inputs: inputs.map((input) => input.value), feedback: request.feedback?.map(feedbackIn) }
+    const { output: value, back } = advance(numbers, request.header, reads, definition)
     outputView.setInt32(0, value | 0, true)
     const frame = encodeFrame({
       header: request.header,
@@ -253,7 +295,10 @@ export class SimulatedCompute implements Compute {
       batch,
     })
     ;(frame as Known)[CONTENT] = { value, labels, count, batch, header: request.header, arrivals: {} }
-    return { frame, metrics: metricsOf(value, count), busyMs }
+    const { feedbackHeader: goesBack } = request
+    const tensors: Feedback['tensors'] = back === undefined ? {} : { value: word(back) }
+    const feedback = goesBack && { feedback: encodeFeedback({ header: { ...goesBack, step: request.step }, tensors }) }
+    return { frame, ...feedback, metrics: metricsOf(value, count), busyMs }
   }
 
   snapshot(id: string): Promise<Uint8Array> {

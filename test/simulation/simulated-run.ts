@@ -6,12 +6,13 @@ import { shards } from '../../components/datasets/shards.js'
 import { DEFINITION_VERSION, SOURCE, type VNodeDefinition } from '../../components/definition.js'
 import { RUN_DEFINITION_VERSION, type RunDefinition, evaluationSplit } from '../../actors/run/run-definition.js'
 import { type RunSettings, RUN_SETTINGS_VERSION } from '../../actors/run/run-settings.js'
-import type { RandomStream } from '../../runtime/random.js'
+import { RandomStream } from '../../runtime/random.js'
 import { hashRun, hashState } from '../../runtime/state.js'
-import type { Entry } from '../../runtime/step-log.js'
+import { MARK } from '../../runtime/frame.js'
+import { type Entry, isTraining } from '../../runtime/step-log.js'
 import { Timetable } from '../../runtime/timetable.js'
 import { updatesAfter } from '../../components/refinement.js'
-import { advance, firstNumbers, keptBy, metricsOf, type Numbers, refine, stateOf } from './simulated-compute.js'
+import { advance, firstNumbers, metricsOf, type Numbers, refine, stateOf } from './simulated-compute.js'
 
 export interface SimulatedRun {
   readonly id: string
@@ -36,6 +37,8 @@ export interface RunSize {
   readonly everySteps?: number
   readonly isPoisoned?: boolean
   readonly isRefined?: boolean
+  /** VNodes give feedback to others that are before them. */
+  readonly hasFeedback?: boolean
   /** The first and the last VNode are to be on one host. */
   readonly isGrouped?: boolean
   /** Standbys of each VNode. */
@@ -58,7 +61,7 @@ export function drawRun(random: RandomStream, size: RunSize, seed: number): Simu
     target: TARGET,
     ...(isEvaluated && { test: { inputs: test, labels: test.map(([x]) => x % 2) } }),
   })
-  const drawn = drawVNodes(random, size.vnodes)
+  const { drains, vnodes: drawn } = withFeedback(drawVNodes(random, size.vnodes), new RandomStream(seed, 'feedback'), size)
   const refinement = size.isRefined && { passes: 1 + random.below(2), inputs: 1 + random.below(4) }
   const definition = definitionOf({
     dataset,
@@ -66,10 +69,10 @@ export function drawRun(random: RandomStream, size: RunSize, seed: number): Simu
     batchSize,
     seed,
     ...(refinement && { refinement }),
-    timetable: { epochs, stepsPerEpoch, evaluationBatches, finalBatches: evaluationBatches },
+    timetable: { epochs, stepsPerEpoch, evaluationBatches, finalBatches: evaluationBatches, ...(drains > 0 && { drains }) },
   })
   const window = size.window ?? [1, 1, 2, 2, 4, 8, 16][random.below(7)]
-  const least = evaluationBatches + 2 * window + 2
+  const least = evaluationBatches + drains + 2 * window + 2
   const settings: RunSettings = {
     v: RUN_SETTINGS_VERSION,
     window,
@@ -174,6 +177,25 @@ function drawVNodes(random: RandomStream, count: number): VNodeDefinition[] {
   })
 }
 
+/** Gradients, from each VNode to those that it reads, sometimes with drains; or what the last one says to all others. */
+function withFeedback(vnodes: readonly VNodeDefinition[], random: RandomStream, { hasFeedback = false }: RunSize) {
+  if (!hasFeedback || vnodes.length < 2) return { vnodes: [...vnodes], drains: 0 }
+  const last = vnodes.at(-1)!.id
+  const others = vnodes.slice(0, -1).map(({ id }) => id)
+  if (random.below(2) === 0) {
+    const lag = [1, 3, 10][random.below(3)]
+    const feedbackOf = (id: string) => ({ of: 'head' as const, from: id === last ? [] : [last], to: id === last ? others : [], lag })
+    return { vnodes: vnodes.map((vnode) => ({ ...vnode, feedback: feedbackOf(vnode.id) })), drains: 0 }
+  }
+  const feedbackOf = ({ id, inputs }: VNodeDefinition) => ({
+    of: 'gradients' as const,
+    from: vnodes.filter((reader) => reader.inputs.includes(id)).map((reader) => reader.id),
+    to: inputs.filter((input) => input !== SOURCE),
+    lag: 1,
+  })
+  return { vnodes: vnodes.map((vnode) => ({ ...vnode, feedback: feedbackOf(vnode) })), drains: random.below(4) }
+}
+
 /** What an undisturbed run gives. */
 export interface Reference {
   readonly hash: string
@@ -191,15 +213,17 @@ export function referenceOf({ definition, dataset, timetable, poison }: Simulate
   /** Of each VNode two numbers for each step, and those before the first. */
   const states = new Map(network.vnodes.map(({ id }) => [id, new Uint32Array(2 * (timetable.totalSteps + 1))]))
   /** What it keeps for its refinement, after each step. */
-  const buffers = new Map(network.vnodes.map(({ id }): [string, (readonly number[])[]] => [id, []]))
+  const buffers = new Map(network.vnodes.map(({ id }): [string, Pick<Numbers, 'kept' | 'given'>[]] => [id, []]))
+  /** What goes against the graph, by VNode and the position that it is for. */
+  const goesBack = new Map<string, number | undefined>()
   const sums: { [name: string]: number } = {}
   /** Of the samples, by epoch. */
   const orders: Uint32Array[] = []
   const numbers = new Map(network.vnodes.map(({ id }) => [id, firstNumbers(id, training.seed)]))
   const keep = (id: string, step: number) => {
-    const { state, chain, kept } = numbers.get(id)!
+    const { state, chain, kept, given } = numbers.get(id)!
     states.get(id)!.set([state, chain], 2 * step)
-    if (training.refinement) buffers.get(id)![step] = [...kept]
+    if (kept.length > 0 || given.length > 0) buffers.get(id)![step] = { kept: [...kept], given: [...given] }
   }
   for (const { id } of network.vnodes) keep(id, 0)
   const tombstones = new Set<string>()
@@ -216,9 +240,14 @@ export function referenceOf({ definition, dataset, timetable, poison }: Simulate
         tombstones.add(`${id}/${position}`)
         continue
       }
-      const read = inputs.map((input) => outputs.get(input)!)
-      const output = advance(own, entry.step, entry.evaluation, read, keptBy({ vnode, training }))
-      const updates = entry.evaluation > 0 ? 0 : updatesAfter(entry.step, vnode, training.refinement)
+      const { from = [], lag = 0 } = vnode.feedback ?? {}
+      const reads = {
+        inputs: inputs.map((input) => outputs.get(input)!),
+        feedback: from.map((giver) => goesBack.get(`${giver}/${position}`)),
+      }
+      const { output, back } = advance(own, entry, reads, { vnode, training })
+      goesBack.set(`${id}/${position + lag}`, back)
+      const updates = !isTraining(entry) ? 0 : updatesAfter(entry.step, vnode, training.refinement)
       for (let update = 0; update < updates; update++) refine(own, entry.step, update, training.refinement)
       outputs.set(id, output)
       if (isFinal && id === network.output) {
@@ -227,11 +256,11 @@ export function referenceOf({ definition, dataset, timetable, poison }: Simulate
       }
     }
     // A state after step s is the one at a cut there: before the evaluations that follow it.
-    if (entry.evaluation === 0) for (const { id } of network.vnodes) keep(id, entry.step)
+    if (entry.evaluation === 0 && timetable.endsStep(entry)) for (const { id } of network.vnodes) keep(id, entry.step)
   }
   const numbersAt = (vnode: string, step: number): Numbers => {
     const [state, chain] = states.get(vnode)!.subarray(2 * step)
-    return { state, chain, kept: buffers.get(vnode)![step] ?? [] }
+    return { state, chain, ...(buffers.get(vnode)![step] ?? { kept: [], given: [] }) }
   }
   const stateHash = (vnode: string, step: number) => hashState(stateOf(numbersAt(vnode, step)))
   return {
@@ -259,6 +288,7 @@ function sourceAt(
     return { value: value >>> 0, count: indices.length }
   }
   const { batchSize, seed } = training
+  if ((entry.marks & MARK.drain) !== 0) return take(dataset.splits.train, new Uint32Array(0))
   if (entry.evaluation > 0) {
     const split = evaluationSplit(dataset, entry.step === timetable.totalSteps)
     const first = (entry.evaluation - 1) * batchSize
