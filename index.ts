@@ -17,7 +17,7 @@ export type {
 } from './components/define.js'
 export { block, categorical, continuous, head, network, tokens, vnode } from './components/network.js'
 export type { Network, Task } from './components/network.js'
-export { backprop, pred, predsim } from './components/rules/index.js'
+export { backprop, pred, predsim, relay, solo } from './components/rules/index.js'
 export { adam, sgd } from './components/optimizers/index.js'
 export type { Schedule } from './components/schedule.js'
 export {

@@ -15,13 +15,13 @@ import {
 } from '../components/layers/index.js'
 import { loadDefinition } from '../components/load-definition.js'
 import { block, categorical, type Network, network, tokens } from '../components/network.js'
-import { backprop, pred, predsim } from '../components/rules/index.js'
+import { backprop, pred, predsim, relay, solo } from '../components/rules/index.js'
 import { suggest } from '../components/suggest.js'
 import type { LoadedDefinition } from '../components/training-fields.js'
 import { SwarmError } from '../runtime/errors.js'
 import type { FlagName, Settings } from './flags.js'
 
-const RULES = { backprop, pred, predsim }
+const RULES = { backprop, pred, predsim, relay, solo }
 const DEFAULT_TRANSFORMER = { blocks: 4, width: 128, heads: 4 } as const
 /** The MLP of LEARNING.md's bars. */
 const DEFAULT_MLP = { blocks: 3, units: 256, dropout: 0.025 } as const

@@ -51,11 +51,11 @@ export const FLAGS = {
   }),
   rule: flag({
     syntax: '--rule <RULE>',
-    description: 'learning rule: predsim, pred or backprop',
+    description: 'learning rule: predsim, pred, solo, relay or backprop',
     default: 'predsim',
     environment: environment('RULE'),
     key: 'rule',
-    parse: oneOf('predsim', 'pred', 'backprop'),
+    parse: oneOf('predsim', 'pred', 'solo', 'relay', 'backprop'),
   }),
   epochs: flag({
     syntax: '--epochs <N>',

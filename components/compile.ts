@@ -2,10 +2,11 @@
 import type { Tensor } from '@tensorflow/tfjs-core'
 import { isSwarmError, SwarmError } from '../runtime/errors.js'
 import { describe } from './define.js'
-import type { BlockSpec, BuiltIn, Initializers, Options, Shape } from './define.js'
-import { DEFINITION_VERSION, SOURCE } from './definition.js'
+import type { BlockSpec, BuiltIn, Initializers, Options, RuleFeedback, Shape } from './define.js'
+import { DEFINITION_VERSION, END_TO_END, SOURCE } from './definition.js'
 import type { LayerDefinition, NetworkDefinition, VNodeDefinition } from './definition.js'
 import { cut } from './cut.js'
+import { withFeedback } from './feedback.js'
 import type { Group, ResolvedLayer } from './cut.js'
 import { sortGraph } from './graph.js'
 import { headSpec, isShape } from './network.js'
@@ -18,6 +19,8 @@ export interface CompileOptions {
   readonly layers: Specs<BuiltIn<BlockSpec<any>>>
   /** The bundles of users' modules (`bundleModules(modulesOf(network))`). */
   readonly bundles?: BundleHashes
+  /** What the rule sends against the graph. Default: nothing. */
+  readonly feedback?: RuleFeedback
   /** One VNode with the whole graph as its program, for rules that learn end to end. Default false. */
   readonly endToEnd?: boolean
   /**
@@ -37,18 +40,16 @@ export function compile(network: Network, options: CompileOptions): NetworkDefin
   for (const node of sorted) layers.set(node.name, inferLayer(node, network, layers, options))
   const all = [...layers.values()]
   const groups = options.endToEnd ? [{ id: END_TO_END, members: all }] : cut(all)
-  const vnodes = groups.map((group) => toVNode(group, groups, network))
-  const output = groups.find(({ members }) => members.some(({ node }) => node.name === network.output))
-  return { v: DEFINITION_VERSION, input: network.input, target: network.target, vnodes, output: output?.id ?? '' }
+  const local = groups.map((group) => toVNode(group, groups, network))
+  const output = groups.find(({ members }) => members.some(({ node }) => node.name === network.output))?.id ?? ''
+  const vnodes = options.feedback ? withFeedback(local, output, options.feedback) : local
+  return { v: DEFINITION_VERSION, input: network.input, target: network.target, vnodes, output }
 }
 
 /** The files of users' modules that a network's layers come from. */
 export function modulesOf(network: Network): string[] {
   return [...new Set(network.layers.flatMap(({ call }) => call.module ?? []))].sort()
 }
-
-/** Id of the one VNode of an end-to-end network. */
-const END_TO_END = 'network'
 
 function inferLayer(node: LayerNode, network: Network, before: ReadonlyMap<string, ResolvedLayer>, options: CompileOptions): ResolvedLayer {
   const where = placeOf(node)

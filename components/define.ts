@@ -120,6 +120,19 @@ export interface RuleStepResult {
   readonly logits?: Tensor
 }
 
+/** What a rule sends against the graph, as the step log's frames: part of the run's log, and of its hash. */
+export type RuleFeedback =
+  /**
+   * Derivatives of the loss by outputs: only the output VNode has a head and a loss, all others learn from what comes back. At most `window` ≥ 1
+   * batches are under way at a time; with more than one, derivatives are of weights that have moved on meanwhile.
+   */
+  | { readonly of: 'gradients'; readonly window: number }
+  /**
+   * One parameter of the output VNode's head, by the name that `init` gives it: the other VNodes have it, too, but do not learn it. At step s
+   * they use it as it was after step max(0, n·⌊(s−1)/n⌋ − n), n = `everySteps` ≥ 1.
+   */
+  | { readonly of: 'head'; readonly parameter: string; readonly everySteps: number }
+
 /** A local learning rule: its own parameters (a head), and a loss that only this VNode sees. */
 export interface RuleSpec<O extends Options> extends Located, Configured<O> {
   /** Parameters of the rule for a block whose output has the given shape. */
@@ -133,6 +146,8 @@ export interface RuleSpec<O extends Options> extends Located, Configured<O> {
    * Neither a clock nor unseeded chance: the same arguments, the same bits.
    */
   step?(values: RuleStep, options: O): RuleStepResult
+  /** What goes against the graph. Default: nothing, the rule is local. */
+  feedback?(options: O): RuleFeedback
   /** True: the whole network is one VNode, learning end to end (the twin that benchmarks compare with). */
   readonly endToEnd?: boolean
 }

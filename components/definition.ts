@@ -125,5 +125,8 @@ export interface VNodeMachineDefinition {
   readonly bundles: { readonly [sha256: string]: string }
 }
 
+/** Id of the one VNode of an end-to-end network. */
+export const END_TO_END = 'network'
+
 /** The producer that is not a VNode: numbered batches. */
 export const SOURCE = 'source'

@@ -60,7 +60,12 @@ export async function loadRule({ vnode, target, training, bundles }: VNodeMachin
   const options = spec.options?.(training.rule.options) ?? training.rule.options
   const sized = { ...target, classes: widthOf(target) }
   const where = `head of ${vnode.id}`
-  const parameters = kept(where, () => spec.init(vnode.outputShape, sized, initializers(training.seed, vnode.id, 'head'), options))
+  const made = (id: string) => spec.init(vnode.outputShape, sized, initializers(training.seed, id, 'head'), options)
+  const { of, from: [lender] = [], parameter = '' } = vnode.feedback ?? {}
+  // What is lent to it begins as it is there.
+  const parameters = kept(where, () =>
+    of === 'head' && lender !== undefined ? { ...made(vnode.id), [parameter]: made(lender)[parameter] } : made(vnode.id),
+  )
   return { spec, target: sized, options, parameters }
 }
 

@@ -3,9 +3,11 @@
  * its state, so that a replay from a checkpoint makes the same updates.
  */
 import { SwarmError } from '../runtime/errors.js'
+import { copyOf, toState } from '../runtime/feedback.js'
 import type { Frame, TensorBytes } from '../runtime/frame.js'
 import type { StateTensor } from '../runtime/state.js'
 import type { Refinement, VNodeDefinition } from './definition.js'
+import type { StatePart } from './vnode-state.js'
 
 /** Each pass is as much work as the step itself, each kept input as much memory as a frame: more of either is a mistake. */
 export const MAX_REFINEMENT = { passes: 16, inputs: 64 } as const
@@ -26,20 +28,22 @@ export function updatesAfter(step: number, { hasHead }: Pick<VNodeDefinition, 'h
   return refinement && hasHead ? refinement.passes * Math.min(refinement.inputs, step) : 0
 }
 
-/** Tensor names of what is kept begin with this; weights never do. */
-export const KEPT = 'refinement/'
+/** Tensor names of what is kept begin with this. */
+const KEPT = 'refinement/'
 
 /** One input that was learnt from. */
 type Kept = readonly Pick<Frame, 'output' | 'labels'>[]
 
 /** The newest training inputs of one VNode, oldest first. */
-export class KeptInputs {
+export class KeptInputs implements StatePart {
   readonly #limit: number
+  readonly #edges: number
   #kept: Kept[] = []
 
-  /** @param limit how many; the oldest goes when another comes */
-  constructor(limit: number) {
+  /** @param limit how many; the oldest goes when another comes @param edges inputs of the VNode */
+  constructor(limit: number, edges = 1) {
     this.#limit = limit
+    this.#edges = edges
   }
 
   get count(): number {
@@ -60,19 +64,13 @@ export class KeptInputs {
   /** As part of the state. */
   tensors(): StateTensor[] {
     return this.#kept.flatMap((frames, i) =>
-      frames.flatMap(({ output, labels }, edge) => [
-        stateTensor(nameOf(i, edge, 'input'), output),
-        stateTensor(nameOf(i, edge, 'labels'), labels),
-      ]),
+      frames.flatMap(({ output, labels }, edge) => [toState(nameOf(i, edge, 'input'), output), toState(nameOf(i, edge, 'labels'), labels)]),
     )
   }
 
-  /**
-   * Takes what a state has of them out of `found`, by name.
-   * @param edges inputs of the VNode
-   * @throws `checkpoint.damaged` if that is not what a VNode of so many inputs keeps
-   */
-  restore(found: Map<string, StateTensor>, edges: number): void {
+  /** @throws `checkpoint.damaged` if that is not what a VNode of so many inputs keeps */
+  restore(found: Map<string, StateTensor>): void {
+    const edges = this.#edges
     const take = (name: string): TensorBytes | undefined => {
       const tensor = found.get(name)
       found.delete(name)
@@ -102,11 +100,3 @@ export class KeptInputs {
 }
 
 const nameOf = (index: number, edge: number, part: 'input' | 'labels'): string => `${KEPT}${index}/${part}/${edge}`
-
-const copyOf = ({ dtype, shape, bytes }: TensorBytes): TensorBytes => ({ dtype, shape: [...shape], bytes: new Uint8Array(bytes) })
-
-/** `bytes` is a copy of ours: it begins with its buffer. */
-function stateTensor(name: string, { dtype, shape, bytes }: TensorBytes): StateTensor {
-  const values = dtype === 'float32' ? new Float32Array(bytes.buffer) : new Int32Array(bytes.buffer)
-  return { name, dtype, shape, values }
-}

@@ -1,25 +1,23 @@
 /** One VNode as a deterministic state machine: `startMachines` is what compute workers run. */
 import { invariant, SwarmError } from '../runtime/errors.js'
-import type { TensorBytes } from '../runtime/frame.js'
+import type { Given } from '../runtime/feedback.js'
+import { MARK, type TensorBytes } from '../runtime/frame.js'
 import type { Machine, MachineInput, MachineOutput, Machines } from '../runtime/compute/machine.js'
 import type { BackendName } from './backends.js'
 import { measureGflops } from './benchmark.js'
-import type { BuiltIn, Options, Tensors } from './define.js'
-import { DEFINITION_VERSION } from './definition.js'
+import type { Tensors } from './define.js'
+import { DEFINITION_VERSION, END_TO_END, SOURCE } from './definition.js'
 import type { VNodeMachineDefinition } from './definition.js'
-import { abandonTape, clipTo, gradientsOf } from './gradients.js'
-import { labelTensor, metricsOf, readLabels } from './losses.js'
-import { builtInOptimizers } from './optimizers/index.js'
-import type { OptimizerSpec } from './optimizers/index.js'
-import { guarded, loadLayers, loadRule, runLayers } from './program.js'
+import { Learner, bytesOf } from './learner.js'
+import { labelTensor, readLabels } from './losses.js'
+import { loadLayers, loadRule, runLayers } from './program.js'
 import { KeptInputs } from './refinement.js'
-import { checkedGradients, checkedLogits, checkedLoss } from './rule-checks.js'
 import type { LoadedLayer, LoadedRule } from './program.js'
-import { learningRateAt } from './schedule.js'
 import { sameShape, showShape } from './shapes.js'
 import { isOfClasses } from './targets.js'
-import { areViewsCopies, startBackend, tf, tidied, updateInPlace, viewOf } from './tf.js'
-import { readState, writeState } from './vnode-state.js'
+import { areViewsCopies, startBackend, tf, tidied, viewOf } from './tf.js'
+import { type OpenLesson, VNodeFeedback } from './vnode-feedback.js'
+import { type StatePart, readState, writeState } from './vnode-state.js'
 
 /** What the head of a VNode says about a batch. */
 export interface Answer {
@@ -31,19 +29,9 @@ export interface Answer {
   readonly values: Float32Array
 }
 
-/** What a training step found, before the update. */
-interface Learned {
-  /** The block's output. */
-  readonly h: tf.Tensor
-  readonly logits: tf.Tensor
-  readonly loss: tf.Tensor
-  /** In the order of the parameters; undefined: it stays as it is. */
-  readonly gradients: readonly (tf.Tensor | undefined)[]
-}
-
 /** What is learnt from: a step's inputs, or those of an earlier step again. */
 interface Lesson extends Pick<MachineInput, 'step'> {
-  readonly inputs: readonly Pick<MachineInput['inputs'][number], 'output' | 'labels'>[]
+  readonly inputs: readonly { readonly output: TensorBytes; readonly labels?: TensorBytes }[]
   /** Number of the update after the step, from 0; undefined: the step itself. */
   readonly update?: number
 }
@@ -67,14 +55,11 @@ export class VNodeMachine implements Machine {
   readonly #definition: VNodeMachineDefinition
   readonly #layers: readonly LoadedLayer[]
   readonly #rule: LoadedRule | undefined
-  readonly #optimizer: BuiltIn<OptimizerSpec<any>>
-  readonly #optimizerOptions: Options
-  /** `layers/<layer>/<name>` and `head/<name>`. */
-  readonly #parameters = new Map<string, tf.Tensor>()
-  readonly #slots = new Map<string, tf.Tensor[]>()
-  #products: { [name: string]: number } = {}
+  readonly #learner: Learner
   /** What it learns from again; undefined: nothing. */
   readonly #kept: KeptInputs | undefined
+  /** Its part in what goes against the graph; undefined: none. */
+  readonly #feedback: VNodeFeedback | undefined
   #step = 0
   #outgoing = new Uint8Array(0)
 
@@ -99,36 +84,38 @@ export class VNodeMachine implements Machine {
     this.#definition = definition
     this.#layers = layers
     this.#rule = rule
-    const { name, options } = definition.training.optimizer
-    if (!Object.hasOwn(builtInOptimizers, name)) throw new SwarmError('graph.unknown', { what: `unknown optimizer '${name}'` })
-    this.#optimizer = builtInOptimizers[name]
-    this.#optimizerOptions = this.#optimizer.options(options)
-    if (!rule) return
-    const { refinement } = definition.training
-    this.#kept = refinement && new KeptInputs(refinement.inputs)
-    const add = (prefix: string, tensors: Tensors): void => {
-      for (const [key, tensor] of Object.entries(tensors)) this.#parameters.set(`${prefix}/${key}`, tensor)
-    }
-    for (const layer of layers) add(`layers/${layer.definition.id}`, layer.parameters)
-    add('head', rule.parameters)
-    const slots = this.#optimizer.slots(this.#optimizerOptions)
-    for (const [key, tensor] of this.#parameters) {
-      this.#slots.set(
-        key,
-        slots.map(() => tf.keep(tf.zeros(tensor.shape))),
-      )
-    }
-    for (const product of Object.keys(this.#optimizer.products(this.#optimizerOptions))) this.#products[product] = 1
+    this.#learner = new Learner(definition, layers, rule)
+    const { vnode, training } = definition
+    this.#kept = rule && training.refinement && new KeptInputs(training.refinement.inputs, vnode.inputs.length)
+    this.#feedback = vnode.feedback && new VNodeFeedback(vnode.feedback, vnode.inputs.length)
   }
 
   apply(input: MachineInput): MachineOutput {
+    const { position = 0, marks = 0 } = input.inputs[0]?.header ?? {}
+    const { vnode } = this.#definition
+    const lesson = this.#feedback?.take(position, input.feedback ?? [], vnode.id)
+    const back = lesson && this.#learnBack(lesson)
+    const made = marks & MARK.drain ? this.#nothing() : this.#applyBatch(input)
+    return { ...made, ...this.#feedback?.give(position, back ?? made.feedback) }
+  }
+
+  #applyBatch(input: MachineInput): MachineOutput {
     const batch = input.inputs[0]?.output.shape[0] ?? 0
     if (input.evaluation > 0) return this.#evaluate(input, batch)
-    invariant(input.step > this.#step, () => `VNode ${this.#definition.vnode.id} got step ${input.step} after step ${this.#step}`)
-    const output = this.#train(input, batch)
+    const { vnode } = this.#definition
+    invariant(input.step > this.#step, () => `VNode ${vnode.id} got step ${input.step} after step ${this.#step}`)
+    const shared = this.#feedback?.sharedAt(input.step)
+    if (shared) this.#learner.share(vnode.feedback!.parameter!, shared)
+    const made = this.#train(input, batch)
     this.#step = input.step
     this.#kept?.add(input.inputs)
-    return output
+    return made
+  }
+
+  /** The output of an entry without a batch. */
+  #nothing(): MachineOutput {
+    const shape = [0, ...this.#definition.vnode.outputShape]
+    return { output: { dtype: 'float32', shape, bytes: new Uint8Array(0) }, metrics: {} }
   }
 
   /** Learns once more from an input that it has kept: pass by pass, oldest first. After the first steps there are fewer than later. */
@@ -146,8 +133,8 @@ export class VNodeMachine implements Machine {
     const { rule, vnode, target } = { rule: this.#rule, ...this.#definition }
     if (!rule) throw new SwarmError('definition.invalid', { what: `VNode ${vnode.id} has no head` })
     return tidied((): Answer => {
-      const h = this.#forward(input, false)
-      const logits = this.#logits(rule, h, input.step)
+      const h = this.#forward(input, this.#inputs(input), false)
+      const logits = this.#learner.logits(rule, h, input.step)
       const shown = isOfClasses(target) ? tf.softmax(logits) : logits
       const [answers, width] = logits.shape
       const kind = isOfClasses(target) ? 'probabilities' : 'values'
@@ -156,30 +143,23 @@ export class VNodeMachine implements Machine {
   }
 
   snapshot(): Uint8Array {
-    return writeState({
-      tensors: this.#tensors(),
-      layerState: this.#layerState(),
-      step: this.#step,
-      products: this.#products,
-      kept: this.#kept,
-    })
+    return writeState(this.#state())
   }
 
   dispose(): void {
     for (const { parameters, state } of this.#layers) tf.dispose([...Object.values(parameters), ...Object.values(state)])
-    if (this.#rule) tf.dispose(Object.values(this.#rule.parameters))
-    tf.dispose([...this.#slots.values()].flat())
+    this.#learner.dispose()
   }
 
   #evaluate(input: MachineInput, batch: number): MachineOutput {
     const rule = this.#rule
     return tidied(() => {
-      const h = this.#forward(input, false)
+      const h = this.#forward(input, this.#inputs(input), false)
       if (!rule) return { output: this.#send(h), metrics: {} }
       const labels = readLabels(this.#definition.target, input.inputs[0].labels, batch)
-      const logits = this.#logits(rule, h, input.step)
-      const loss = this.#loss(rule, h, logits, labelTensor(this.#definition.target, labels), input.step)
-      return { output: this.#send(h), metrics: this.#metrics(loss, logits, labels) }
+      const logits = this.#learner.logits(rule, h, input.step)
+      const loss = this.#learner.loss(rule, h, logits, labelTensor(this.#definition.target, labels), input.step)
+      return { output: this.#send(h), metrics: this.#learner.metrics(loss, logits, labels) }
     })
   }
 
@@ -213,7 +193,13 @@ export class VNodeMachine implements Machine {
   }
 
   #pass(input: Lesson, onState: (layer: LoadedLayer, next: Tensors) => void): MachineOutput {
-    return { output: this.#send(this.#forward(input, true, onState)), metrics: {} }
+    const xs = this.#inputs(input)
+    const output = this.#send(this.#forward(input, xs, true, onState))
+    this.#feedback?.open(
+      input.step,
+      input.inputs.map((frame) => frame.output),
+    )
+    return { output, metrics: {} }
   }
 
   #learn(
@@ -223,90 +209,73 @@ export class VNodeMachine implements Machine {
     keep: (tensor: tf.Tensor) => tf.Tensor,
     onState: (layer: LoadedLayer, next: Tensors) => void,
   ): MachineOutput {
-    const labels = readLabels(this.#definition.target, input.inputs[0].labels, batch)
-    const y = labelTensor(this.#definition.target, labels)
+    const { target, vnode } = this.#definition
+    const labels = readLabels(target, input.inputs[0].labels!, batch)
+    const y = labelTensor(target, labels)
+    const xs = this.#inputs(input)
     // Kept, since the tape, the rule's own too, tidies up behind itself.
-    const forward = () => keep(this.#forward(input, true, onState).clone())
-    const learned = rule.spec.step
-      ? this.#ownStep(rule, input, y, forward)
-      : this.#byTape(rule, input, y, forward, (logits) => keep(logits.clone()))
-    const metrics = this.#metrics(learned.loss, learned.logits, labels)
-    if (!Number.isFinite(metrics.loss)) this.#diverged('loss', input.step, metrics.loss)
-    this.#update(learned.gradients, input.step)
-    return { output: this.#send(learned.h), metrics }
-  }
-
-  #byTape(rule: LoadedRule, { step }: Lesson, y: tf.Tensor, forward: () => tf.Tensor, keep: (logits: tf.Tensor) => tf.Tensor): Learned {
-    const out: { h?: tf.Tensor; logits?: tf.Tensor } = {}
-    const run = (): tf.Tensor => {
-      out.h = forward()
-      out.logits = keep(this.#logits(rule, out.h, step))
-      return this.#loss(rule, out.h, out.logits, y, step)
-    }
-    const { value: loss, gradients } = gradientsOf(run, [...this.#parameters.values()])
-    return { h: out.h!, logits: out.logits!, loss, gradients }
-  }
-
-  #ownStep(rule: LoadedRule, input: Lesson, y: tf.Tensor, forward: () => tf.Tensor): Learned {
-    const { target } = this.#definition
+    const forward = () => keep(this.#forward(input, xs, true, onState).clone())
     const { step } = input
-    const where = `step of ${this.#ruleName()}`
-    let passes = 0
-    let h: tf.Tensor | undefined
-    const values = {
-      xs: this.#inputs(input),
-      forward: () => {
-        passes++
-        return (h ??= forward())
-      },
-      y,
-      head: rule.parameters,
-      parameters: Object.fromEntries(this.#parameters),
-      target,
-      step,
-    }
-    const { loss, gradients, logits } = guarded(where, step, () => {
+    const hasInputGradients = vnode.feedback?.of === 'gradients'
+    const learned = this.#learner.learn(rule, { step, xs, forward }, y, (logits) => keep(logits.clone()), hasInputGradients)
+    const metrics = this.#learner.metrics(learned.loss, learned.logits, labels)
+    if (!Number.isFinite(metrics.loss)) this.#learner.diverged('loss', step, metrics.loss)
+    const back = hasInputGradients ? this.#back(step, xs, learned.inputGradients) : undefined
+    this.#learner.update(learned.gradients, step)
+    return { output: this.#send(learned.h), metrics, feedback: back ?? this.#sharedAfter(step) }
+  }
+
+  /** Learns from the derivatives by its output that have come back, with the inputs and the random numbers of their step. */
+  #learnBack({ step, inputs, gradients }: OpenLesson): Given | undefined {
+    return tidied(() => {
+      const input = { step, inputs: inputs.map((output) => ({ output })) }
+      const xs = this.#inputs(input)
+      // The last reader first, as a tape that has all of them goes back.
+      const sum = gradients.map(tensorOf).reduceRight((all, each) => tf.add(all, each))
+      const kept: tf.Tensor[] = []
+      const forward = () => {
+        kept.push(tf.keep(this.#forward(input, xs, true).clone()))
+        return kept[0]
+      }
       try {
-        return rule.spec.step!(values, rule.options) ?? {}
-      } catch (error) {
-        abandonTape() // it may have been the rule's own
-        throw error
+        const learned = this.#learner.learnFrom({ step, xs, forward }, sum)
+        const back = this.#back(step, xs, learned.inputGradients)
+        this.#learner.update(learned.gradients, step)
+        return back
+      } finally {
+        tf.dispose(kept)
       }
     })
-    if (!h || passes !== 1) {
-      throw new SwarmError('definition.invalid', { what: `the ${where} runs the block`, expected: 'exactly once', got: `${passes} times` })
-    }
-    return {
-      h,
-      logits: checkedLogits(where, logits ?? this.#logits(rule, h, step), y, step),
-      loss: checkedLoss(where, loss, step),
-      gradients: checkedGradients(where, gradients, this.#parameters, step),
-    }
   }
 
-  #update(gradients: readonly (tf.Tensor | undefined)[], step: number): void {
-    const factors = this.#optimizer.products(this.#optimizerOptions)
-    for (const [name, factor] of Object.entries(factors)) this.#products[name] *= factor
-    const learningRate = learningRateAt(step, this.#definition.training)
-    const clipped = clipTo(this.#optimizer.clipNorm(this.#optimizerOptions), gradients)
-    let index = 0
-    for (const [name, tensor] of this.#parameters) {
-      const gradient = clipped[index++]
-      if (!gradient || tensor.dtype !== 'float32') continue
-      const update = { parameter: tensor, gradient, slots: this.#slots.get(name)!, learningRate, products: this.#products }
-      const health = updateInPlace(this.#optimizer, this.#optimizerOptions, update)
-      if (health !== 0) this.#diverged(`parameter '${name}'`, step, 'a number that is not finite')
-    }
+  /** What goes to the VNodes that it reads: derivatives by their outputs. */
+  #back(step: number, xs: readonly tf.Tensor[], gradients: readonly (tf.Tensor | undefined)[]): Given | undefined {
+    const { inputs } = this.#definition.vnode
+    const tensors = inputs.flatMap((producer, i) => (producer === SOURCE ? [] : [[producer, bytesOf(gradients[i] ?? tf.zerosLike(xs[i]))]]))
+    return tensors.length > 0 ? { step, tensors: Object.fromEntries(tensors) } : undefined
   }
 
-  #forward(input: Lesson, training: boolean, onState: (layer: LoadedLayer, next: Tensors) => void = () => {}): tf.Tensor {
+  /** What of its head others are to have, if it is time. */
+  #sharedAfter(step: number): Given | undefined {
+    const { of, to = [], parameter = '', everySteps = 1 } = this.#definition.vnode.feedback ?? {}
+    if (of !== 'head' || to.length === 0 || step % everySteps > 0) return undefined
+    return { step, tensors: { [parameter]: this.#learner.shared(parameter) } }
+  }
+
+  #forward(
+    input: Lesson,
+    xs: readonly tf.Tensor[],
+    training: boolean,
+    onState: (layer: LoadedLayer, next: Tensors) => void = () => {},
+  ): tf.Tensor {
     const { vnode, training: run } = this.#definition
-    return runLayers(this.#layers, this.#inputs(input), {
+    return runLayers(this.#layers, xs, {
       training,
       step: input.step,
       update: input.update,
       seed: run.seed,
-      vnode: vnode.id,
+      // By the same random numbers as if the network were one VNode: that learns the same.
+      vnode: vnode.feedback?.of === 'gradients' ? END_TO_END : vnode.id,
       onState,
     })
   }
@@ -314,23 +283,6 @@ export class VNodeMachine implements Machine {
   #inputs(input: Lesson): tf.Tensor[] {
     const { id, inputShapes } = this.#definition.vnode
     return inputShapes.map((shape, i) => readInput(id, input.inputs[i]?.output, shape))
-  }
-
-  #logits(rule: LoadedRule, h: tf.Tensor, step: number): tf.Tensor {
-    return guarded(this.#ruleName(), step, () => rule.spec.logits(rule.parameters, h, rule.options, rule.target))
-  }
-
-  #loss(rule: LoadedRule, h: tf.Tensor, logits: tf.Tensor, y: tf.Tensor, step: number): tf.Tensor {
-    const { target } = this.#definition
-    const checked = checkedLogits(this.#ruleName(), logits, y, step)
-    const loss = guarded(this.#ruleName(), step, () =>
-      rule.spec.loss({ logits: checked, y, h, parameters: rule.parameters, target }, rule.options),
-    )
-    return checkedLoss(this.#ruleName(), loss, step)
-  }
-
-  #metrics(loss: tf.Tensor, logits: tf.Tensor, labels: Int32Array | Float32Array): { [name: string]: number } {
-    return { loss: viewOf(loss)[0], ...metricsOf(this.#definition.target, viewOf(logits), labels) }
   }
 
   /** Copies a tensor into the buffer that the next call overwrites, unless it is a copy already. */
@@ -344,10 +296,9 @@ export class VNodeMachine implements Machine {
   }
 
   #restore(blob: Uint8Array): void {
-    const fresh = { tensors: this.#tensors(), layerState: this.#layerState(), step: 0, products: this.#products, kept: this.#kept }
-    const { step, products, layerState } = readState(blob, fresh, this.#definition.vnode.inputs.length)
+    const { step, products, layerState } = readState(blob, this.#state())
     this.#step = step
-    this.#products = products
+    this.#learner.products = products
     for (const layer of this.#layers) {
       tf.dispose(Object.values(layer.state))
       const names = Object.keys(layer.state)
@@ -355,14 +306,23 @@ export class VNodeMachine implements Machine {
     }
   }
 
+  #state() {
+    const parts: (StatePart | undefined)[] = [this.#kept, this.#feedback]
+    return {
+      tensors: this.#tensors(),
+      layerState: this.#layerState(),
+      step: this.#step,
+      products: this.#learner.products,
+      parts: parts.filter((part) => part !== undefined),
+    }
+  }
+
   /** Parameters (also those of layers that do not learn) and slots by their names in the state. */
   #tensors(): Map<string, tf.Tensor> {
-    const tensors = new Map(this.#parameters)
+    const tensors = this.#learner.tensors()
     for (const { definition, parameters } of this.#layers) {
       for (const [name, tensor] of Object.entries(parameters)) tensors.set(`layers/${definition.id}/${name}`, tensor)
     }
-    const slots = this.#optimizer.slots(this.#optimizerOptions)
-    for (const [parameter, held] of this.#slots) slots.forEach((slot, i) => tensors.set(`optimizer/${slot}/${parameter}`, held[i]))
     return tensors
   }
 
@@ -372,18 +332,6 @@ export class VNodeMachine implements Machine {
     )
     return new Map(entries)
   }
-
-  #ruleName(): string {
-    return `rule '${this.#definition.training.rule.name}' of ${this.#definition.vnode.id}`
-  }
-
-  #diverged(what: string, step: number, got: number | string): never {
-    throw new SwarmError('run.diverged', {
-      what: `${what} of ${this.#definition.vnode.id} at step ${step}`,
-      expected: 'a finite number',
-      got: String(got),
-    })
-  }
 }
 
 function readInput(vnode: string, tensor: TensorBytes | undefined, shape: readonly number[]): tf.Tensor {
@@ -392,6 +340,10 @@ function readInput(vnode: string, tensor: TensorBytes | undefined, shape: readon
     const got = tensor ? `${tensor.dtype} ${showShape(tensor.shape)}` : 'nothing'
     throw new SwarmError('graph.shape', { what: `input of ${vnode}`, expected, got })
   }
-  const { buffer, byteOffset, byteLength } = tensor.bytes.byteOffset % 4 === 0 ? tensor.bytes : tensor.bytes.slice()
-  return tf.tensor(new Float32Array(buffer, byteOffset, byteLength / 4), [...tensor.shape], 'float32')
+  return tensorOf(tensor)
+}
+
+function tensorOf({ bytes, shape }: TensorBytes): tf.Tensor {
+  const { buffer, byteOffset, byteLength } = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice()
+  return tf.tensor(new Float32Array(buffer, byteOffset, byteLength / 4), [...shape], 'float32')
 }

@@ -2,7 +2,6 @@
 import { SwarmError } from '../runtime/errors.js'
 import { decodeState, encodeState } from '../runtime/state.js'
 import type { StateTensor } from '../runtime/state.js'
-import { KEPT, type KeptInputs } from './refinement.js'
 import { sameShape, showShape } from './shapes.js'
 import { intViewOf, overwrite, tf, viewOf } from './tf.js'
 
@@ -16,11 +15,20 @@ export interface VNodeState {
   readonly step: number
   /** Running products of the optimizer. */
   readonly products: { readonly [name: string]: number }
-  /** Inputs that it learns from again. */
-  readonly kept?: KeptInputs
+  /** What else it keeps. */
+  readonly parts: readonly StatePart[]
+}
+
+/** Something of a VNode that has tensors in its state, as many as it has just now. */
+export interface StatePart {
+  tensors(): StateTensor[]
+  /** Takes what a state has of it out of `found`, by name. Nothing: it begins anew. @throws `checkpoint.damaged` */
+  restore(found: Map<string, StateTensor>): void
 }
 
 const OPTIMIZER = 'optimizer/'
+/** Names of what a layer or a head is. */
+const WEIGHTS = /^(layers|head|state)\//
 
 /** The weights and running statistics of a blob, without optimizer, step and inputs: what another run may start from. */
 export function weightsOf(blob: Uint8Array): Uint8Array {
@@ -29,12 +37,13 @@ export function weightsOf(blob: Uint8Array): Uint8Array {
 
 /** The same as tensors. */
 export function weightTensors(blob: Uint8Array): StateTensor[] {
-  return decodeState(blob).filter(({ name }) => name !== 'step' && !name.startsWith(OPTIMIZER) && !name.startsWith(KEPT))
+  return decodeState(blob).filter(({ name }) => WEIGHTS.test(name))
 }
 
 /** The blob (state.ts of the runtime) of a state. The step is int32; products are the two int32 words of a float64. */
-export function writeState({ tensors, layerState, step, products, kept }: VNodeState): Uint8Array {
-  const entries: StateTensor[] = [{ name: 'step', dtype: 'int32', shape: [], values: Int32Array.of(step) }, ...(kept?.tensors() ?? [])]
+export function writeState({ tensors, layerState, step, products, parts }: VNodeState): Uint8Array {
+  const entries: StateTensor[] = [{ name: 'step', dtype: 'int32', shape: [], values: Int32Array.of(step) }]
+  for (const part of parts) entries.push(...part.tensors())
   for (const [name, tensor] of [...tensors, ...layerState]) {
     if (tensor.dtype === 'int32') entries.push({ name, dtype: 'int32', shape: tensor.shape, values: intViewOf(tensor) })
     else entries.push({ name, dtype: 'float32', shape: tensor.shape, values: viewOf(tensor) })
@@ -46,15 +55,13 @@ export function writeState({ tensors, layerState, step, products, kept }: VNodeS
 }
 
 /**
- * Reads a blob, whole or weights only, into the tensors of a fresh state, whose names and shapes it must have, and into its kept inputs.
- * @param edges inputs of the VNode
+ * Reads a blob, whole or weights only, into the tensors of a fresh state, whose names and shapes it must have, and into its parts.
  * @returns the step, the products, and the layers' state as new tensors
  * @throws `checkpoint.damaged`, `checkpoint.version`
  */
 export function readState(
   blob: Uint8Array,
   fresh: VNodeState,
-  edges = 1,
 ): { step: number; products: { [name: string]: number }; layerState: Map<string, tf.Tensor> } {
   const found = new Map(decodeState(blob).map((tensor) => [tensor.name, tensor]))
   const take = (name: string, dtype: string, shape?: readonly number[]): StateTensor => {
@@ -79,7 +86,7 @@ export function readState(
     overwrite(tensor, take(name, tensor.dtype, tensor.shape).values)
   }
   const restored = [...fresh.layerState].map(([name, { dtype }]) => take(name, dtype))
-  fresh.kept?.restore(found, edges)
+  for (const part of fresh.parts) part.restore(found)
   const [extra] = found.keys()
   if (extra !== undefined)
     throw new SwarmError('checkpoint.damaged', { what: `checkpoint of another network: unexpected tensor '${extra}'` })

@@ -20,10 +20,9 @@ const NAME = /^feedback\/(\d{1,15})\/(\d{1,15})\/(.+)$/
 export class GivenFeedback {
   readonly #given = new Map<number, Given>()
 
-  /** Keeps a copy. @param position the one that it is for */
-  keep(position: number, { step, tensors }: Given): void {
-    const copies = Object.entries(tensors).map(([name, tensor]): [string, TensorBytes] => [name, copyOf(tensor)])
-    this.#given.set(position, { step, tensors: Object.fromEntries(copies) })
+  /** @param position the one that it is for @param given nobody writes its tensors, and each begins with its buffer */
+  keep(position: number, given: Given): void {
+    this.#given.set(position, given)
   }
 
   /** Forgets what was for positions up to this one: whoever applies it has it. */

@@ -1,4 +1,5 @@
 /** How a run is carried out: `runs/<run>/settings`. None of it changes a bit of the result, so a resume may write it anew. */
+import { longestWay } from '../../components/feedback.js'
 import { canonicalJson } from '../../runtime/canonical-json.js'
 import { SwarmError, isSwarmError } from '../../runtime/errors.js'
 import { MAX_REPLICAS } from '../../runtime/followers.js'
@@ -79,7 +80,7 @@ export function runSettings(
   // An evaluation cannot be cut in two: there is always room for one, and for what is in flight.
   const least = Math.max(timetable.evaluationBatches, timetable.finalBatches) + (timetable.drains ?? 0) + 2 * window + 2
   // The first VNode is a whole row ahead of the last when all work at once, and while the last comes to one cut there is another to run to.
-  const inARow = checkpoint.retentionBytes === undefined ? 2 * depthOf(network) : 0
+  const inARow = checkpoint.retentionBytes === undefined ? 2 * longestWay(network.vnodes) : 0
   return {
     v: RUN_SETTINGS_VERSION,
     window,
@@ -93,13 +94,6 @@ export function runSettings(
     ...checkedConstraints(network, constraints),
     ...checkedLimits(limits),
   }
-}
-
-/** VNodes on the longest way from the source. */
-function depthOf({ vnodes }: RunDefinition['network']): number {
-  const depths = new Map<string, number>()
-  for (const { id, inputs } of vnodes) depths.set(id, 1 + Math.max(0, ...inputs.map((input) => depths.get(input) ?? 0)))
-  return Math.max(0, ...depths.values())
 }
 
 /** A head names every skip, and has to stay a short object. */

@@ -16,7 +16,7 @@ export const layerNormSpec: BuiltIn<BlockSpec<NormOptions>> = {
   init: (input, _options, random) => ({ gamma: random.ones(input.slice(-1)), beta: random.zeros(input.slice(-1)) }),
   forward: ({ gamma, beta }, x, _context, { epsilon }) => {
     const centred = tf.sub(x, tf.mean(x, -1, true))
-    return tf.add(tf.mul(scaled(centred, epsilon), gamma), beta)
+    return tf.add(tf.mul(rootMeanSquared(centred, epsilon), gamma), beta)
   },
   cost: (input) => 2 * sizeOf(input),
 }
@@ -27,12 +27,12 @@ export const rmsNormSpec: BuiltIn<BlockSpec<NormOptions>> = {
   options: (raw) => checkOptions("layer 'rmsNorm'", schema, raw),
   shape: (input) => input,
   init: (input, _options, random) => ({ gamma: random.ones(input.slice(-1)) }),
-  forward: ({ gamma }, x, _context, { epsilon }) => tf.mul(scaled(x, epsilon), gamma),
+  forward: ({ gamma }, x, _context, { epsilon }) => tf.mul(rootMeanSquared(x, epsilon), gamma),
   cost: (input) => 2 * sizeOf(input),
 }
 
 /** x over the root of the mean of its squares. */
-function scaled(x: tf.Tensor, epsilon: number): tf.Tensor {
+export function rootMeanSquared(x: tf.Tensor, epsilon: number): tf.Tensor {
   return tf.mul(x, tf.rsqrt(tf.add(tf.mean(tf.square(x), -1, true), epsilon)))
 }
 

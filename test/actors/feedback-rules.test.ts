@@ -1,0 +1,185 @@
+/** Rules that send something against the graph: `relay`, which must be backpropagation, and `solo`, whose blocks share an output matrix. */
+import test, { type ExecutionContext } from 'ava'
+import type { LocalSwarm } from '../../actors/local-swarm.js'
+import type { TrainingOptions } from '../../actors/prepare.js'
+import { readManifest } from '../../actors/run/checkpoints.js'
+import { type Internals, train } from '../../actors/train.js'
+import { verifyRun } from '../../actors/verify.js'
+import type { Layer } from '../../components/define.js'
+import {
+  add,
+  backprop,
+  batchNorm,
+  block,
+  categorical,
+  conv2d,
+  datasets,
+  dense,
+  dropout,
+  flatten,
+  leakyRelu,
+  local,
+  maxPool,
+  network,
+  relay,
+  solo,
+} from '../../index.js'
+import type { Network } from '../../components/network.js'
+import { isSwarmError } from '../../runtime/errors.js'
+import { keys } from '../../runtime/head.js'
+import { readHead } from '../../runtime/head-store.js'
+import { memoryStore } from '../../runtime/object-store/memory-store.js'
+import type { ObjectStore } from '../../runtime/object-store/object-store.js'
+import { type StateTensor, decodeState } from '../../runtime/state.js'
+import { until } from '../support/until.js'
+
+const TASK = { input: [28, 28, 1], target: categorical(10) } as const
+const hidden = (units: number): Layer => block(dense(units), batchNorm(), leakyRelu(), dropout(0.1))
+const chain = network(TASK, [flatten(), hidden(32), hidden(24), hidden(16)])
+/** One VNode with three readers at different distances from the output; one that joins; and one that nobody reads. */
+const branching = network(TASK, (x) => {
+  const a = hidden(24)(flatten()(x))
+  const b = hidden(24)(a)
+  return hidden(16)(add(hidden(24)(b), add(b, a)))
+})
+const conv = network(TASK, [
+  block(conv2d(4), batchNorm(), leakyRelu(), maxPool(2)),
+  block(conv2d(6), leakyRelu(), maxPool(2), dropout(0.1)),
+  block(flatten(), dense(16), leakyRelu()),
+])
+
+const DATA = { data: datasets.glyphs({ train: 640, test: 64 }), batchSize: 32, epochs: 3, seed: 5 } as const
+
+interface Learning extends Partial<TrainingOptions> {
+  readonly pnodes?: number
+  readonly replicas?: number
+  readonly everySteps?: number
+  readonly internals?: Internals
+}
+
+function learn(net: Network, { pnodes = 2, replicas = 0, everySteps = 10, internals, ...training }: Learning) {
+  const store = memoryStore()
+  const options = { on: local({ pnodes }), store, checkpoint: { everySteps }, replicas }
+  const run = train(net, { ...DATA, ...training }, options, { id: 'r', ...internals })
+  return { store, run, result: run.result }
+}
+
+/** The states after a step, by VNode. */
+async function statesOf(store: ObjectStore, step?: number): Promise<Map<string, StateTensor[]>> {
+  const { head } = await readHead(store, 'r')
+  const ref = step === undefined ? head.manifests[0] : head.manifests.find((manifest) => manifest.step === step)
+  const { vnodes, generation } = await readManifest(store, ref!)
+  const states = vnodes.map(async ({ vnode, hash }) => {
+    const { bytes } = await store.get(keys.blob('r', generation, hash))
+    return [vnode, decodeState(bytes, hash)] as const
+  })
+  return new Map(await Promise.all(states))
+}
+
+/** Everything that layers and the head are and that the optimizer knows, by name, as bytes. */
+async function learnedIn(store: ObjectStore): Promise<{ readonly [name: string]: string }> {
+  const all = [...(await statesOf(store)).values()].flat()
+  const named = all.filter(({ name }) => /^(layers|head|state|optimizer\/\w+\/)/.test(name))
+  return Object.fromEntries(
+    named.map(({ name, values }) => [name, Buffer.from(values.buffer).toString('base64')]).toSorted(([a], [b]) => (a < b ? -1 : 1)),
+  )
+}
+
+for (const [name, net] of Object.entries({ chain, branching, conv })) {
+  test.serial(`relay is backpropagation, bit for bit: ${name}`, async (t) => {
+    t.timeout(180_000)
+    const [twin, relayed] = [learn(net, { rule: backprop() }), learn(net, { rule: relay() })]
+    const [{ metrics: expected }, { metrics, status }] = await Promise.all([twin.result, relayed.result])
+    t.is(status, 'done')
+    t.deepEqual(metrics, expected)
+    const [learned, byTwin] = await Promise.all([learnedIn(relayed.store), learnedIn(twin.store)])
+    t.true(Object.keys(learned).length > 10)
+    t.deepEqual(learned, byTwin)
+    // Nothing is under way at the end.
+    for (const [vnode, state] of await statesOf(relayed.store))
+      t.false(
+        state.some(({ name: tensor }) => tensor.startsWith('lesson/')),
+        vnode,
+      )
+  })
+}
+
+const DISTURBED: { readonly [what: string]: { readonly net: Network; readonly training: Learning } } = {
+  'relay, one batch at a time': { net: branching, training: { rule: relay(), everySteps: 7 } },
+  'relay, three batches at a time': { net: chain, training: { rule: relay({ window: 3 }), everySteps: 7 } },
+  solo: { net: network(TASK, [flatten(), hidden(24), hidden(24), hidden(24)]), training: { rule: solo(), everySteps: 7 } },
+}
+
+for (const [what, { net, training }] of Object.entries(DISTURBED)) {
+  for (const replicas of [0, 1]) {
+    test.serial(`the same hash when PNodes are killed, ${replicas} standbys: ${what}`, async (t) => {
+      t.timeout(180_000)
+      const { store, result } = learn(net, training)
+      const { hash } = await result
+      t.is((await verifyRun(store, 'r')).difference, undefined)
+
+      let swarm: LocalSwarm | undefined
+      const internals = { onSwarm: (made: LocalSwarm) => (swarm = made) }
+      const killed = learn(net, { ...training, pnodes: 4, replicas, internals })
+      for (const step of [9, 23, 38]) {
+        await until('some steps', () => (swarm?.monitor.step ?? 0) >= step)
+        await swarm!.killPNode(swarm!.computingPNodes[0])
+      }
+      const broken = await killed.result
+      t.true(broken.moves > 0)
+      t.is(broken.hash, hash)
+    })
+  }
+}
+
+test.serial('with several batches under way what comes back is older, and still the same every time', async (t) => {
+  t.timeout(180_000)
+  const [one, three] = [learn(chain, { rule: relay() }), learn(chain, { rule: relay({ window: 3 }) })]
+  const again = learn(chain, { rule: relay({ window: 3 }), pnodes: 3, everySteps: 13 })
+  const [a, b, c] = await Promise.all([one.result, three.result, again.result])
+  t.not(a.hash, b.hash)
+  t.is(b.hash, c.hash)
+  t.true(b.metrics.accuracy > 0.3, JSON.stringify(b.metrics))
+})
+
+test.serial('solo: all but the last block use its output matrix as it was 26 to 50 steps before', async (t) => {
+  t.timeout(180_000)
+  const net = network(TASK, [flatten(), hidden(24), hidden(24), hidden(24)])
+  const cutSteps = new Set([25, 50, 51, 75, 76, 99, 100, 101])
+  const { store, run } = learn(net, { rule: solo(), epochs: 6, everySteps: 1_000, internals: { cutSteps } })
+  const matrices = new Map<string, string>()
+  for await (const event of run.events()) {
+    if (event.type !== 'checkpoint') continue
+    const states = [...(await statesOf(store, event.step)).values()]
+    states.forEach((state, i) => {
+      const { values } = state.find(({ name }) => name === 'head/output')!
+      matrices.set(`${i} at ${event.step}`, Buffer.from(values.buffer).toString('base64'))
+    })
+  }
+  await run.result
+  const lent = { 51: 25, 75: 25, 76: 50, 99: 50, 100: 50, 101: 75 }
+  for (const [step, before] of Object.entries(lent)) {
+    for (const vnode of [0, 1]) t.is(matrices.get(`${vnode} at ${step}`), matrices.get(`2 at ${before}`), `${step}`)
+  }
+  // Until then it is as it was at first, the same for all; the last block goes on learning it.
+  t.is(matrices.get('0 at 50'), matrices.get('1 at 25'))
+  t.is(new Set([25, 50, 51, 75, 76].map((step) => matrices.get(`2 at ${step}`))).size, 5)
+})
+
+test('what these rules cannot do is refused before the run begins', async (t) => {
+  await refused(
+    t,
+    learn(chain, { rule: solo() }).result,
+    'definition.invalid',
+    /share the head of.*expected outputs \[16\].*\[32\].*pred\(\)/,
+  )
+  const refinement = { passes: 1, inputs: 2 }
+  await refused(t, learn(chain, { rule: relay(), refinement }).result, 'usage', /refinement.*relay/)
+  t.throws(() => relay({ window: 0 }), { message: /window/ })
+})
+
+async function refused(t: ExecutionContext, action: Promise<unknown>, code: string, message: RegExp): Promise<void> {
+  const error = await t.throwsAsync(action)
+  t.true(isSwarmError(error, code as never), String(error))
+  t.regex(error.message, message)
+}
