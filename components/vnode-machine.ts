@@ -91,9 +91,8 @@ export class VNodeMachine implements Machine {
   }
 
   apply(input: MachineInput): MachineOutput {
-    const { position = 0, marks = 0 } = input.inputs[0]?.header ?? {}
-    const { vnode } = this.#definition
-    const lesson = this.#feedback?.take(position, input.feedback ?? [], vnode.id)
+    const { position, marks } = input.inputs[0].header
+    const lesson = this.#feedback?.take(position, input.feedback ?? [], this.#definition.vnode.id)
     const back = lesson && this.#learnBack(lesson)
     const made = marks & MARK.drain ? this.#nothing() : this.#applyBatch(input)
     return { ...made, ...this.#feedback?.give(position, back ?? made.feedback) }

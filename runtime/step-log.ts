@@ -82,8 +82,7 @@ export class StepLog<Ref> {
     this.#released = options.from
     this.#applied = options.from
     this.#feedback = options.feedback ?? { from: [], to: [], lag: 1 }
-    const { from } = this.#feedback
-    this.#inputs = options.inputs.map(({ vnode, term }) => ({ vnode, term, isFeedback: from.includes(vnode), inbox: new Map() }))
+    this.#inputs = options.inputs.map((peer) => ({ ...peer, isFeedback: this.#feedback.from.includes(peer.vnode), inbox: new Map() }))
     this.#outputs = options.outputs.map((peer) => this.#output(peer))
   }
 
@@ -333,8 +332,8 @@ export class StepLog<Ref> {
       const position = this.#applied + this.#issued.length + 1
       if (!this.#hasRoom(position)) return
       if (!this.#inputs.every(({ inbox }) => inbox.has(position))) return
-      const frames = this.#taken(position, ({ isFeedback }) => !isFeedback)
-      const feedback = this.#taken(position, ({ isFeedback }) => isFeedback).map(({ ref }) => ref)
+      const frames = this.#come(position, false)
+      const feedback = this.#come(position, true).map(({ ref }) => ref)
       // What was issued is answered in order, and a tombstone at once: it waits until it is alone.
       const isSkipped = this.#skips.has(position) || frames.some(({ isTombstone }) => isTombstone)
       if (isSkipped && this.#issued.length > 0) return
@@ -352,9 +351,8 @@ export class StepLog<Ref> {
     }
   }
 
-  /** What has come for a position from some of the inputs, in their order. */
-  #taken(position: number, isMeant: (input: Input<Ref>) => boolean) {
-    return this.#inputs.filter(isMeant).map(({ inbox }) => inbox.get(position)!)
+  #come(position: number, isBack: boolean) {
+    return this.#inputs.flatMap(({ isFeedback, inbox }) => (isFeedback === isBack ? [inbox.get(position)!] : []))
   }
 
   #take(entry: Entry): StepCommand<Ref>[] {

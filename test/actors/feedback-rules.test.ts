@@ -159,7 +159,7 @@ test.serial('solo: all but the last block use its output matrix as it was 26 to 
   await run.result
   const lent = { 51: 25, 75: 25, 76: 50, 99: 50, 100: 50, 101: 75 }
   for (const [step, before] of Object.entries(lent)) {
-    for (const vnode of [0, 1]) t.is(matrices.get(`${vnode} at ${step}`), matrices.get(`2 at ${before}`), `${step}`)
+    for (const vnode of [0, 1]) t.is(matrices.get(`${vnode} at ${step}`), matrices.get(`2 at ${before}`), step)
   }
   // Until then it is as it was at first, the same for all; the last block goes on learning it.
   t.is(matrices.get('0 at 50'), matrices.get('1 at 25'))

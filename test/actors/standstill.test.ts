@@ -70,6 +70,12 @@ test('an output that is there and does not arrive, and room that is there and is
   t.deepEqual(suspected({ ...credits, v2: stands(2) }), [], 'it is the one that is behind')
 })
 
+test('feedback that is there and does not arrive: who gives it is behind, and has come to where it gives it', (t) => {
+  const waiting = { source: stands(9), v1: stands(6, { feedback: { v3: 3 } }), v2: stands(6), v3: stands(3) }
+  t.deepEqual(suspected(waiting), ['v1: nothing comes from d (v3) to b (v1), or back'])
+  t.deepEqual(suspected({ ...waiting, v3: stands(2) }), [], 'it has not come there yet')
+})
+
 test('an output has four times what a window of them should take', (t) => {
   const frames = { source: stands(9), v1: stands(9), v2: stands(5, from('v1')), v3: stands(5, from('v2')) }
   const members = ['a', 'b', 'c', 'd'].map(

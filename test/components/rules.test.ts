@@ -40,7 +40,7 @@ test('softmax cross-entropy is −log p of the label, also where exp would overf
   checkGradient(t, 'mse', (z) => meanSquaredError(z, randomTensor('y', [5, 3])), [randomTensor('z', [5, 3], -2, 2)])
 })
 
-for (const rule of ['pred', 'predsim', 'backprop']) {
+for (const rule of ['pred', 'predsim', 'solo', 'backprop']) {
   for (const shape of [[6], [4, 4, 3]] as Shape[]) {
     test(`${rule} on [${shape.join(', ')}] has the gradients of finite differences by the output and its own parameters`, (t) => {
       const spec = builtInRules[rule]

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import type { ApplyRequest, ApplyResult, Compute, ComputeLoss, RefineRequest } from '../../runtime/compute/compute.js'
 import type { Machine } from '../../runtime/compute/machine.js'
 import { isSwarmError, type ErrorCode, type SwarmError } from '../../runtime/errors.js'
-import { decodeFrame, encodeFrame, type FrameHeader } from '../../runtime/frame.js'
+import { decodeFeedback, decodeFrame, encodeFeedback, encodeFrame, type FrameHeader } from '../../runtime/frame.js'
 import { startMachines, type IntegerDefinition } from './integer-machines.js'
 
 const ROWS = 4
@@ -40,6 +40,14 @@ export function trainingStep(step: number, inputs: readonly Uint8Array[] = [inpu
   return { step, evaluation: 0, inputs, header: headerOf('v', step) }
 }
 
+/** The same, with feedback for its position, and some asked of it. */
+export function stepWithFeedback(step: number, given: readonly number[]): ApplyRequest {
+  const header = { ...headerOf('w', step), kind: 'feedback' } as const
+  const tensor = (value: number) => ({ dtype: 'int32', shape: [1], bytes: new Uint8Array(Int32Array.of(value).buffer) }) as const
+  const feedback = given.map((value, i) => encodeFeedback({ header, tensors: { value: tensor(value) } }, i % 2 === 0))
+  return { ...trainingStep(step), feedback, feedbackHeader: { ...header, vnode: 'v', position: step + 3 } }
+}
+
 /** An evaluation batch of VNode `v` after `step`. */
 export function evaluationStep(step: number, evaluation: number): ApplyRequest {
   return { step, evaluation, inputs: [inputFrame(step, { evaluation })], header: headerOf('v', step, evaluation) }
@@ -63,8 +71,10 @@ export interface Oracle {
 export async function oracle(definition: IntegerDefinition): Promise<Oracle> {
   const machine: Machine = await (await startMachines()).load(definition, undefined)
   return {
-    apply: ({ step, evaluation, inputs }) =>
-      hex(machine.apply({ step, evaluation, inputs: inputs.map((input) => decodeFrame(input)) }).output.bytes),
+    apply({ step, evaluation, inputs, feedback = [] }) {
+      const decoded = { inputs: inputs.map((input) => decodeFrame(input)), feedback: feedback.map((each) => decodeFeedback(each)) }
+      return hex(machine.apply({ step, evaluation, ...decoded }).output.bytes)
+    },
     refine: (step, update) => machine.refine!(step, update),
     snapshot: () => hex(machine.snapshot()),
   }

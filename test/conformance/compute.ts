@@ -18,7 +18,7 @@ import {
   resolved,
   trainingStep,
 } from './compute-fixtures.js'
-import { type Body, REFINEMENT } from './compute-refinement.js'
+import { type Body, REFINEMENT_AND_FEEDBACK } from './compute-refinement-feedback.js'
 import type { IntegerDefinition } from './integer-machines.js'
 import { within } from './within.js'
 
@@ -40,7 +40,7 @@ const PLAIN: IntegerDefinition = { seed: 7 }
 /** The cases of the compute seam; node:assert only. */
 export function computeSuite(factory: ComputeFactory): ConformanceCase[] {
   const { hasThreads, limitMs = DEFAULT_LIMIT_MS } = factory
-  const bodies = { ...STEPS, ...REFINEMENT, ...REFUSALS, ...OWNERSHIP, ...LOSSES, ...(hasThreads ? THREAD_LOSSES : {}) }
+  const bodies = { ...STEPS, ...REFINEMENT_AND_FEEDBACK, ...REFUSALS, ...OWNERSHIP, ...LOSSES, ...(hasThreads ? THREAD_LOSSES : {}) }
   return Object.entries(bodies).map(([title, body]) => ({
     title,
     async run() {

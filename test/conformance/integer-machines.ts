@@ -69,7 +69,7 @@ function integerMachine(definition: IntegerDefinition, blob: Uint8Array | undefi
 }
 
 /** Folds every element of every input and of the labels into the state; the output is one number per row. */
-function step(state: Int32Array, { inputs, step: number }: MachineInput, isDiverged: boolean): MachineOutput {
+function step(state: Int32Array, { inputs, feedback = [], step: number }: MachineInput, isDiverged: boolean): MachineOutput {
   const rows = inputs[0].output.shape[0] ?? 1
   const output = new Int32Array(rows)
   let at = number % state.length
@@ -80,15 +80,20 @@ function step(state: Int32Array, { inputs, step: number }: MachineInput, isDiver
       output[Math.floor(i / perRow)] ^= state[at]
     })
   }
+  for (const { tensors } of feedback) for (const tensor of Object.values(tensors)) fold(tensor.bytes, 1)
+  output.fill(0)
   for (const { output: tensor, labels } of inputs) {
     fold(tensor.bytes, Math.max(1, tensor.bytes.byteLength / BYTES_PER_ELEMENT / rows))
     fold(labels.bytes, Math.max(1, labels.bytes.byteLength / BYTES_PER_ELEMENT / rows))
   }
   return {
     output: { dtype: 'int32', shape: [rows, 1], bytes: new Uint8Array(output.buffer) },
+    ...(feedback.length > 0 && { feedback: { step: number - 1, tensors: { state: word(state[0]) } } }),
     metrics: { loss: isDiverged ? Number.NaN : (state[0] >>> 8) / 1024, samples: rows },
   }
 }
+
+const word = (value: number) => ({ dtype: 'int32', shape: [1], bytes: new Uint8Array(Int32Array.of(value).buffer) }) as const
 
 function misbehave({ throwAt, hangAt, exitAt, gate }: IntegerDefinition, step: number): void {
   if (step === throwAt) throw new TypeError('a mistake of the layer,\n  told on two lines')

@@ -5,14 +5,18 @@ import * as fc from 'fast-check'
 import { Packr } from 'msgpackr'
 import { isSwarmError } from '../../runtime/errors.js'
 import {
+  type Feedback,
   type Frame,
   MARK,
   TOMBSTONE_DIGEST,
   type Tombstone,
+  decodeFeedback,
   decodeFrame,
   decodeFrameOrTombstone,
+  encodeFeedback,
   encodeFrame,
   encodeTombstone,
+  headerOf,
   payloadDigest,
 } from '../../runtime/frame.js'
 
@@ -52,6 +56,33 @@ test('the format of tombstones has not changed: kind 2 of minor version 1, witho
   t.is(Buffer.from(bytes.subarray(16, 48)).toString('hex'), '030000000000000004000000000000000000000067000000c000000000000000')
   t.is(createHash('sha256').update(bytes).digest('hex'), '4ad8b946ebb0ea4a857f9aa1c43662704a05b4d97d08ad418c4b5751c3c017b7')
   t.is(payloadDigest(bytes), TOMBSTONE_DIGEST)
+})
+
+const feedback: Feedback = { header: { ...example.header, kind: 'feedback' }, tensors: { dense: example.output, other: example.labels } }
+
+test('the format of feedback has not changed: kind 3 of minor version 2, tensors by name', (t) => {
+  const bytes = encodeFeedback(feedback)
+  t.is(bytes.byteLength, 320)
+  t.is(Buffer.from(bytes.subarray(0, 16)).toString('hex'), '53474652010203030200000007000000')
+  t.is(createHash('sha256').update(bytes).digest('hex'), 'ef9663c84ef6ffd2d2d367f37fab4a3a98d0f4edd38c657040c94377b5593e25')
+  t.deepEqual(decodeFeedback(bytes), feedback)
+  t.deepEqual(headerOf(bytes), feedback.header)
+  const nothing = { ...feedback, tensors: {} }
+  t.deepEqual(decodeFeedback(encodeFeedback(nothing)), nothing)
+})
+
+test('feedback is told from an output, and is never taken for one', (t) => {
+  refused(t, encodeFeedback(feedback), 'feedback')
+  const notFeedback = { code: 'frame.damaged', message: /no feedback/ }
+  for (const other of [encodeFrame(example), encodeTombstone(tombstone)]) t.throws(() => decodeFeedback(other), notFeedback)
+  const disguised = encodeFeedback(feedback)
+  disguised[6] = 1
+  refused(t, seal(disguised), 'an output of other tensors')
+  for (let i = 0; i < disguised.length; i++) {
+    const flipped = encodeFeedback(feedback).slice()
+    flipped[i] ^= 1 << (i % 8)
+    t.throws(() => decodeFeedback(flipped), undefined, `byte ${i}`)
+  }
 })
 
 test('a tombstone is told from an output, and is never taken for one', (t) => {

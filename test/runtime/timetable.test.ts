@@ -6,6 +6,7 @@ import { Timetable, type TimetableOptions } from '../../runtime/timetable.js'
 const options: fc.Arbitrary<TimetableOptions> = fc.record({
   epochs: fc.integer({ min: 1, max: 6 }),
   stepsPerEpoch: fc.integer({ min: 1, max: 9 }),
+  drains: fc.nat(3),
   evaluationBatches: fc.nat(4),
   finalBatches: fc.nat(4),
 })
@@ -32,6 +33,21 @@ test('a small run, entry by entry', (t) => {
   )
 })
 
+test('a small run with drains: what is asked for after a step stands on its last entry', (t) => {
+  const timetable = new Timetable({ epochs: 1, stepsPerEpoch: 2, drains: 1, evaluationBatches: 0, finalBatches: 1 })
+  const rows = Array.from({ length: timetable.totalPositions }, (_, i) => timetable.at(i + 1))
+  t.deepEqual(
+    rows.map(({ step, evaluation, marks }) => [step, evaluation, marks]),
+    [
+      [1, 0, 0],
+      [1, 0, MARK.drain],
+      [2, 0, 0],
+      [2, 0, MARK.drain | MARK.end | MARK.cut | MARK.evaluate],
+      [2, 1, MARK.evaluate],
+    ],
+  )
+})
+
 test('positionOf and at are inverse on training steps', (t) => {
   holds((timetable) => {
     for (let step = 1; step <= timetable.totalSteps; step++) {
@@ -42,14 +58,17 @@ test('positionOf and at are inverse on training steps', (t) => {
   })
 })
 
-test('every position is a training step once, or an evaluation batch after its step once, in order', (t) => {
-  holds((timetable) => {
-    let [step, evaluation] = [0, 0]
+test('every position is a training step once, a drain behind it, or an evaluation batch after its step once, in order', (t) => {
+  holds((timetable, { drains = 0 }) => {
+    let [step, evaluation, drained] = [0, 0, drains]
     for (let position = 1; position <= timetable.totalPositions; position++) {
       const entry = timetable.at(position)
-      const isTraining = evaluation === timetable.evaluationsAfter(step)
-      ;[step, evaluation] = isTraining ? [step + 1, 0] : [step, evaluation + 1]
+      const isTraining = drained === drains && evaluation === timetable.evaluationsAfter(step)
+      if (drained < drains) drained++
+      else [step, evaluation, drained] = isTraining ? [step + 1, 0, 0] : [step, evaluation + 1, drained]
       t.deepEqual([entry.position, entry.step, entry.evaluation], [position, step, evaluation])
+      t.is((entry.marks & MARK.drain) !== 0, evaluation === 0 && drained > 0)
+      t.is(timetable.endsStep(entry), evaluation === 0 && drained === drains)
     }
     t.deepEqual([step, evaluation], [timetable.totalSteps, timetable.evaluationsAfter(timetable.totalSteps)])
   })
@@ -58,11 +77,13 @@ test('every position is a training step once, or an evaluation batch after its s
 test('the last step alone ends the run and is a checkpoint', (t) => {
   holds((timetable, { finalBatches, evaluationBatches }) => {
     for (let position = 1; position <= timetable.totalPositions; position++) {
-      const { step, evaluation, marks } = timetable.at(position)
-      const isLast = step === timetable.totalSteps && evaluation === 0
+      const entry = timetable.at(position)
+      const { step, evaluation, marks } = entry
+      const isStepsEnd = timetable.endsStep(entry)
+      const isLast = step === timetable.totalSteps && isStepsEnd
       t.is((marks & (MARK.end | MARK.cut)) !== 0, isLast)
       const batches = step === timetable.totalSteps ? finalBatches : evaluationBatches
-      const isFollowed = timetable.evaluationsAfter(step) > 0 && (evaluation === 0 || evaluation === batches)
+      const isFollowed = timetable.evaluationsAfter(step) > 0 && (isStepsEnd || (evaluation > 0 && evaluation === batches))
       t.is((marks & MARK.evaluate) !== 0, isFollowed)
     }
   })

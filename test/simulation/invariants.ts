@@ -16,7 +16,8 @@ import { readDefinition } from '../../actors/run/run-definition.js'
 import type { Observation } from '../../actors/reports.js'
 import { readSettings } from '../../actors/run/run-settings.js'
 import type { SimulatedCluster } from './cluster.js'
-import { contentOf, numbersOf } from './simulated-compute.js'
+import { contentOf } from './simulated-compute.js'
+import { numbersOf } from './simulated-numbers.js'
 import type { Reference, SimulatedRun } from './simulated-run.js'
 
 interface Told {

@@ -12,7 +12,7 @@ import { MARK } from '../../runtime/frame.js'
 import { type Entry, isTraining } from '../../runtime/step-log.js'
 import { Timetable } from '../../runtime/timetable.js'
 import { updatesAfter } from '../../components/refinement.js'
-import { advance, firstNumbers, metricsOf, type Numbers, refine, stateOf } from './simulated-compute.js'
+import { advance, firstNumbers, metricsOf, type Numbers, refine, stateOf } from './simulated-numbers.js'
 
 export interface SimulatedRun {
   readonly id: string

@@ -49,6 +49,10 @@ export const BROKEN_COMPUTES: Readonly<Record<string, Breakage>> = {
     })
   },
   'does not refine': (inner) => changed(inner, { refine: async () => ({ busyMs: 0 }) }),
+  'loses the feedback that comes': (inner) =>
+    changed(inner, { apply: (id, request, options) => inner.apply(id, { ...request, feedback: [] }, options) }),
+  'keeps the feedback that goes': (inner) =>
+    changed(inner, { apply: (id, request, options) => inner.apply(id, { ...request, feedbackHeader: undefined }, options) }),
   'snapshots late': (inner) =>
     changed(inner, {
       async snapshot(id) {

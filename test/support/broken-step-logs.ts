@@ -32,7 +32,7 @@ function bent(bends: (options: StepLogOptions) => Bends): Defects {
           const commands = log.offer(entry)
           return commands && out(commands)
         },
-        start: (given = []) => out(log.start(bendGiven ? bendGiven(given) : given)),
+        start: (given) => out(log.start(given && bendGiven ? bendGiven(given) : given)),
         handle: (event) => {
           const bentEvent = bendEvent ? bendEvent(event, log) : event
           return bentEvent ? out(log.handle(bentEvent), bentEvent) : []

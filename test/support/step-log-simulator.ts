@@ -13,6 +13,7 @@ import {
   type StepEvent,
   type StepLogOptions,
 } from '../../runtime/step-log.js'
+import { Agenda } from './agenda.js'
 import {
   type Graph,
   type Machine,
@@ -104,13 +105,12 @@ export class Simulation {
   events = 0
   now = 0
   readonly #owners = new Map<string, Owner>()
-  readonly #agenda: { at: number; order: number; action: () => void }[] = []
+  readonly #agenda = new Agenda()
   readonly #drops = new Map<string, number>()
   readonly #run: SimulatedRun
   readonly #faultyUntil: number
   readonly #rates: { readonly loss: number; readonly double: number; readonly slow: number; readonly fault: number }
   #calmSince = 0
-  #order = 0
 
   constructor(seed: number, defects: Defects) {
     this.graph = drawGraph(seed)
@@ -132,7 +132,7 @@ export class Simulation {
     this.#run.begin()
     const limit = CALM_EVENTS.least + CALM_EVENTS.each * this.graph.timetable.totalPositions * (this.graph.vnodes.length + 1)
     while (!this.#isDone()) {
-      const next = this.#pop()
+      const next = this.#agenda.next()
       invariant(next !== undefined, () => 'nothing is left to happen')
       this.now = next.at
       this.events++
@@ -158,14 +158,7 @@ export class Simulation {
   }
 
   at(time: number, action: () => void): void {
-    const heap = this.#agenda
-    heap.push({ at: time, order: this.#order++, action })
-    for (let i = heap.length - 1; i > 0;) {
-      const parent = (i - 1) >> 1
-      if (!isBefore(heap[i], heap[parent])) break
-      ;[heap[i], heap[parent]] = [heap[parent], heap[i]]
-      i = parent
-    }
+    this.#agenda.add(time, action)
   }
 
   after(delay: number, action: () => void): void {
@@ -244,7 +237,7 @@ export class Simulation {
   /** A machine must be exactly what the undisturbed run has at its position. */
   checkMachine(vnode: string, machine: Machine): void {
     const expected = this.reference.get(vnode)!.machines[machine.position]
-    const isSame = machine.state === expected.state && machine.chain === expected.chain && `${machine.given}` === `${expected.given}`
+    const isSame = machine.state === expected.state && machine.chain === expected.chain && String(machine.given) === String(expected.given)
     invariant(isSame, () => `${vnode} at ${machine.position} is ${JSON.stringify(machine)}, undisturbed ${JSON.stringify(expected)}`)
   }
 
@@ -389,21 +382,6 @@ export class Simulation {
     }
   }
 
-  #pop(): { at: number; action: () => void } | undefined {
-    const heap = this.#agenda
-    const [first] = heap
-    const last = heap.pop()
-    if (heap.length === 0 || !last) return first
-    heap[0] = last
-    for (let i = 0; ;) {
-      let least = i
-      for (const child of [2 * i + 1, 2 * i + 2]) if (child < heap.length && isBefore(heap[child], heap[least])) least = child
-      if (least === i) return first
-      ;[heap[i], heap[least]] = [heap[least], heap[i]]
-      i = least
-    }
-  }
-
   #describe(): string {
     const owners = [SOURCE, ...this.graph.vnodes].map((vnode) => {
       const owner = this.#ownerOf(vnode)
@@ -413,6 +391,3 @@ export class Simulation {
     return `${owners.join(', ')}; manifest ${this.#run.manifest.position} of ${timetable.totalPositions}, window ${window}, ahead ${maxAhead}`
   }
 }
-
-const isBefore = (a: { at: number; order: number }, b: { at: number; order: number }): boolean =>
-  a.at < b.at || (a.at === b.at && a.order < b.order)

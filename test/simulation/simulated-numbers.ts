@@ -1,0 +1,98 @@
+/** What simulated VNodes compute: exact integers in the place of tensors. */
+import type { Refinement, VNodeMachineDefinition } from '../../components/definition.js'
+import { FEEDBACK } from '../../runtime/feedback.js'
+import { decodeState, encodeState } from '../../runtime/state.js'
+import { type Entry, isTraining } from '../../runtime/step-log.js'
+
+/** What a VNode is: two numbers that depend on every input of every step, and the inputs that it learns from again. */
+export interface Numbers {
+  state: number
+  /** Rolling hash over everything consumed, evaluations too. */
+  chain: number
+  /** Training inputs, the oldest first; as many as its refinement takes. */
+  readonly kept: readonly number[]
+  /** What it has given against the graph for positions to come, and after which step. */
+  readonly given: readonly { readonly position: number; readonly step: number; readonly value: number }[]
+}
+
+export const firstNumbers = (vnode: string, seed: number): Numbers => ({ state: numberOf(vnode, seed), chain: 1, kept: [], given: [] })
+
+function numberOf(text: string, seed: number): number {
+  let x = seed | 0
+  for (let i = 0; i < text.length; i++) x = mix(x ^ text.charCodeAt(i))
+  return x
+}
+
+export function mix(x: number): number {
+  x = Math.imul(x ^ (x >>> 16), 0x7feb352d)
+  x = Math.imul(x ^ (x >>> 15), 0x846ca68b)
+  return (x ^ (x >>> 16)) >>> 0
+}
+
+/** What a step of a VNode reads, besides its own state. */
+export interface Reads {
+  readonly inputs: readonly number[]
+  /** What is for this position; undefined: nothing. */
+  readonly feedback?: readonly (number | undefined)[]
+}
+
+/** The step function of every VNode: only batches and feedback change the state. Returns the output, and what goes back. */
+export function advance(
+  numbers: { -readonly [Name in keyof Numbers]: Numbers[Name] },
+  { position, step, evaluation, marks }: Entry,
+  { inputs, feedback = [] }: Reads,
+  vnode: Pick<VNodeMachineDefinition, 'vnode' | 'training'>,
+): { readonly output: number; readonly back: number | undefined } {
+  const isBatch = isTraining({ evaluation, marks })
+  const keeps = keptBy(vnode)
+  feedback.forEach((value, i) => {
+    if (value !== undefined) numbers.state = mix(numbers.state ^ mix(value + i) ^ position)
+  })
+  let sum = numbers.state
+  for (let i = 0; i < inputs.length; i++) {
+    sum = mix(sum ^ mix(inputs[i] + i))
+    numbers.chain = mix(numbers.chain ^ mix(inputs[i] + step * 1_031 + evaluation))
+  }
+  if (isBatch) numbers.state = mix(sum + step)
+  if (isBatch && keeps > 0) numbers.kept = [...numbers.kept, inputs.reduce((all, input) => mix(all ^ input), 0)].slice(-keeps)
+  const { to, lag } = vnode.vnode.feedback ?? { to: [], lag: 0 }
+  // Not always is there something.
+  const back = to.length > 0 && position % 3 > 0 ? mix(numbers.state ^ position) : undefined
+  numbers.given = numbers.given.filter((each) => each.position > position)
+  if (back !== undefined) numbers.given = [...numbers.given, { position: position + lag, step, value: back }]
+  return { output: mix(sum ^ 0x5bd1e995), back }
+}
+
+/** One update after a training step, as `VNodeMachine.refine`. */
+export function refine(numbers: Numbers, step: number, update: number, refinement: Refinement | undefined): void {
+  const { kept } = numbers
+  if (update < kept.length * (refinement?.passes ?? 0))
+    numbers.state = mix(numbers.state ^ mix(kept[update % kept.length] + step * 31 + update))
+}
+
+/** How many inputs a VNode keeps. */
+export function keptBy({ vnode, training: { refinement } }: Pick<VNodeMachineDefinition, 'vnode' | 'training'>): number {
+  return vnode.hasHead ? (refinement?.inputs ?? 0) : 0
+}
+
+/** Local numbers about a step; means over `count` samples. */
+export function metricsOf(output: number, count: number): { readonly loss: number; readonly correct: number; readonly count: number } {
+  return { loss: (output % 1_000) / 1_000, correct: output % (count + 1), count }
+}
+
+export function stateOf({ state, chain, kept, given }: Numbers): Uint8Array {
+  const values = Int32Array.of(state, chain, ...kept)
+  const back = given.map(({ position, step, value }) => ({ name: `${FEEDBACK}${position}/${step}/value`, values: Int32Array.of(value) }))
+  const all = [{ name: 'numbers', values }, ...back]
+  return encodeState(all.map((each) => ({ ...each, dtype: 'int32', shape: [each.values.length] })))
+}
+
+export function numbersOf(blob: Uint8Array): Numbers {
+  const tensors = decodeState(blob)
+  const [state, chain, ...kept] = Array.from(tensors.find(({ name }) => name === 'numbers')!.values, (value) => value >>> 0)
+  const given = tensors.flatMap(({ name, values }) => {
+    const [, position, step] = name.split('/').map(Number)
+    return name.startsWith(FEEDBACK) ? [{ position, step, value: values[0] >>> 0 }] : []
+  })
+  return { state, chain, kept, given: given.toSorted((a, b) => a.position - b.position) }
+}
