@@ -222,13 +222,14 @@ export function demandOfSource({ data, network: { input, vnodes } }: RunDefiniti
 }
 
 /**
- * What a VNode needs: its work per step, with its refinement; its state, with the optimizer's two moments and the inputs that it keeps, twice at a
- * cut; and to be near the first that it reads.
+ * What a VNode needs: its work per step, with its refinement; its state, with the optimizer's two moments and the inputs that it keeps (to learn from
+ * them again, or until derivatives come back), twice at a cut; and to be near the first that it reads.
  */
 export function demandOf(vnode: VNodeDefinition, { batchSize, refinement }: Pick<TrainingDefinition, 'batchSize' | 'refinement'>): Demand {
-  const { id, cost, parameters, outputShape, inputShapes, inputs, hasHead } = vnode
+  const { id, cost, parameters, outputShape, inputShapes, inputs, hasHead, feedback } = vnode
   const bytesOf = (shape: readonly number[]) => 4 * batchSize * shape.reduce((a, b) => a * b, 1)
-  const kept = refinement && hasHead ? refinement.inputs * inputShapes.reduce((sum, shape) => sum + bytesOf(shape), 0) : 0
+  const keeps = hasHead ? (refinement?.inputs ?? 0) : (feedback?.window ?? 0)
+  const kept = keeps * inputShapes.reduce((sum, shape) => sum + bytesOf(shape), 0)
   const updates = updatesAfter(Infinity, vnode, refinement)
   const near = inputs.find((input) => input !== SOURCE)
   return {

@@ -57,7 +57,7 @@ export async function check(context: CommandContext, file: string | undefined): 
     vnode.inputs.join(', '),
     shapesOf(vnode),
     layersOf(vnode),
-    vnode.hasHead ? 'learns' : '',
+    vnode.hasHead ? 'learns' : vnode.feedback?.of === 'gradients' && vnode.parameters > 0 ? 'relayed' : '',
     count(vnode.parameters),
     size(memoryOf(vnode)),
   ])

@@ -9,6 +9,7 @@ import { type DefinitionRef, type LayerDefinition, type NetworkDefinition, SOURC
 import type { Shape } from '../define.js'
 import { isOfClasses, widthOf } from '../targets.js'
 import { builtInRules } from '../rules/index.js'
+import { headLogits } from '../rules/pred.js'
 import { poolWindow } from '../rules/features.js'
 import { type KerasLayer, kerasLayerOf } from './keras-layers.js'
 import { WEIGHTS_VERSION, type WeightsOrigin } from './weights.js'
@@ -74,9 +75,12 @@ export function layersModelOf({ network, rule, tensors, origin, about }: LayersM
   return { json: `${JSON.stringify(json)}\n`, weights: pieces }
 }
 
+/** Rules that come along and whose answer is that. */
+const LINEAR = Object.keys(builtInRules).filter((name) => hasLinearHead({ name, options: {} }))
+
 /** True for rules whose answer is a linear layer on (pooled) features, `head` and `bias`. */
 export function hasLinearHead({ name, bundle }: DefinitionRef): boolean {
-  return bundle === undefined && Object.hasOwn(builtInRules, name)
+  return bundle === undefined && Object.hasOwn(builtInRules, name) && builtInRules[name].logits === headLogits
 }
 
 /** What the rule's `logits` computes, and the softmax behind it; the name of the last layer. */
@@ -89,8 +93,8 @@ function addHead(
   if (!hasLinearHead(rule)) {
     throw new SwarmError('export.unsupported', {
       what: `a LayersModel has nothing like the head of rule '${rule.name}'`,
-      expected: `one of ${Object.keys(builtInRules).join(', ')}`,
-      got: 'a rule of your own',
+      expected: `one of ${LINEAR.join(', ')}`,
+      got: rule.bundle === undefined ? `'${rule.name}', whose head has more` : 'a rule of your own',
       fix: 'Export it with --format safetensors, which takes every network',
     })
   }

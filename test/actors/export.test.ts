@@ -12,7 +12,7 @@ import { fromArrays, normalise } from '../../components/datasets/index.js'
 import { decodeSafetensors } from '../../components/interchange/safetensors.js'
 import { builtInLayers, dense, flatten, relu, rmsNorm } from '../../components/layers/index.js'
 import { block, continuous, network, type Network } from '../../components/network.js'
-import { backprop, pred } from '../../components/rules/index.js'
+import { backprop, pred, solo } from '../../components/rules/index.js'
 import { tf } from '../../components/tf.js'
 import { memoryStore } from '../../runtime/object-store/memory-store.js'
 import { gated, smooth } from '../../examples/custom-block-and-rule/custom.js'
@@ -141,8 +141,9 @@ test.serial('blocks and rules of a user go into safetensors, and not into a Laye
     [
       network(TASK, [flatten(), block(dense(8))]),
       smooth({ epsilon: 0.1 }),
-      /head of rule 'smooth': expected one of .*predsim, got a rule of your own/,
+      /head of rule 'smooth': expected one of .*predsim, relay, got a rule of your own/,
     ],
+    [network(TASK, [flatten(), block(dense(8))]), solo(), /head of rule 'solo': expected one of .*relay, got 'solo', whose head has more/],
   ] as const
   for (const [net, rule, says] of refusals) {
     const other = await trained(t, net, { rule })
