@@ -18,6 +18,7 @@ import {
   positionEmbedding,
   pred,
   predsim,
+  solo,
   tokens,
   transformerBlock,
 } from '../../index.js'
@@ -69,5 +70,5 @@ export const TASKS: { readonly [task: string]: Task } = {
   },
 }
 
-export const RULES = { pred, predsim, backprop }
+export const RULES = { pred, predsim, solo, backprop }
 export type RuleName = keyof typeof RULES

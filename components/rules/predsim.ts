@@ -43,7 +43,7 @@ export const predsimSpec: BuiltIn<RuleSpec<PredsimOptions>> = {
   logits: headLogits,
   loss: ({ logits, y, h, parameters }, { w }) => {
     const prediction = softmaxCrossEntropy(logits, y)
-    const similarity = tf.mean(tf.square(tf.sub(gram(project(h, parameters.projector)), gram(y as tf.Tensor2D))))
+    const similarity = unlikeness(project(h, parameters.projector), gram(y as tf.Tensor2D))
     return tf.add(tf.mul(prediction, w), tf.mul(similarity, 1 - w))
   },
 }
@@ -53,12 +53,36 @@ export function predsim(options: z.input<typeof schema> = {}): Call<'rule'> {
   return { kind: 'rule', name: 'predsim', options: predsimSpec.options!(options) }
 }
 
+/**
+ * mean((G(z) − wanted)²), z [batch, n], wanted [batch, batch]. Derivatives by hand: with R = G(z) − wanted and S the rows of z centred and divided by
+ * their lengths n, dS = 4/batch²·R·S, dC = (dS − S·Σ(dS∘S))/n, dz = dC − mean(dC), sums and means by row.
+ */
+function unlikeness(z: tf.Tensor2D, wanted: tf.Tensor2D): tf.Tensor {
+  const withGradient = tf.customGrad((given, save) => {
+    const { rows, lengths } = normalised(given as tf.Tensor2D)
+    const residual = tf.sub<tf.Tensor2D>(tf.matMul(rows, rows, false, true), wanted)
+    ;(save as (tensors: tf.Tensor[]) => void)([rows, lengths, residual])
+    const gradFunc = (dy: tf.Tensor, [s, n, r]: tf.Tensor[]): tf.Tensor => {
+      const dRows = tf.mul(tf.matMul(r as tf.Tensor2D, s as tf.Tensor2D), tf.mul(dy, 4 / r.size))
+      const dCentred = tf.div(tf.sub(dRows, tf.mul(s, tf.sum(tf.mul(dRows, s), 1, true))), n)
+      return tf.sub(dCentred, tf.mean(dCentred, 1, true))
+    }
+    return { value: tf.mean(tf.square(residual)), gradFunc: gradFunc }
+  })
+  return withGradient(z)
+}
+
 /** How alike the rows of z [batch, n] are: the correlation of each with each, [batch, batch]. */
 function gram(z: tf.Tensor2D): tf.Tensor2D {
+  const { rows } = normalised(z)
+  return tf.matMul(rows, rows, false, true)
+}
+
+/** Rows centred and divided by their lengths [batch, 1]. */
+function normalised(z: tf.Tensor2D): { readonly rows: tf.Tensor2D; readonly lengths: tf.Tensor } {
   const centred = tf.sub(z, tf.mean(z, 1, true))
   const lengths = tf.sqrt(tf.add(tf.sum(tf.square(centred), 1, true), TINY))
-  const rows = tf.div<tf.Tensor2D>(centred, lengths)
-  return tf.matMul(rows, rows, false, true)
+  return { rows: tf.div<tf.Tensor2D>(centred, lengths), lengths }
 }
 
 /** float32 [batch, rank]: h·P, or for images the spatial standard deviation of each channel of a 3×3 convolution. */
