@@ -4,6 +4,7 @@ import type { TensorBytes } from '../runtime/frame.js'
 import type { Machine, MachineInput, MachineOutput, Machines } from '../runtime/compute/machine.js'
 import type { BackendName } from './backends.js'
 import { measureGflops } from './benchmark.js'
+import { ConvergenceWatch } from './convergence-watch.js'
 import type { BuiltIn, Options, Tensors } from './define.js'
 import { DEFINITION_VERSION } from './definition.js'
 import type { VNodeMachineDefinition } from './definition.js'
@@ -19,7 +20,7 @@ import { learningRateAt } from './schedule.js'
 import { sameShape, showShape } from './shapes.js'
 import { isOfClasses } from './targets.js'
 import { areViewsCopies, startBackend, tf, tidied, updateInPlace, viewOf } from './tf.js'
-import { readState, writeState } from './vnode-state.js'
+import { readState, writeState, type VNodeState } from './vnode-state.js'
 
 /** What the head of a VNode says about a batch. */
 export interface Answer {
@@ -75,6 +76,8 @@ export class VNodeMachine implements Machine {
   #products: { [name: string]: number } = {}
   /** What it learns from again; undefined: nothing. */
   readonly #kept: KeptInputs | undefined
+  /** Undefined: nobody asked for it. */
+  readonly #watch: ConvergenceWatch | undefined
   #step = 0
   #outgoing = new Uint8Array(0)
 
@@ -119,6 +122,8 @@ export class VNodeMachine implements Machine {
       )
     }
     for (const product of Object.keys(this.#optimizer.products(this.#optimizerOptions))) this.#products[product] = 1
+    this.#watch =
+      definition.training.convergence && new ConvergenceWatch({ definition, rule, parameters: this.#parameters, slots: this.#slots })
   }
 
   apply(input: MachineInput): MachineOutput {
@@ -128,7 +133,7 @@ export class VNodeMachine implements Machine {
     const output = this.#train(input, batch)
     this.#step = input.step
     this.#kept?.add(input.inputs)
-    return output
+    return this.#watch?.see(input.step, output) ?? output
   }
 
   /** Learns once more from an input that it has kept: pass by pass, oldest first. After the first steps there are fewer than later. */
@@ -156,13 +161,7 @@ export class VNodeMachine implements Machine {
   }
 
   snapshot(): Uint8Array {
-    return writeState({
-      tensors: this.#tensors(),
-      layerState: this.#layerState(),
-      step: this.#step,
-      products: this.#products,
-      kept: this.#kept,
-    })
+    return writeState(this.#state)
   }
 
   dispose(): void {
@@ -179,7 +178,7 @@ export class VNodeMachine implements Machine {
       const labels = readLabels(this.#definition.target, input.inputs[0].labels, batch)
       const logits = this.#logits(rule, h, input.step)
       const loss = this.#loss(rule, h, logits, labelTensor(this.#definition.target, labels), input.step)
-      return { output: this.#send(h), metrics: this.#metrics(loss, logits, labels) }
+      return { output: this.#send(h), metrics: { ...this.#metrics(loss, logits, labels), ...this.#watch?.measures } }
     })
   }
 
@@ -287,7 +286,7 @@ export class VNodeMachine implements Machine {
   #update(gradients: readonly (tf.Tensor | undefined)[], step: number): void {
     const factors = this.#optimizer.products(this.#optimizerOptions)
     for (const [name, factor] of Object.entries(factors)) this.#products[name] *= factor
-    const learningRate = learningRateAt(step, this.#definition.training)
+    const learningRate = learningRateAt(step, this.#definition.training) * (this.#watch?.rate ?? 1)
     const clipped = clipTo(this.#optimizer.clipNorm(this.#optimizerOptions), gradients)
     let index = 0
     for (const [name, tensor] of this.#parameters) {
@@ -344,8 +343,7 @@ export class VNodeMachine implements Machine {
   }
 
   #restore(blob: Uint8Array): void {
-    const fresh = { tensors: this.#tensors(), layerState: this.#layerState(), step: 0, products: this.#products, kept: this.#kept }
-    const { step, products, layerState } = readState(blob, fresh, this.#definition.vnode.inputs.length)
+    const { step, products, layerState } = readState(blob, this.#state, this.#definition.vnode.inputs.length)
     this.#step = step
     this.#products = products
     for (const layer of this.#layers) {
@@ -353,6 +351,11 @@ export class VNodeMachine implements Machine {
       const names = Object.keys(layer.state)
       layer.state = Object.fromEntries(names.map((name) => [name, layerState.get(`state/${layer.definition.id}/${name}`)!]))
     }
+  }
+
+  get #state(): VNodeState {
+    const [tensors, layerState] = [this.#tensors(), this.#layerState()]
+    return { tensors, layerState, step: this.#step, products: this.#products, kept: this.#kept, watch: this.#watch }
   }
 
   /** Parameters (also those of layers that do not learn) and slots by their names in the state. */

@@ -2,6 +2,7 @@
 import { SwarmError } from '../runtime/errors.js'
 import { decodeState, encodeState } from '../runtime/state.js'
 import type { StateTensor } from '../runtime/state.js'
+import { WATCHED, type ConvergenceWatch } from './convergence-watch.js'
 import { KEPT, type KeptInputs } from './refinement.js'
 import { sameShape, showShape } from './shapes.js'
 import { intViewOf, overwrite, tf, viewOf } from './tf.js'
@@ -18,23 +19,28 @@ export interface VNodeState {
   readonly products: { readonly [name: string]: number }
   /** Inputs that it learns from again. */
   readonly kept?: KeptInputs
+  /** What it watches itself by. */
+  readonly watch?: ConvergenceWatch
 }
 
 const OPTIMIZER = 'optimizer/'
+/** Not of the weights. */
+const OTHERS = [OPTIMIZER, KEPT, WATCHED]
 
-/** The weights and running statistics of a blob, without optimizer, step and inputs: what another run may start from. */
+/** The weights and running statistics of a blob, without optimizer, step, inputs and watch: what another run may start from. */
 export function weightsOf(blob: Uint8Array): Uint8Array {
   return encodeState(weightTensors(blob))
 }
 
 /** The same as tensors. */
 export function weightTensors(blob: Uint8Array): StateTensor[] {
-  return decodeState(blob).filter(({ name }) => name !== 'step' && !name.startsWith(OPTIMIZER) && !name.startsWith(KEPT))
+  return decodeState(blob).filter(({ name }) => name !== 'step' && !OTHERS.some((prefix) => name.startsWith(prefix)))
 }
 
 /** The blob (state.ts of the runtime) of a state. The step is int32; products are the two int32 words of a float64. */
-export function writeState({ tensors, layerState, step, products, kept }: VNodeState): Uint8Array {
-  const entries: StateTensor[] = [{ name: 'step', dtype: 'int32', shape: [], values: Int32Array.of(step) }, ...(kept?.tensors() ?? [])]
+export function writeState({ tensors, layerState, step, products, kept, watch }: VNodeState): Uint8Array {
+  const entries: StateTensor[] = [{ name: 'step', dtype: 'int32', shape: [], values: Int32Array.of(step) }]
+  entries.push(...(kept?.tensors() ?? []), ...(watch?.tensors() ?? []))
   for (const [name, tensor] of [...tensors, ...layerState]) {
     if (tensor.dtype === 'int32') entries.push({ name, dtype: 'int32', shape: tensor.shape, values: intViewOf(tensor) })
     else entries.push({ name, dtype: 'float32', shape: tensor.shape, values: viewOf(tensor) })
@@ -46,7 +52,7 @@ export function writeState({ tensors, layerState, step, products, kept }: VNodeS
 }
 
 /**
- * Reads a blob, whole or weights only, into the tensors of a fresh state, whose names and shapes it must have, and into its kept inputs.
+ * Reads a blob, whole or weights only, into the tensors of a fresh state, whose names and shapes it must have, and into what is kept beside them.
  * @param edges inputs of the VNode
  * @returns the step, the products, and the layers' state as new tensors
  * @throws `checkpoint.damaged`, `checkpoint.version`
@@ -80,6 +86,7 @@ export function readState(
   }
   const restored = [...fresh.layerState].map(([name, { dtype }]) => take(name, dtype))
   fresh.kept?.restore(found, edges)
+  if (isWhole) fresh.watch?.restore(take)
   const [extra] = found.keys()
   if (extra !== undefined)
     throw new SwarmError('checkpoint.damaged', { what: `checkpoint of another network: unexpected tensor '${extra}'` })
