@@ -316,6 +316,7 @@ export class VNodeDriver {
     const sums = entry.evaluation > 0 ? this.#sums.add(entry, metrics) : undefined
     if (entry.evaluation === 0) this.#digests.push(payloadDigest(frame))
     const argument = { vnode: this.vnode, term, generation, step: entry.step }
+    this.#reports.applied(entry, metrics)
     if (sums) this.#reports.tell({ method: 'evaluated', argument: { ...argument, sums } }, entry.position)
     this.#host.worked(busyMs)
     if (!this.isFollower) this.#host.observe({ type: 'applied', run, vnode, term, pnode, entry, busyMs, metrics })
