@@ -52,6 +52,8 @@ export interface CarryOutOptions {
 
 /** Memory and progress are looked at this often, in simulated ms: less often, and what is too much for a moment is seen by chance. */
 const LOOK_MS = 50
+/** What was told last is in the log so long after the end, in simulated ms. */
+const SETTLED_MS = 1_000
 const PLENTY_BYTES = 1e9
 /** Events of one simulation: more is a loop that time does not pass in. */
 const MAX_EVENTS = 1_000_000
@@ -67,7 +69,15 @@ export function drawPlan(seed: number): Plan {
   const replicas = seed % 3 === 1 ? 1 + (seed % 2) : 0
   const run = drawRun(
     random,
-    { vnodes: vnodeCount, steps, isPoisoned: seed % 8 === 3, replicas, isRefined: seed % 5 === 2, isGrouped: seed % 7 === 5 },
+    {
+      vnodes: vnodeCount,
+      steps,
+      isPoisoned: seed % 8 === 3,
+      replicas,
+      isRefined: seed % 5 === 2,
+      isGrouped: seed % 7 === 5,
+      isWatched: seed % 2 === 1,
+    },
     seed,
   )
   const pace = [0.05, 0.5, 3][random.below(3)]
@@ -163,7 +173,7 @@ export function carryOut(
   const isDone = () => {
     invariants.check()
     if (world.events > maxEvents) throw new Violation(`no end after ${world.events} events: ${invariants.describe()}`)
-    return invariants.areDone && world.now > calmMs
+    return invariants.areDone && world.now > Math.max(calmMs, invariants.lastProgressAt + SETTLED_MS)
   }
   const outcome = (): Outcome => ({
     seed,
@@ -182,7 +192,9 @@ export function carryOut(
   }
   let isChecked = false
   let failure: Error | undefined
-  invariants.checkEnd(cluster.store.objects).then(
+  // What the store refuses of the log is not written again.
+  const isLogWhole = !faults.some(({ kind }) => kind === 'store-refuses' || kind === 'store-crash')
+  invariants.checkEnd(cluster.store.objects, { isLogWhole }).then(
     () => (isChecked = true),
     (error: Error) => {
       failure = error

@@ -12,6 +12,7 @@ import type {
 import { type Claim, RANK, type Turn, Turns } from '../../runtime/compute/turns.js'
 import { decodeFrame, encodeFrame, type FrameHeader } from '../../runtime/frame.js'
 import { decodeState, encodeState } from '../../runtime/state.js'
+import { metricsOfStall } from '../../components/convergence.js'
 import type { Refinement, VNodeMachineDefinition } from '../../components/definition.js'
 import type { Process } from './world.js'
 
@@ -61,6 +62,11 @@ export function refine(numbers: Numbers, step: number, update: number, refinemen
   const { kept } = numbers
   if (update < kept.length * (refinement?.passes ?? 0))
     numbers.state = mix(numbers.state ^ mix(kept[update % kept.length] + step * 31 + update))
+}
+
+/** Whether a VNode with these numbers after a step decides that it has stalled: about every fifth time. */
+export function decides({ vnode, training }: Pick<VNodeMachineDefinition, 'vnode' | 'training'>, { state }: Numbers): boolean {
+  return vnode.hasHead && training.convergence !== undefined && mix(state ^ 0x517cc1b7) % 5 === 0
 }
 
 /** How many inputs a VNode keeps. */
@@ -253,7 +259,8 @@ export class SimulatedCompute implements Compute {
       batch,
     })
     ;(frame as Known)[CONTENT] = { value, labels, count, batch, header: request.header, arrivals: {} }
-    return { frame, metrics: metricsOf(value, count), busyMs }
+    const hasDecided = request.evaluation === 0 && decides(definition, numbers)
+    return { frame, metrics: { ...metricsOf(value, count), ...(hasDecided && metricsOfStall('alert')) }, busyMs }
   }
 
   snapshot(id: string): Promise<Uint8Array> {

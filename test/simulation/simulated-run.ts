@@ -3,6 +3,7 @@ import type { Dataset, Split } from '../../components/datasets/dataset.js'
 import { fromArrays } from '../../components/datasets/arrays.js'
 import { batch, batchIndices, epochOrder } from '../../components/datasets/index.js'
 import { shards } from '../../components/datasets/shards.js'
+import { convergenceOf } from '../../components/convergence.js'
 import { DEFINITION_VERSION, SOURCE, type VNodeDefinition } from '../../components/definition.js'
 import { RUN_DEFINITION_VERSION, type RunDefinition, evaluationSplit } from '../../actors/run/run-definition.js'
 import { type RunSettings, RUN_SETTINGS_VERSION } from '../../actors/run/run-settings.js'
@@ -11,7 +12,7 @@ import { hashRun, hashState } from '../../runtime/state.js'
 import type { Entry } from '../../runtime/step-log.js'
 import { Timetable } from '../../runtime/timetable.js'
 import { updatesAfter } from '../../components/refinement.js'
-import { advance, firstNumbers, keptBy, metricsOf, type Numbers, refine, stateOf } from './simulated-compute.js'
+import { advance, decides, firstNumbers, keptBy, metricsOf, type Numbers, refine, stateOf } from './simulated-compute.js'
 
 export interface SimulatedRun {
   readonly id: string
@@ -36,6 +37,8 @@ export interface RunSize {
   readonly everySteps?: number
   readonly isPoisoned?: boolean
   readonly isRefined?: boolean
+  /** VNodes may decide that they have stalled. */
+  readonly isWatched?: boolean
   /** The first and the last VNode are to be on one host. */
   readonly isGrouped?: boolean
   /** Standbys of each VNode. */
@@ -66,6 +69,7 @@ export function drawRun(random: RandomStream, size: RunSize, seed: number): Simu
     batchSize,
     seed,
     ...(refinement && { refinement }),
+    ...(size.isWatched && { convergence: convergenceOf('alert') }),
     timetable: { epochs, stepsPerEpoch, evaluationBatches, finalBatches: evaluationBatches },
   })
   const window = size.window ?? [1, 1, 2, 2, 4, 8, 16][random.below(7)]
@@ -91,6 +95,7 @@ export function drawRun(random: RandomStream, size: RunSize, seed: number): Simu
 /** What a definition is made of. */
 interface RunParts {
   readonly refinement?: RunDefinition['training']['refinement']
+  readonly convergence?: RunDefinition['training']['convergence']
   readonly dataset: Dataset
   readonly vnodes: readonly VNodeDefinition[]
   readonly batchSize: number
@@ -98,7 +103,7 @@ interface RunParts {
   readonly timetable: RunDefinition['timetable']
 }
 
-function definitionOf({ dataset, vnodes, batchSize, seed, timetable, refinement }: RunParts): RunDefinition {
+function definitionOf({ dataset, vnodes, batchSize, seed, timetable, refinement, convergence }: RunParts): RunDefinition {
   const training = {
     rule: { name: 'pred', options: {} },
     optimizer: { name: 'sgd', options: {} },
@@ -110,6 +115,7 @@ function definitionOf({ dataset, vnodes, batchSize, seed, timetable, refinement 
     decay: 1,
     milestones: [],
     ...(refinement && { refinement }),
+    ...(convergence && { convergence }),
   }
   return {
     v: RUN_DEFINITION_VERSION,
@@ -182,6 +188,8 @@ export interface Reference {
   stateHash(vnode: string, step: number): string
   /** Whether a VNode passes a tombstone on at a position, and applies nothing. */
   isTombstone(vnode: string, position: number): boolean
+  /** `<vnode>@<step>` of every decision. */
+  readonly decisions: ReadonlySet<string>
   /** What a VNode has consumed after a step, as a rolling hash. */
   numbers(vnode: string, step: number): Numbers
 }
@@ -203,6 +211,7 @@ export function referenceOf({ definition, dataset, timetable, poison }: Simulate
   }
   for (const { id } of network.vnodes) keep(id, 0)
   const tombstones = new Set<string>()
+  const decisions = new Set<string>()
   for (let position = 1; position <= timetable.totalPositions; position++) {
     const entry = timetable.at(position)
     const isFinal = entry.evaluation > 0 && entry.step === timetable.totalSteps
@@ -218,6 +227,7 @@ export function referenceOf({ definition, dataset, timetable, poison }: Simulate
       }
       const read = inputs.map((input) => outputs.get(input)!)
       const output = advance(own, entry.step, entry.evaluation, read, keptBy({ vnode, training }))
+      if (entry.evaluation === 0 && decides({ vnode, training }, own)) decisions.add(`${id}@${entry.step}`)
       const updates = entry.evaluation > 0 ? 0 : updatesAfter(entry.step, vnode, training.refinement)
       for (let update = 0; update < updates; update++) refine(own, entry.step, update, training.refinement)
       outputs.set(id, output)
@@ -239,6 +249,7 @@ export function referenceOf({ definition, dataset, timetable, poison }: Simulate
     metrics: sums,
     stateHash,
     isTombstone: (vnode, position) => tombstones.has(`${vnode}/${position}`),
+    decisions,
     numbers: numbersAt,
   }
 }
