@@ -19,6 +19,7 @@ export { block, categorical, continuous, head, network, tokens, vnode } from './
 export type { Network, Task } from './components/network.js'
 export { backprop, pred, predsim, relay, solo } from './components/rules/index.js'
 export { adam, sgd } from './components/optimizers/index.js'
+export type { ConvergenceOptions, Measures } from './components/convergence.js'
 export type { Schedule } from './components/schedule.js'
 export {
   add,

@@ -1,4 +1,5 @@
 /** What a run tells about itself: a versioned union, the same in `run.events()`, in `swarmgrad events` and in `--json`. */
+import type { Measures, Stall } from '../components/convergence.js'
 import type { Target } from '../components/define.js'
 import type { ErrorRecord } from '../runtime/errors.js'
 import type { RunStatus } from '../runtime/head.js'
@@ -9,12 +10,15 @@ export const EVENT_VERSION = 1
 /** Numbers by name: `loss`, `accuracy`, `count` … */
 export type Metrics = { readonly [name: string]: number }
 
-/** What is measured of answers of a kind: means over the samples of an evaluation, and how many there were. */
+/**
+ * What is measured of answers of a kind: means over the samples of an evaluation, and how many there were. With `convergence` also what the VNode has
+ * measured of its training.
+ */
 export type MetricsOf<T extends Target> = Target extends T
   ? Metrics
   : T extends { readonly classes: number }
-    ? { readonly loss: number; /** 0 to 1. */ readonly accuracy: number; readonly count: number }
-    : { readonly loss: number; readonly absoluteError: number; readonly squaredError: number; readonly count: number }
+    ? { readonly loss: number; /** 0 to 1. */ readonly accuracy: number; readonly count: number } & Partial<Measures>
+    : { readonly loss: number; readonly absoluteError: number; readonly squaredError: number; readonly count: number } & Partial<Measures>
 
 /** One VNode as people see it. */
 export interface VNodeView {
@@ -110,6 +114,11 @@ export type RunEventBody<M extends Metrics = Metrics> =
       readonly metrics: M
       readonly vnodes: readonly { readonly vnode: string; readonly metrics: M }[]
     }
+  /**
+   * A VNode does not learn any more, and has done something about it after this step, as the run's policy says. Told with the checkpoint that has it, before
+   * that: so once, whatever is replayed, and again only where the run goes back behind such a checkpoint.
+   */
+  | ({ readonly type: 'stalled'; readonly vnode: string } & Stall)
   | { readonly type: 'joined'; readonly pnode: string; readonly gflops: number }
   /** Its steps show another speed than it had until now; `state`: it is good enough for VNodes, or not. */
   | {

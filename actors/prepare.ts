@@ -15,6 +15,7 @@ import {
   specOfCall,
 } from '../components/define.js'
 import { AUGMENTATION_FORM, checkAugmentation, isAugmentation } from '../components/augmentation.js'
+import { CONVERGENCE_FORM, convergenceOf, isConvergenceOptions, type ConvergenceOptions } from '../components/convergence.js'
 import type { Augmentation, Refinement, TrainingDefinition } from '../components/definition.js'
 import { builtInLayers } from '../components/layers/index.js'
 import { isNetwork, type Network } from '../components/network.js'
@@ -57,6 +58,12 @@ export interface TrainingOptions {
   readonly refinement?: Refinement
   /** Training images are moved by up to `crop` pixels (1 to 64) and mirrored (`flip`) at random, anew in each epoch. Default: they are not. */
   readonly augmentation?: Augmentation
+  /**
+   * What becomes of a VNode whose mean loss over `everySteps` steps (100) has not fallen by a share of `minDelta` (0.01) for `patience` windows (5):
+   * `alert` tells it, `lowerRate` multiplies this VNode's learning rate by `factor` (0.5) down to `minFactor` (0.01) of it, `resetHead` lets its head begin
+   * anew. Then `cooldown` windows (2) do not count. Default: nobody looks.
+   */
+  readonly convergence?: ConvergenceOptions
   /**
    * What the first weights are: the newest of another run, by its id; or those of a file, a `.safetensors` or the `model.json` of a LayersModel, by its
    * path. The optimizer starts anew.
@@ -162,6 +169,7 @@ export async function prepare(
     ...(options.nonFinite === 'skip' && { nonFinite: 'skip' as const }),
     ...(options.refinement && { refinement: options.refinement }),
     ...(options.augmentation && { augmentation: options.augmentation }),
+    ...(options.convergence && { convergence: convergenceOf(options.convergence) }),
   }
   const { of: goesBack } = compiled.network.vnodes.find(({ id }) => id === compiled.network.output)?.feedback ?? {}
   if (options.refinement && goesBack === 'gradients')
@@ -204,7 +212,7 @@ function checkNumbers(options: TrainingOptions) {
   check('batchSize', Number.isSafeInteger(batchSize) && batchSize >= 1 && batchSize <= 65_536, 'an integer from 1 to 65,536', batchSize)
   check('epochs', Number.isSafeInteger(epochs) && epochs >= 1 && epochs <= 1_000_000, 'an integer from 1 to 1,000,000', epochs)
   check('seed', Number.isSafeInteger(seed) && seed >= 0, 'an integer ≥ 0', seed)
-  const { learningRate, schedule, validation, refinement, augmentation, nonFinite = 'stop' } = options
+  const { learningRate, schedule, validation, refinement, augmentation, convergence, nonFinite = 'stop' } = options
   check('learningRate', learningRate === undefined || (Number.isFinite(learningRate) && learningRate > 0), 'a number above 0', learningRate)
   check('validation', validation === undefined || (validation >= 0 && validation < 1), 'a fraction from 0 to below 1', validation)
   check('nonFinite', nonFinite === 'stop' || nonFinite === 'skip', 'stop or skip', nonFinite)
@@ -212,6 +220,8 @@ function checkNumbers(options: TrainingOptions) {
     throw new SwarmError('usage', { what: 'schedule', expected: SCHEDULE_FORM, got: JSON.stringify(schedule) })
   if (augmentation !== undefined && !isAugmentation(augmentation))
     throw new SwarmError('usage', { what: 'augmentation', expected: AUGMENTATION_FORM, got: JSON.stringify(augmentation) })
+  if (convergence !== undefined && !isConvergenceOptions(convergence))
+    throw new SwarmError('usage', { what: 'convergence', expected: CONVERGENCE_FORM, got: JSON.stringify(convergence) })
   if (refinement !== undefined && !isRefinement(refinement))
     throw new SwarmError('usage', { what: 'refinement', expected: REFINEMENT_FORM, got: JSON.stringify(refinement) })
   return { batchSize, epochs, seed }

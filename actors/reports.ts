@@ -1,4 +1,5 @@
 /** What a VNode reports: to its Run actor, which decides by it, and to observers, who only look. */
+import type { Stall } from '../components/convergence.js'
 import type { ErrorRecord } from '../runtime/errors.js'
 import type { Entry, Wants } from '../runtime/step-log.js'
 
@@ -26,6 +27,8 @@ export interface Commit {
   readonly computeClass: string
   /** It applies nothing after this cut, as it was asked to when the last term was this one: it can be handed over as it is. */
   readonly heldAsOf?: number
+  /** What it has decided since the newest manifest that it knows of, oldest first. Absent: nothing. */
+  readonly stalls?: readonly Stall[]
 }
 
 /** Sums over the evaluation batches after one step. */

@@ -16,7 +16,7 @@ export async function learningAtHome(): Promise<Report> {
   for (const window of WINDOWS) {
     const plan = layersPlan({ hosts, vnodes: HOSTS, window, steps: STEPS })
     // Each is held against the hash of the undisturbed run, step by step at checkpoints and at its end.
-    const rate = async (spectator?: Spectator) => (STEPS * BATCH * 1000) / (await inTurn(plan, { spectator })).simulatedMs
+    const rate = async (spectator?: Spectator) => (STEPS * BATCH * 1000) / (await inTurn(plan, { spectator })).doneMs
     samplesPerSecond[`window ${window}`] = { calm: await rate(), stormy: await rate(stormy) }
   }
   return { figures: { hosts: HOSTS, vnodes: HOSTS, steps: STEPS, isSameHash: true, samplesPerSecond }, bars: [] }

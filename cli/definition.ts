@@ -63,6 +63,7 @@ export async function makePlan(file: string | undefined, { settings, configured,
       nonFinite: choose('nonFinite', settings.nonFinite, own.nonFinite),
       refinement: choose('refinement', settings.refinement, own.refinement),
       augmentation: own.augmentation,
+      convergence: choose('convergence', settings.convergence, own.convergence),
     },
   }
 }

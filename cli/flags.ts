@@ -113,6 +113,14 @@ export const FLAGS = {
     key: 'refinement',
     parse: refinement,
   }),
+  convergence: flag({
+    syntax: '--convergence <POLICY>',
+    description: 'what becomes of a VNode whose loss stalls: alert, lowerRate or resetHead',
+    default: 'nobody looks',
+    environment: environment('CONVERGENCE'),
+    key: 'convergence',
+    parse: oneOf('alert', 'lowerRate', 'resetHead'),
+  }),
   from: flag({
     syntax: '--from <RUN|FILE>',
     description: 'start from the weights of another run, or of a .safetensors file or a model.json',
@@ -300,6 +308,7 @@ export const HYPER_PARAMETERS = [
   'validation',
   'nonFinite',
   'refinement',
+  'convergence',
 ] as const satisfies readonly FlagName[]
 /** What does not decide the hash. */
 export const EXECUTION_FLAGS = [

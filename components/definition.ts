@@ -92,6 +92,8 @@ export interface TrainingDefinition {
   readonly refinement?: Refinement
   /** What is done to training images before each step. Absent: nothing. */
   readonly augmentation?: Augmentation
+  /** How every VNode that learns watches itself, and what it does when it stalls. Absent: it does not. */
+  readonly convergence?: Convergence
 }
 
 /** Changes of training images, drawn anew for each step and image (ranges: `augmentation.ts`). */
@@ -114,6 +116,24 @@ export interface Refinement {
   readonly passes: number
   /** How many of its newest training inputs it keeps, that of the step included. */
   readonly inputs: number
+}
+
+/** What becomes of a VNode that stalls (PROTOCOL.md rule 23). Ranges: `convergence.ts`. */
+export interface Convergence {
+  /** `alert`: it is told; `lowerRate`: its own learning rate falls; `resetHead`: its head begins anew. */
+  readonly policy: 'alert' | 'lowerRate' | 'resetHead'
+  /** Steps of a window: one mean of the loss, one look at all else. */
+  readonly everySteps: number
+  /** Windows in a row without progress that make a stall. */
+  readonly patience: number
+  /** By what share of the best mean loss so far a window's has to be lower to be progress. */
+  readonly minDelta: number
+  /** Windows after a decision that do not count. */
+  readonly cooldown: number
+  /** Of `lowerRate`: the VNode's learning rate is multiplied by it … */
+  readonly factor?: number
+  /** … until this share of the run's is left. */
+  readonly minFactor?: number
 }
 
 /** What a compute worker needs to load one VNode. Bundles are `path`s of files whose SHA-256 is the key. */

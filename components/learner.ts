@@ -39,8 +39,10 @@ export class Learner {
   readonly #optimizer: BuiltIn<OptimizerSpec<any>>
   readonly #optimizerOptions: Options
   /** What learns: `layers/<layer>/<name>` and `head/<name>`. */
-  readonly #parameters = new Map<string, tf.Tensor>()
-  readonly #slots = new Map<string, tf.Tensor[]>()
+  readonly parameters = new Map<string, tf.Tensor>()
+  /** Of the optimizer, by parameter. */
+  readonly slots = new Map<string, tf.Tensor[]>()
+  /** Running products of the optimizer. */
   products: { [name: string]: number } = {}
 
   constructor(definition: VNodeMachineDefinition, layers: readonly LoadedLayer[], rule: LoadedRule | undefined) {
@@ -53,15 +55,15 @@ export class Learner {
     const { feedback } = definition.vnode
     if (!rule && feedback?.of !== 'gradients') return
     const add = (prefix: string, tensors: Tensors): void => {
-      for (const [key, tensor] of Object.entries(tensors)) this.#parameters.set(`${prefix}/${key}`, tensor)
+      for (const [key, tensor] of Object.entries(tensors)) this.parameters.set(`${prefix}/${key}`, tensor)
     }
     for (const layer of layers) add(`layers/${layer.definition.id}`, layer.parameters)
     add('head', rule?.parameters ?? {})
     // Whoever is given the shared parameter does not learn it.
-    if (feedback?.of === 'head' && feedback.from.length > 0) this.#parameters.delete(`head/${feedback.parameter}`)
+    if (feedback?.of === 'head' && feedback.from.length > 0) this.parameters.delete(`head/${feedback.parameter}`)
     const slots = this.#optimizer.slots(this.#optimizerOptions)
-    for (const [key, tensor] of this.#parameters) {
-      this.#slots.set(
+    for (const [key, tensor] of this.parameters) {
+      this.slots.set(
         key,
         slots.map(() => tf.keep(tf.zeros(tensor.shape))),
       )
@@ -80,20 +82,20 @@ export class Learner {
   /** Derivatives by what learns and by the inputs, where that by the output is known. */
   learnFrom({ xs, forward }: Pass, gradient: tf.Tensor): Pick<Learned, 'gradients' | 'inputGradients'> {
     const run = () => tf.customGrad((h) => ({ value: tf.scalar(0), gradFunc: () => gradient.reshape((h as tf.Tensor).shape) }))(forward())
-    return this.#split(gradientsOf(run, [...this.#parameters.values(), ...xs]).gradients)
+    return this.#split(gradientsOf(run, [...this.parameters.values(), ...xs]).gradients)
   }
 
-  /** Changes what learns, in place. @throws `run.diverged` */
-  update(gradients: readonly (tf.Tensor | undefined)[], step: number): void {
+  /** Changes what learns, in place. @param rate what the learning rate of the run is multiplied by @throws `run.diverged` */
+  update(gradients: readonly (tf.Tensor | undefined)[], step: number, rate = 1): void {
     const factors = this.#optimizer.products(this.#optimizerOptions)
     for (const [name, factor] of Object.entries(factors)) this.products[name] *= factor
-    const learningRate = learningRateAt(step, this.#definition.training)
+    const learningRate = learningRateAt(step, this.#definition.training) * rate
     const clipped = clipTo(this.#optimizer.clipNorm(this.#optimizerOptions), gradients)
     let index = 0
-    for (const [name, tensor] of this.#parameters) {
+    for (const [name, tensor] of this.parameters) {
       const gradient = clipped[index++]
       if (!gradient || tensor.dtype !== 'float32') continue
-      const update = { parameter: tensor, gradient, slots: this.#slots.get(name)!, learningRate, products: this.products }
+      const update = { parameter: tensor, gradient, slots: this.slots.get(name)!, learningRate, products: this.products }
       const health = updateInPlace(this.#optimizer, this.#optimizerOptions, update)
       if (health !== 0) this.diverged(`parameter '${name}'`, step, 'a number that is not finite')
     }
@@ -131,13 +133,13 @@ export class Learner {
   tensors(): Map<string, tf.Tensor> {
     const tensors = new Map(Object.entries(this.#rule?.parameters ?? {}).map(([name, tensor]) => [`head/${name}`, tensor]))
     const slots = this.#optimizer.slots(this.#optimizerOptions)
-    for (const [parameter, held] of this.#slots) slots.forEach((slot, i) => tensors.set(`optimizer/${slot}/${parameter}`, held[i]))
+    for (const [parameter, held] of this.slots) slots.forEach((slot, i) => tensors.set(`optimizer/${slot}/${parameter}`, held[i]))
     return tensors
   }
 
   dispose(): void {
     if (this.#rule) tf.dispose(Object.values(this.#rule.parameters))
-    tf.dispose([...this.#slots.values()].flat())
+    tf.dispose([...this.slots.values()].flat())
   }
 
   /** @throws `run.diverged` */
@@ -156,12 +158,12 @@ export class Learner {
       out.logits = keep(this.logits(rule, out.h, step))
       return this.loss(rule, out.h, out.logits, y, step)
     }
-    const { value: loss, gradients } = gradientsOf(run, [...this.#parameters.values(), ...(isAll ? xs : [])])
+    const { value: loss, gradients } = gradientsOf(run, [...this.parameters.values(), ...(isAll ? xs : [])])
     return { h: out.h!, logits: out.logits!, loss, ...this.#split(gradients) }
   }
 
   #split(gradients: readonly (tf.Tensor | undefined)[]): Pick<Learned, 'gradients' | 'inputGradients'> {
-    const { size } = this.#parameters
+    const { size } = this.parameters
     return { gradients: gradients.slice(0, size), inputGradients: gradients.slice(size) }
   }
 
@@ -178,7 +180,7 @@ export class Learner {
       },
       y,
       head: rule.parameters,
-      parameters: Object.fromEntries(this.#parameters),
+      parameters: Object.fromEntries(this.parameters),
       target,
       step,
     }
@@ -197,7 +199,7 @@ export class Learner {
       h,
       logits: checkedLogits(where, logits ?? this.logits(rule, h, step), y, step),
       loss: checkedLoss(where, loss, step),
-      gradients: checkedGradients(where, gradients, this.#parameters, step),
+      gradients: checkedGradients(where, gradients, this.parameters, step),
       inputGradients: [],
     }
   }

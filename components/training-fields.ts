@@ -3,6 +3,7 @@ import { SwarmError } from '../runtime/errors.js'
 import { describe } from './define.js'
 import type { Call } from './define.js'
 import { AUGMENTATION_FORM, isAugmentation } from './augmentation.js'
+import { CONVERGENCE_FORM, isConvergenceOptions, type ConvergenceOptions } from './convergence.js'
 import type { Augmentation, Refinement } from './definition.js'
 import { isNetwork } from './network.js'
 import type { Dataset } from './datasets/index.js'
@@ -30,6 +31,8 @@ export interface LoadedDefinition {
   readonly refinement?: Refinement
   /** What is done to training images before each step. */
   readonly augmentation?: Augmentation
+  /** What becomes of a VNode that stalls. */
+  readonly convergence?: ConvergenceOptions
 }
 
 const isCall = (kind: string) => (value: unknown) => (value as Call | null)?.kind === kind
@@ -51,6 +54,7 @@ const FIELDS: { readonly [field in keyof LoadedDefinition]-?: readonly [(value: 
   nonFinite: [(value) => value === 'stop' || value === 'skip', 'stop or skip'],
   refinement: [isRefinement, REFINEMENT_FORM],
   augmentation: [isAugmentation, AUGMENTATION_FORM],
+  convergence: [isConvergenceOptions, CONVERGENCE_FORM],
 }
 
 /** The names of the fields: `network` and the rest. */

@@ -5,6 +5,7 @@ import { MARK, type TensorBytes } from '../runtime/frame.js'
 import type { Machine, MachineInput, MachineOutput, Machines } from '../runtime/compute/machine.js'
 import type { BackendName } from './backends.js'
 import { measureGflops } from './benchmark.js'
+import { ConvergenceWatch } from './convergence-watch.js'
 import type { Tensors } from './define.js'
 import { DEFINITION_VERSION, END_TO_END, SOURCE } from './definition.js'
 import type { VNodeMachineDefinition } from './definition.js'
@@ -58,6 +59,8 @@ export class VNodeMachine implements Machine {
   readonly #learner: Learner
   /** What it learns from again; undefined: nothing. */
   readonly #kept: KeptInputs | undefined
+  /** Undefined: nobody asked for it. */
+  readonly #watch: ConvergenceWatch | undefined
   /** Its part in what goes against the graph; undefined: none. */
   readonly #feedback: VNodeFeedback | undefined
   #step = 0
@@ -87,6 +90,7 @@ export class VNodeMachine implements Machine {
     this.#learner = new Learner(definition, layers, rule)
     const { vnode, training } = definition
     this.#kept = rule && training.refinement && new KeptInputs(training.refinement.inputs, vnode.inputs.length)
+    this.#watch = rule && training.convergence && new ConvergenceWatch({ definition, rule, learner: this.#learner })
     this.#feedback = vnode.feedback && new VNodeFeedback(vnode.feedback, vnode.inputs.length)
   }
 
@@ -108,7 +112,7 @@ export class VNodeMachine implements Machine {
     const made = this.#train(input, batch)
     this.#step = input.step
     this.#kept?.add(input.inputs)
-    return made
+    return this.#watch?.see(input.step, made) ?? made
   }
 
   /** The output of an entry without a batch. */
@@ -158,7 +162,7 @@ export class VNodeMachine implements Machine {
       const labels = readLabels(this.#definition.target, input.inputs[0].labels, batch)
       const logits = this.#learner.logits(rule, h, input.step)
       const loss = this.#learner.loss(rule, h, logits, labelTensor(this.#definition.target, labels), input.step)
-      return { output: this.#send(h), metrics: this.#learner.metrics(loss, logits, labels) }
+      return { output: this.#send(h), metrics: { ...this.#learner.metrics(loss, logits, labels), ...this.#watch?.measures } }
     })
   }
 
@@ -220,7 +224,7 @@ export class VNodeMachine implements Machine {
     const metrics = this.#learner.metrics(learned.loss, learned.logits, labels)
     if (!Number.isFinite(metrics.loss)) this.#learner.diverged('loss', step, metrics.loss)
     const back = hasInputGradients ? this.#back(step, xs, learned.inputGradients) : undefined
-    this.#learner.update(learned.gradients, step)
+    this.#learner.update(learned.gradients, step, this.#watch?.rate)
     return { output: this.#send(learned.h), metrics, feedback: back ?? this.#sharedAfter(step) }
   }
 
@@ -306,7 +310,7 @@ export class VNodeMachine implements Machine {
   }
 
   #state() {
-    const parts: (StatePart | undefined)[] = [this.#kept, this.#feedback]
+    const parts: (StatePart | undefined)[] = [this.#kept, this.#watch, this.#feedback]
     return {
       tensors: this.#tensors(),
       layerState: this.#layerState(),

@@ -22,7 +22,7 @@ export interface VNodeState {
 /** Something of a VNode that has tensors in its state, as many as it has just now. */
 export interface StatePart {
   tensors(): StateTensor[]
-  /** Takes what a state has of it out of `found`, by name. Nothing: it begins anew. @throws `checkpoint.damaged` */
+  /** Takes what a whole state has of it out of `found`, by name. @throws `checkpoint.damaged` */
   restore(found: Map<string, StateTensor>): void
 }
 
@@ -86,7 +86,7 @@ export function readState(
     overwrite(tensor, take(name, tensor.dtype, tensor.shape).values)
   }
   const restored = [...fresh.layerState].map(([name, { dtype }]) => take(name, dtype))
-  for (const part of fresh.parts) part.restore(found)
+  if (isWhole) for (const part of fresh.parts) part.restore(found)
   const [extra] = found.keys()
   if (extra !== undefined)
     throw new SwarmError('checkpoint.damaged', { what: `checkpoint of another network: unexpected tensor '${extra}'` })

@@ -19,7 +19,8 @@
  *     data: fashion-mnist
  *     batchSize: 128                         # also epochs, seed, learningRate, validation, nonFinite,
  *                                            # refinement: { passes: 1, inputs: 4 }, augmentation: { crop: 4, flip: true },
- *                                            # schedule: { kind: cosine, warmup: 100 }
+ *                                            # schedule: { kind: cosine, warmup: 100 },
+ *                                            # convergence: alert, or { policy: lowerRate, patience: 3 }
  *
  * The one file that imports yaml.
  */

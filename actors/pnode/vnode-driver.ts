@@ -263,7 +263,8 @@ export class VNodeDriver {
           void this.#apply(command)
           break
         case 'bury':
-          this.#bury(command)
+          // Poison here or before: nothing happens to the state, and everything that reads from here hears so.
+          this.#done(command.entry, this.#frames.tombstone(command.entry, command.inputs), {}, 0)
           break
         case 'snapshot':
           void this.#commit(command.entry)
@@ -307,15 +308,11 @@ export class VNodeDriver {
     }
   }
 
-  /** An entry that is poison here or before: nothing happens to the state, and everything that reads from here hears so. */
-  #bury({ entry, inputs }: UnderWay): void {
-    this.#done(entry, this.#frames.tombstone(entry, inputs), {}, 0)
-  }
-
   #done(entry: Entry, { frame, feedback }: Made, metrics: { readonly [name: string]: number }, busyMs: number): void {
     const { run, vnode, term, generation, pnode } = this.grant
     const sums = entry.evaluation > 0 ? this.#sums.add(entry, metrics) : undefined
     if (isTraining(entry)) this.#digests.push(payloadDigest(frame))
+    this.#reports.applied(entry, metrics)
     const argument = { vnode: this.vnode, term, generation, step: entry.step }
     if (sums) this.#reports.tell({ method: 'evaluated', argument: { ...argument, sums } }, entry.position)
     this.#host.worked(busyMs)

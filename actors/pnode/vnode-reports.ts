@@ -1,5 +1,7 @@
 /** What a VNode tells the owner of its run: at once, and again to an owner that starts anew. A follower tells it when it is promoted. */
+import { type Stall, stallOf } from '../../components/convergence.js'
 import { keys } from '../../runtime/head.js'
+import { type Entry, isTraining } from '../../runtime/step-log.js'
 import type { RunReport, Whereabouts } from '../reports.js'
 import { storeState } from './stored-state.js'
 import type { VNodeHost } from './vnode-host.js'
@@ -26,6 +28,8 @@ export class VNodeReports {
   readonly #options: VNodeReportsOptions
   /** Since the newest manifest. */
   #told: Told[] = []
+  /** Decisions since then. Each commit has all of them up to its cut: one that never completes takes none away. */
+  #stalls: { readonly position: number; readonly stall: Stall }[] = []
   #isSilent: boolean
   /** States on their way to the object store, in the order of their cuts. */
   readonly #storing = new Set<Told>()
@@ -47,11 +51,19 @@ export class VNodeReports {
   }
 
   /** A state after a cut, by its hash, and the report of it. A follower keeps the newest one: who had the VNode may have stored it, or not. */
-  async committed(report: RunReport & { readonly method: 'committed' }, blob: Uint8Array): Promise<void> {
-    const { position } = report.argument
+  async committed({ method, argument }: RunReport & { readonly method: 'committed' }, blob: Uint8Array): Promise<void> {
+    const { position } = argument
+    const stalls = this.#stalls.filter((one) => one.position <= position).map(({ stall }) => stall)
+    const report = { method, argument: { ...argument, ...(stalls.length > 0 && { stalls }) } }
     if (!this.#isSilent) return this.#store({ report, position, blob })
     this.#told = this.#told.filter((told) => told.blob === undefined)
     this.#told.push({ report, position, blob })
+  }
+
+  /** A step is applied: what its VNode has decided is told with the next commit. */
+  applied(entry: Entry, metrics: { readonly [name: string]: number }): void {
+    const stall = isTraining(entry) ? stallOf(entry.step, metrics) : undefined
+    if (stall) this.#stalls.push({ position: entry.position, stall })
   }
 
   tell(report: RunReport, position: number): void {
@@ -68,6 +80,7 @@ export class VNodeReports {
   /** Nothing before this position is asked about again. */
   manifest(position: number): void {
     this.#told = this.#told.filter((told) => told.position >= position)
+    this.#stalls = this.#stalls.filter((stall) => stall.position > position)
   }
 
   /** A follower is promoted. */

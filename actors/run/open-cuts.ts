@@ -1,4 +1,5 @@
 /** Cuts that not every VNode has committed yet. Several may be open: the last that retention has room for comes whatever became of the one before. */
+import type { RunEventBody } from '../events.js'
 import type { Commit } from '../reports.js'
 
 export class OpenCuts {
@@ -38,4 +39,10 @@ export class OpenCuts {
   clear(): void {
     this.#commits.clear()
   }
+}
+
+/** What VNodes have decided between two checkpoints, in the order of steps. @param after the step of the one before: what was decided until then was told */
+export function stallsIn(commits: readonly Commit[], after: number): RunEventBody[] {
+  const stalls = commits.flatMap(({ vnode, stalls: all = [] }) => all.map((stall) => ({ type: 'stalled' as const, vnode, ...stall })))
+  return stalls.filter(({ step }) => step > after).toSorted((a, b) => a.step - b.step)
 }

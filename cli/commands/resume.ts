@@ -40,7 +40,7 @@ async function resumeOnCluster(context: CommandContext, url: string, words: stri
 
 /** What was typed must be what the run has; the environment and configurations do not count. @throws `run.changed` */
 function refuseChanges({ settings, typed: names }: CommandContext, run: string, { training, data, validation }: RunDefinition): void {
-  const { rule, epochs, batchSize, learningRate, seed, refinement, nonFinite = 'stop' } = training
+  const { rule, epochs, batchSize, learningRate, seed, refinement, convergence, nonFinite = 'stop' } = training
   const own = {
     data: data.id,
     rule: rule.name,
@@ -51,6 +51,7 @@ function refuseChanges({ settings, typed: names }: CommandContext, run: string, 
     validation,
     nonFinite,
     refinement: textOf(refinement),
+    convergence: convergence?.policy ?? 'none',
   }
   for (const name of HYPER_PARAMETERS) {
     if (name === 'label' || !names.has(name)) continue

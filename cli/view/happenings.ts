@@ -18,6 +18,10 @@ export function sentenceOf(event: RunEvent, isVerbose = false): string | undefin
       const result = accuracy === undefined ? `loss ${decimal(loss)}` : `${percent(accuracy)}, loss ${decimal(loss)}`
       return `epoch ${event.epoch}: ${event.split} ${result}`
     }
+    case 'stalled': {
+      const { vnode, step, averageLoss, bestLoss } = event
+      return `${vnode} stalls at step ${count(step)} (loss ${decimal(averageLoss)}, best ${decimal(bestLoss)}): ${doneAbout(event)}`
+    }
     case 'joined':
       return `${event.pnode} joined (${event.gflops.toFixed(1)} GFLOP/s)`
     case 'rated': {
@@ -65,7 +69,14 @@ export function sentenceOf(event: RunEvent, isVerbose = false): string | undefin
 /** How bad it is, as the name of a colour. */
 export function colourOf({ type }: RunEvent): 'red' | 'yellow' | 'green' | 'white' {
   if (type === 'lost' || type === 'failed' || type === 'rolledBack' || type === 'deadLettered') return 'red'
-  if (type === 'relocated' || type === 'dropped' || type === 'warning' || type === 'waiting' || type === 'rated') return 'yellow'
+  if (type === 'relocated' || type === 'dropped' || type === 'warning' || type === 'waiting' || type === 'rated' || type === 'stalled')
+    return 'yellow'
   if (type === 'evaluated' || type === 'done') return 'green'
   return 'white'
+}
+
+/** What a VNode that stalls has done. */
+function doneAbout({ action, rate }: RunEvent & { readonly type: 'stalled' }): string {
+  if (action === 'alert') return 'it goes on as it is'
+  return action === 'resetHead' ? 'its head begins anew' : `it goes on with ${percent(rate)} of the learning rate`
 }

@@ -42,6 +42,7 @@ learningRate: 1e-3
 validation: 0.1
 refinement: { passes: 2, inputs: 3 }
 schedule: { kind: cosine, warmup: 100 }
+convergence: { policy: lowerRate, patience: 3 }
 `
 
 test('a definition has layers, blocks, edges and training options', async (t) => {
@@ -57,6 +58,7 @@ test('a definition has layers, blocks, edges and training options', async (t) =>
     validation: 0.1,
     refinement: { passes: 2, inputs: 3 },
     schedule: { kind: 'cosine', warmup: 100 },
+    convergence: { policy: 'lowerRate', patience: 3 },
   })
   const { vnodes, output } = compile(network, { layers: stubLayers })
   t.deepEqual(
@@ -162,6 +164,12 @@ const refusals: readonly [string, string, string, RegExp][] = [
     `${layers}  - flatten\nrefinement: { passes: 1 }\n`,
     'definition.invalid',
     /'refinement' \(net\.yaml:5\).*passes: 1 to 16/,
+  ],
+  [
+    'a convergence that alerts by a factor',
+    `${layers}  - flatten\nconvergence: { policy: alert, factor: 0.5 }\n`,
+    'definition.invalid',
+    /'convergence' \(net\.yaml:5\).*with lowerRate also factor/,
   ],
   ['a wrong number', `${layers}  - flatten\nepochs: many\n`, 'definition.invalid', /'epochs' \(net\.yaml:5\).*integer ≥ 1, got 'many'/],
   ['a wrong edge', `${layers}  - { flatten: , from: 3 }\n`, 'definition.invalid', /'from' \(net\.yaml:4\).*got 3/],

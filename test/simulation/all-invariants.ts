@@ -73,8 +73,8 @@ export class AllInvariants {
     for (const each of this.#all) each.checkMemory(cluster)
   }
 
-  async checkEnd(store: Parameters<Invariants['checkEnd']>[0]): Promise<void> {
-    for (const each of this.#all) await each.checkEnd(store)
+  async checkEnd(...end: Parameters<Invariants['checkEnd']>): Promise<void> {
+    for (const each of this.#all) await each.checkEnd(...end)
   }
 
   describe(): string {

@@ -216,8 +216,11 @@ export class Invariants {
     }
   }
 
-  /** At the end everything that the head names can be read, and says what the undisturbed run says. */
-  async checkEnd(store: ObjectStore): Promise<void> {
+  /**
+   * At the end everything that the head names can be read, and says what the undisturbed run says.
+   * @param end.isLogWhole nothing can have kept events from the store but the end of who told them
+   */
+  async checkEnd(store: ObjectStore, { isLogWhole }: { readonly isLogWhole: boolean }): Promise<void> {
     const { id, definition, timetable } = this.#run
     const key = keys.head(id)
     const head = decodeHead((await store.get(key)).bytes, key)
@@ -247,7 +250,24 @@ export class Invariants {
     await readSettings(store, id)
     await readHistory(store, id)
     await readTrace(store, id)
-    for await (const { events } of readEvents(store, id)) if (!Array.isArray(events)) this.fail('unreadable events')
+    await this.#checkDecisions(store, head, isLogWhole)
+  }
+
+  /** What VNodes have decided is told, once: again only where the run went back, and left out only where an owner died before it told. */
+  async #checkDecisions(store: ObjectStore, { generation, writer }: Head, isLogWhole: boolean): Promise<void> {
+    const { decisions } = this.#reference
+    const told: string[] = []
+    let hasEnd = false
+    for await (const { events } of readEvents(store, this.#run.id))
+      for (const event of events) {
+        if (event.type === 'stalled') told.push(`${event.vnode}@${event.step}`)
+        if (event.type === 'done') hasEnd = true
+      }
+    const known = new Set(told)
+    for (const one of told) if (!decisions.has(one)) this.fail(`${one} is told as a decision, and is none of the undisturbed run`)
+    if (generation === 1 && known.size < told.length) this.fail(`decisions are told twice: ${told.join(' ')}`)
+    if (isLogWhole && hasEnd && generation === 1 && writer === 1 && known.size < decisions.size)
+      this.fail(`${[...decisions].filter((one) => !known.has(one)).join(' ')} of ${decisions.size} decisions are not told`)
   }
 
   /** What has been done, for a message. */

@@ -186,4 +186,22 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     find: 'near: undefined, spread: vnodeOf(id)',
     replace: 'near: vnodeOf(id)',
   },
+  {
+    name: 'what a VNode has decided is told with the next checkpoint, too',
+    file: 'actors/run/open-cuts.ts',
+    find: 'step > after',
+    replace: 'step > 0 * after',
+  },
+  {
+    name: 'a cut that somebody missed takes decisions with it',
+    file: 'actors/pnode/vnode-reports.ts',
+    find: 'this.#stalls.filter((one) => one.position <= position)',
+    replace: 'this.#stalls.splice(0).filter((one) => one.position <= position)',
+  },
+  {
+    name: 'a standby forgets what it has decided in silence',
+    file: 'actors/pnode/vnode-reports.ts',
+    find: 'evaluation > 0 ? undefined : stallOf',
+    replace: 'evaluation > 0 || this.#isSilent ? undefined : stallOf',
+  },
 ]

@@ -11,8 +11,10 @@ import type {
 } from '../../runtime/compute/compute.js'
 import { type Claim, RANK, type Turn, Turns } from '../../runtime/compute/turns.js'
 import { type Feedback, type FrameHeader, decodeFeedback, decodeFrame, encodeFeedback, encodeFrame } from '../../runtime/frame.js'
+import { metricsOfStall } from '../../components/convergence.js'
 import type { VNodeMachineDefinition } from '../../components/definition.js'
-import { type Numbers, advance, firstNumbers, metricsOf, numbersOf, refine, stateOf } from './simulated-numbers.js'
+import { type Numbers, advance, decides, firstNumbers, metricsOf, numbersOf, refine, stateOf } from './simulated-numbers.js'
+import { isTraining } from '../../runtime/step-log.js'
 import type { Process } from './world.js'
 
 /** What is in a frame. */
@@ -203,7 +205,8 @@ export class SimulatedCompute implements Compute {
     const { feedbackHeader: goesBack } = request
     const tensors: Feedback['tensors'] = back === undefined ? {} : { value: word(back) }
     const feedback = goesBack && { feedback: encodeFeedback({ header: { ...goesBack, step: request.step }, tensors }) }
-    return { frame, ...feedback, metrics: metricsOf(value, count), busyMs }
+    const hasDecided = isTraining(request.header) && decides(definition, numbers)
+    return { frame, ...feedback, metrics: { ...metricsOf(value, count), ...(hasDecided && metricsOfStall('alert')) }, busyMs }
   }
 
   snapshot(id: string): Promise<Uint8Array> {

@@ -70,6 +70,11 @@ export function refine(numbers: Numbers, step: number, update: number, refinemen
     numbers.state = mix(numbers.state ^ mix(kept[update % kept.length] + step * 31 + update))
 }
 
+/** Whether a VNode with these numbers after a step decides that it has stalled: about every fifth time. */
+export function decides({ vnode, training }: Pick<VNodeMachineDefinition, 'vnode' | 'training'>, { state }: Numbers): boolean {
+  return vnode.hasHead && training.convergence !== undefined && mix(state ^ 0x517cc1b7) % 5 === 0
+}
+
 /** How many inputs a VNode keeps. */
 export function keptBy({ vnode, training: { refinement } }: Pick<VNodeMachineDefinition, 'vnode' | 'training'>): number {
   return vnode.hasHead ? (refinement?.inputs ?? 0) : 0

@@ -3,6 +3,7 @@ import type { Dataset, Split } from '../../components/datasets/dataset.js'
 import { fromArrays } from '../../components/datasets/arrays.js'
 import { batch, batchIndices, epochOrder } from '../../components/datasets/index.js'
 import { shards } from '../../components/datasets/shards.js'
+import { convergenceOf } from '../../components/convergence.js'
 import { DEFINITION_VERSION, SOURCE, type VNodeDefinition } from '../../components/definition.js'
 import { RUN_DEFINITION_VERSION, type RunDefinition, evaluationSplit } from '../../actors/run/run-definition.js'
 import { type RunSettings, RUN_SETTINGS_VERSION } from '../../actors/run/run-settings.js'
@@ -12,7 +13,7 @@ import { MARK } from '../../runtime/frame.js'
 import { type Entry, isTraining } from '../../runtime/step-log.js'
 import { Timetable } from '../../runtime/timetable.js'
 import { updatesAfter } from '../../components/refinement.js'
-import { advance, firstNumbers, metricsOf, type Numbers, refine, stateOf } from './simulated-numbers.js'
+import { advance, decides, firstNumbers, metricsOf, type Numbers, refine, stateOf } from './simulated-numbers.js'
 
 export interface SimulatedRun {
   readonly id: string
@@ -39,6 +40,8 @@ export interface RunSize {
   readonly isRefined?: boolean
   /** VNodes give feedback to others that are before them. */
   readonly hasFeedback?: boolean
+  /** VNodes may decide that they have stalled. */
+  readonly isWatched?: boolean
   /** The first and the last VNode are to be on one host. */
   readonly isGrouped?: boolean
   /** Standbys of each VNode. */
@@ -69,6 +72,7 @@ export function drawRun(random: RandomStream, size: RunSize, seed: number): Simu
     batchSize,
     seed,
     ...(refinement && { refinement }),
+    ...(size.isWatched && { convergence: convergenceOf('alert') }),
     timetable: { epochs, stepsPerEpoch, evaluationBatches, finalBatches: evaluationBatches, ...(drains > 0 && { drains }) },
   })
   const window = size.window ?? [1, 1, 2, 2, 4, 8, 16][random.below(7)]
@@ -94,6 +98,7 @@ export function drawRun(random: RandomStream, size: RunSize, seed: number): Simu
 /** What a definition is made of. */
 interface RunParts {
   readonly refinement?: RunDefinition['training']['refinement']
+  readonly convergence?: RunDefinition['training']['convergence']
   readonly dataset: Dataset
   readonly vnodes: readonly VNodeDefinition[]
   readonly batchSize: number
@@ -101,7 +106,7 @@ interface RunParts {
   readonly timetable: RunDefinition['timetable']
 }
 
-function definitionOf({ dataset, vnodes, batchSize, seed, timetable, refinement }: RunParts): RunDefinition {
+function definitionOf({ dataset, vnodes, batchSize, seed, timetable, refinement, convergence }: RunParts): RunDefinition {
   const training = {
     rule: { name: 'pred', options: {} },
     optimizer: { name: 'sgd', options: {} },
@@ -113,6 +118,7 @@ function definitionOf({ dataset, vnodes, batchSize, seed, timetable, refinement 
     decay: 1,
     milestones: [],
     ...(refinement && { refinement }),
+    ...(convergence && { convergence }),
   }
   return {
     v: RUN_DEFINITION_VERSION,
@@ -204,6 +210,8 @@ export interface Reference {
   stateHash(vnode: string, step: number): string
   /** Whether a VNode passes a tombstone on at a position, and applies nothing. */
   isTombstone(vnode: string, position: number): boolean
+  /** `<vnode>@<step>` of every decision. */
+  readonly decisions: ReadonlySet<string>
   /** What a VNode has consumed after a step, as a rolling hash. */
   numbers(vnode: string, step: number): Numbers
 }
@@ -227,6 +235,7 @@ export function referenceOf({ definition, dataset, timetable, poison }: Simulate
   }
   for (const { id } of network.vnodes) keep(id, 0)
   const tombstones = new Set<string>()
+  const decisions = new Set<string>()
   for (let position = 1; position <= timetable.totalPositions; position++) {
     const entry = timetable.at(position)
     const isFinal = entry.evaluation > 0 && entry.step === timetable.totalSteps
@@ -247,6 +256,7 @@ export function referenceOf({ definition, dataset, timetable, poison }: Simulate
       }
       const { output, back } = advance(own, entry, reads, { vnode, training })
       goesBack.set(`${id}/${position + lag}`, back)
+      if (isTraining(entry) && decides({ vnode, training }, own)) decisions.add(`${id}@${entry.step}`)
       const updates = !isTraining(entry) ? 0 : updatesAfter(entry.step, vnode, training.refinement)
       for (let update = 0; update < updates; update++) refine(own, entry.step, update, training.refinement)
       outputs.set(id, output)
@@ -268,6 +278,7 @@ export function referenceOf({ definition, dataset, timetable, poison }: Simulate
     metrics: sums,
     stateHash,
     isTombstone: (vnode, position) => tombstones.has(`${vnode}/${position}`),
+    decisions,
     numbers: numbersAt,
   }
 }

@@ -6,8 +6,10 @@ import { computePool } from '../../runtime/compute/thread-compute.js'
 import type { ComputePool } from '../../runtime/compute/compute.js'
 import { memoryBroker } from '../../runtime/tensor-bus/memory-bus.js'
 import type { LocalSwarm } from '../../actors/local-swarm.js'
+import { readEvents } from '../../actors/run/event-log.js'
 import { local, type Run, type RunResult, train } from '../../actors/train.js'
 import type { TrainingOptions } from '../../actors/prepare.js'
+import type { Stall } from '../../components/convergence.js'
 import type { Network } from '../../components/network.js'
 import { stumbling } from './chained-block.js'
 import { type BusChaos, chaoticBus } from './chaotic-bus.js'
@@ -59,6 +61,8 @@ export interface Outcome {
   readonly hash: string | undefined
   readonly chains: { readonly [vnode: string]: string }
   readonly result: RunResult
+  /** What VNodes have decided about stalls, as the run's events tell it. */
+  readonly stalls: readonly (Stall & { readonly vnode: string })[]
 }
 
 /** @param steps of the run @param kills at most so many @param troubles at most so many */
@@ -192,5 +196,17 @@ export function renamed(pool: ComputePool, prefix: string): ComputePool {
 
 async function outcomeOf(run: Run, store: Parameters<typeof chainsOf>[0]): Promise<Outcome> {
   const result = await run.result
-  return { hash: result.hash, chains: await chainsOf(store, run.id), result }
+  return { hash: result.hash, chains: await chainsOf(store, run.id), result, stalls: await stallsOf(store, run.id) }
+}
+
+async function stallsOf(store: Parameters<typeof chainsOf>[0], run: string): Promise<Outcome['stalls']> {
+  const stalls: (Stall & { readonly vnode: string })[] = []
+  for await (const { events } of readEvents(store, run)) {
+    for (const event of events) {
+      if (event.type !== 'stalled') continue
+      const { v: _v, run: _run, atMs: _atMs, type: _type, ...stall } = event
+      stalls.push(stall)
+    }
+  }
+  return stalls
 }
