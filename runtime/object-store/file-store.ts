@@ -18,6 +18,8 @@ export interface FileStoreOptions {
   readonly fs?: FileSystem
   /** Only for the wait for another process. */
   readonly clock?: Clock
+  /** What is larger is hashed by another thread. Default 64 KiB: so few bytes are hashed sooner than another thread is told of them. */
+  readonly hashedHereBytes?: number
 }
 
 /** How long a write waits for another process that holds the lock of its key: far longer than writing 100 MB takes. */
@@ -51,6 +53,7 @@ class FileStore implements ObjectStore {
   readonly #root: string
   readonly #fs: FileSystem
   readonly #clock: Clock
+  readonly #hashedHereBytes: number
   /** Calls that `close` waits for. */
   readonly #underWay = new Set<Promise<unknown>>()
   /** The last write of each key: the next one waits for it, and so asks the file system for the lock only if no other process is in the way. */
@@ -63,10 +66,11 @@ class FileStore implements ObjectStore {
   #isClosed = false
   #broken: SwarmError | undefined
 
-  constructor({ root, fs = nodeFileSystem, clock = systemClock }: FileStoreOptions) {
+  constructor({ root, fs = nodeFileSystem, clock = systemClock, hashedHereBytes = 64 * 1024 }: FileStoreOptions) {
     this.#root = resolve(root)
     this.#fs = fs
     this.#clock = clock
+    this.#hashedHereBytes = hashedHereBytes
   }
 
   get(key: string, { signal }: { signal?: AbortSignal } = {}): Promise<StoredObject> {
@@ -75,7 +79,7 @@ class FileStore implements ObjectStore {
       await this.#publishing.get(key)
       if (this.#broken) throw this.#broken
       if (!bytes) throw notFoundError(key)
-      const etag = await etagOf(bytes)
+      const etag = await etagOf(bytes, this.#hashedHereBytes)
       checkSignal(signal)
       return { bytes, etag }
     })
@@ -84,7 +88,7 @@ class FileStore implements ObjectStore {
   put(key: string, bytes: Uint8Array, options: PutOptions = {}): Promise<{ etag: string }> {
     return this.#call(key, options.signal, async () => {
       const copy = new Uint8Array(bytes)
-      const etag = await etagOf(copy)
+      const etag = await etagOf(copy, this.#hashedHereBytes)
       await this.#write(key, options.signal, async () => {
         await this.#checkCondition(key, options)
         const temporary = await this.#writeTemporary(copy, options.signal)
@@ -219,7 +223,7 @@ class FileStore implements ObjectStore {
       etag = 'of an object that exists'
     } else {
       const bytes = await this.#read(key)
-      etag = bytes && (await etagOf(bytes))
+      etag = bytes && (await etagOf(bytes, this.#hashedHereBytes))
       if (etag === options.ifMatch && options.ifNoneMatch === undefined) return
     }
     // Who hears of a conflict may rely on what is there, whose writer may have been killed just before its own sync.
@@ -378,12 +382,9 @@ function isLeftOver(name: string): boolean {
   return isGone(name.split(',').slice(0, 4).join(','))
 }
 
-/** So few bytes are hashed sooner than another thread is told of them. */
-const HASHED_HERE_BYTES = 64 * 1024
-
 /** Large objects off the main thread, since 100 MB would hold up everything else. */
-async function etagOf(bytes: Uint8Array): Promise<string> {
-  if (bytes.byteLength <= HASHED_HERE_BYTES) return createHash('sha256').update(bytes).digest('hex').slice(0, 32)
+async function etagOf(bytes: Uint8Array, hashedHereBytes: number): Promise<string> {
+  if (bytes.byteLength <= hashedHereBytes) return createHash('sha256').update(bytes).digest('hex').slice(0, 32)
   const hash = await webcrypto.subtle.digest('SHA-256', bytes)
   return Buffer.from(hash, 0, 16).toString('hex')
 }

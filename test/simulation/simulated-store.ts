@@ -150,7 +150,8 @@ export class StoreServer {
   }
 
   #open(): ObjectStore {
-    return fileStore({ root: '/objects', fs: this.#disk, clock: this.process.clock })
+    // Other threads have no part in simulated time.
+    return fileStore({ root: '/objects', fs: this.#disk, clock: this.process.clock, hashedHereBytes: Infinity })
   }
 }
 
