@@ -51,8 +51,8 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'kept outputs are evicted by age',
     file: 'runtime/step-log.ts',
-    find: 'this.#retained.set(position, { entry, ref })',
-    replace: 'this.#retained.set(position, { entry, ref }).delete(position - 2 * this.window)',
+    find: 'this.#retained.keep(entry, ref)\n',
+    replace: '(this.#retained.keep(entry, ref), this.#retained.release(position - 2 * this.window - 1, position - 2 * this.window))\n',
   },
   {
     name: 'a file is not synced before it is renamed',
@@ -201,7 +201,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'a standby forgets what it has decided in silence',
     file: 'actors/pnode/vnode-reports.ts',
-    find: 'evaluation > 0 ? undefined : stallOf',
-    replace: 'evaluation > 0 || this.#isSilent ? undefined : stallOf',
+    find: 'isTraining(entry) ? stallOf',
+    replace: 'isTraining(entry) && !this.#isSilent ? stallOf',
   },
 ]
