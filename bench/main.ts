@@ -1,7 +1,12 @@
-/** `npm run bench -- list|NAME|all [--json] [--cluster] [--kills N]`: each benchmark prints its ratios and bars; figures are never tested by time. */
-import { cpus } from 'node:os'
+/**
+ * `npm run bench -- list|NAME|all [--json|--markdown] [--out FOLDER] [--plots FOLDER]`: each benchmark prints its ratios and bars; figures are never
+ * tested by time. `npm run bench -- show FILE… [--markdown] [--out FOLDER] [--plots FOLDER]`: the same from what `--json` wrote.
+ */
 import { parseArgs } from 'node:util'
-import { type Report, rounded } from './measure.js'
+import { isSwarmError, SwarmError } from '../runtime/errors.js'
+import type { Report } from './measure.js'
+import { measured } from './measured.js'
+import { rewrite, write } from './output.js'
 
 /** What the command line says beside names. */
 interface Flags {
@@ -59,10 +64,17 @@ const BENCHMARKS: { readonly [name: string]: { readonly what: string; readonly r
   },
 }
 
-const { values, positionals } = parseArgs({
+const OUTPUT = {
+  json: { type: 'boolean', default: false },
+  markdown: { type: 'boolean', default: false },
+  out: { type: 'string' },
+  plots: { type: 'string' },
+} as const
+const { values, positionals, tokens } = parseArgs({
   allowPositionals: true,
+  tokens: true,
   options: {
-    json: { type: 'boolean', default: false },
+    ...OUTPUT,
     cluster: { type: 'boolean', default: false },
     real: { type: 'boolean', default: false },
     kills: { type: 'string' },
@@ -72,45 +84,48 @@ const { values, positionals } = parseArgs({
     seeds: { type: 'string' },
   },
 })
-const [wanted = 'list'] = positionals
-const kills = count('kills')
-const hours = count('hours')
-const standbys = count('standbys')
-const seeds = count('seeds')
-const print = (text: string) => process.stdout.write(`${text}\n`)
+const [wanted = 'list', ...files] = positionals
+const flags: Flags = {
+  isCluster: values.cluster,
+  isReal: values.real,
+  task: values.task,
+  kills: count('kills'),
+  hours: count('hours'),
+  standbys: count('standbys'),
+  seeds: count('seeds'),
+}
 
-if (wanted === 'list') {
-  for (const [name, { what }] of Object.entries(BENCHMARKS)) print(`${name.padEnd(16)} ${what}`)
-} else {
+try {
+  await carryOut()
+} catch (error) {
+  if (!isSwarmError(error)) throw error
+  process.stderr.write(`${error.message}\n`)
+  process.exitCode = error.code === 'usage' ? 2 : 1
+}
+
+async function carryOut(): Promise<void> {
+  if (wanted === 'list') {
+    for (const [name, { what }] of Object.entries(BENCHMARKS)) process.stdout.write(`${name.padEnd(16)} ${what}\n`)
+    return
+  }
+  if (wanted === 'show') return rewrite(files, values)
   const names = wanted === 'all' ? Object.keys(BENCHMARKS) : [wanted]
   for (const name of names) {
     if (!Object.hasOwn(BENCHMARKS, name)) {
-      process.stderr.write(`no benchmark '${name}'; there are: ${Object.keys(BENCHMARKS).join(', ')}, all\n`)
-      process.exit(2)
+      const expected = [...Object.keys(BENCHMARKS), 'all', 'list', 'show'].join(', ')
+      throw new SwarmError('usage', { what: 'no such benchmark', expected, got: name })
     }
-    const { figures, bars } = await BENCHMARKS[name].run({
-      isCluster: values.cluster,
-      isReal: values.real,
-      task: values.task,
-      kills,
-      hours,
-      standbys,
-      seeds,
-    })
-    if (values.json)
-      print(
-        JSON.stringify({
-          v: 1,
-          type: 'benchmark',
-          name,
-          node: process.version,
-          cpu: cpus()[0]?.model,
-          cores: cpus().length,
-          ...rounded({ figures, bars }),
-        }),
-      )
-    else show(name, figures, bars)
+    await write(await measured(name, commandOf(name), () => BENCHMARKS[name].run(flags)), values)
   }
+}
+
+/** What measures it again: flags that say where to write are left out. */
+function commandOf(name: string): string {
+  const said = tokens.flatMap((token) => {
+    if (token.kind !== 'option' || Object.hasOwn(OUTPUT, token.name)) return []
+    return token.value === undefined ? [token.rawName] : [token.rawName, token.value]
+  })
+  return [name, ...said].join(' ')
 }
 
 function count(name: 'kills' | 'hours' | 'standbys' | 'seeds'): number | undefined {
@@ -119,13 +134,4 @@ function count(name: 'kills' | 'hours' | 'standbys' | 'seeds'): number | undefin
   if (value === undefined || (Number.isSafeInteger(value) && value > 0)) return value
   process.stderr.write(`--${name}: expected a positive integer, got '${text}'\n`)
   process.exit(2)
-}
-
-function show(name: string, figures: Report['figures'], bars: Report['bars']): void {
-  print(`${name} (Node ${process.version}, ${cpus().length} cores)`)
-  for (const [figure, value] of Object.entries(rounded(figures))) print(`  ${figure.padEnd(28)} ${JSON.stringify(value)}`)
-  for (const { name: bar, value, atLeast, atMost } of rounded(bars)) {
-    const isMet = (atLeast === undefined || value >= atLeast) && (atMost === undefined || value <= atMost)
-    print(`  ${isMet ? '✔' : '✘'} ${bar} ${value} ${atLeast === undefined ? `≤ ${atMost}` : `≥ ${atLeast}`}`)
-  }
 }

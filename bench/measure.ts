@@ -56,8 +56,26 @@ export function rounded<T>(value: T): T {
   return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, rounded(member)])) as T
 }
 
+/** One evaluation of a run that learns. */
+export interface CurvePoint {
+  readonly epoch: number
+  /** After this step. */
+  readonly step: number
+  readonly split: 'validation' | 'test'
+  /** 0 to 1, of the split. */
+  readonly accuracy?: number
+  /** Nats, of the split. */
+  readonly loss: number
+  /** The mean over the epoch's batches, of the head that answers. */
+  readonly trainingLoss?: number
+}
+
+/** By task and rule: of each seed all evaluations. */
+export type Curves = { readonly [task: string]: { readonly [rule: string]: readonly (readonly CurvePoint[])[] } }
+
 /** What a benchmark gives: figures by name, and the bars that they are held against. */
 export interface Report {
+  readonly curves?: Curves
   readonly figures: { readonly [name: string]: unknown }
   /** Figure by figure: at least (or at most) this much. */
   readonly bars: readonly { readonly name: string; readonly value: number; readonly atLeast?: number; readonly atMost?: number }[]
