@@ -17,6 +17,7 @@ interface Flags {
   readonly standbys: number | undefined
   readonly task: string | undefined
   readonly seeds: number | undefined
+  readonly python: string | undefined
 }
 
 const BENCHMARKS: { readonly [name: string]: { readonly what: string; readonly run: (flags: Flags) => Promise<Report> } } = {
@@ -31,6 +32,10 @@ const BENCHMARKS: { readonly [name: string]: { readonly what: string; readonly r
   native: {
     what: 'the same step on TensorFlow (npm run native:install) against tfjs-node fit, and against the peak of its matrix product',
     run: async () => (await import('./native.js')).native(),
+  },
+  pytorch: {
+    what: 'the same step on TensorFlow against PyTorch on the processor (--python PROGRAM, one that has torch; default SWARMGRAD_PYTHON, else python3)',
+    run: async ({ python }) => (await import('./pytorch.js')).pytorch(python),
   },
   scale: { what: 'two PNodes against one', run: async () => (await import('./scale.js')).scale() },
   cluster: {
@@ -82,6 +87,7 @@ const { values, positionals, tokens } = parseArgs({
     standbys: { type: 'string' },
     task: { type: 'string' },
     seeds: { type: 'string' },
+    python: { type: 'string' },
   },
 })
 const [wanted = 'list', ...files] = positionals
@@ -89,6 +95,7 @@ const flags: Flags = {
   isCluster: values.cluster,
   isReal: values.real,
   task: values.task,
+  python: values.python,
   kills: count('kills'),
   hours: count('hours'),
   standbys: count('standbys'),
@@ -115,14 +122,21 @@ async function carryOut(): Promise<void> {
       const expected = [...Object.keys(BENCHMARKS), 'all', 'list', 'show'].join(', ')
       throw new SwarmError('usage', { what: 'no such benchmark', expected, got: name })
     }
-    await write(await measured(name, commandOf(name), () => BENCHMARKS[name].run(flags)), values)
+    try {
+      await write(await measured(name, commandOf(name), () => BENCHMARKS[name].run(flags)), values)
+    } catch (error) {
+      // What is not installed keeps none of the others from being measured.
+      if (!isSwarmError(error, 'backend.missing') || wanted !== 'all') throw error
+      process.stderr.write(`${name}: ${error.message}\n`)
+      process.exitCode = 1
+    }
   }
 }
 
-/** What measures it again: flags that say where to write are left out. */
+/** What measures it again, wherever: flags that say where something is are left out. */
 function commandOf(name: string): string {
   const said = tokens.flatMap((token) => {
-    if (token.kind !== 'option' || Object.hasOwn(OUTPUT, token.name)) return []
+    if (token.kind !== 'option' || Object.hasOwn(OUTPUT, token.name) || token.name === 'python') return []
     return token.value === undefined ? [token.rawName] : [token.rawName, token.value]
   })
   return [name, ...said].join(' ')

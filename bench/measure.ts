@@ -11,18 +11,28 @@ export function measure(script: string, ...args: readonly string[]): Promise<Fig
 }
 
 /** The same, with flags of Node. */
-export function measureWith(flags: readonly string[], script: string, ...args: readonly string[]): Promise<Figures> {
+export async function measureWith(flags: readonly string[], script: string, ...args: readonly string[]): Promise<Figures> {
   const path = fileURLToPath(new URL(`./children/${script}.js`, import.meta.url))
+  const { status, lastLine } = await printedBy(process.execPath, [...flags, path, ...args])
+  if (status === 0) return JSON.parse(lastLine) as Figures
+  throw new Error(`${script} ${args.join(' ')} ended with ${status}: ${lastLine}`)
+}
+
+/** How a program ended, and what it printed last. */
+export interface Printed {
+  /** Null: a signal ended it. */
+  readonly status: number | null
+  readonly lastLine: string
+}
+
+/** Runs a program to its end. @throws if it cannot be started */
+export function printedBy(program: string, args: readonly string[]): Promise<Printed> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [...flags, path, ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] })
     let output = ''
     child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text))
     child.on('error', reject)
-    child.on('close', (code) => {
-      const line = output.trimEnd().split('\n').at(-1) ?? ''
-      if (code === 0) resolve(JSON.parse(line) as Figures)
-      else reject(new Error(`${script} ${args.join(' ')} ended with ${code}: ${line}`))
-    })
+    child.on('close', (status) => resolve({ status, lastLine: output.trimEnd().split('\n').at(-1) ?? '' }))
   })
 }
 
