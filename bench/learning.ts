@@ -1,4 +1,5 @@
 /** What is learnt: each task by each rule and by its backprop twin, three seeds, the whole test set (LEARNING.md's bars). */
+import { SwarmError } from '../runtime/errors.js'
 import { type CurvePoint, type Curves, measure, type Report } from './measure.js'
 
 const SEEDS = 3
@@ -25,7 +26,7 @@ const TWIN = 'backprop'
 /** @param task default: all of them @param seeds default: three */
 export async function learning({ task, seeds = SEEDS }: { readonly task?: string; readonly seeds?: number } = {}): Promise<Report> {
   if (task !== undefined && !Object.hasOwn(PLANS, task)) {
-    throw new Error(`no task '${task}'; there are: ${Object.keys(PLANS).join(', ')}`)
+    throw new SwarmError('usage', { what: 'no such task', expected: Object.keys(PLANS).join(', '), got: task })
   }
   const figures: { [name: string]: unknown } = {}
   const curves: { [task: string]: Curves[string] } = {}

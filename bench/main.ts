@@ -30,8 +30,8 @@ const BENCHMARKS: { readonly [name: string]: { readonly what: string; readonly r
     run: async () => (await import('./kernels.js')).kernels(),
   },
   native: {
-    what: 'the same step on TensorFlow (npm run native:install) against tfjs-node fit, and against the peak of its matrix product',
-    run: async () => (await import('./native.js')).native(),
+    what: 'the same step and one of a conv net on TensorFlow (npm run native:install) against tfjs-node fit, and against the peak of its matrix product (--task mlp|conv)',
+    run: async ({ task }) => (await import('./native.js')).native(task),
   },
   pytorch: {
     what: 'the same step on TensorFlow against PyTorch on the processor (--python PROGRAM, one that has torch; default SWARMGRAD_PYTHON, else python3)',

@@ -8,27 +8,29 @@ import type { BackendChoice } from '../../components/backends.js'
 import { train } from '../../actors/train.js'
 import { BATCH, noise } from './networks.js'
 
-export async function runtimeRate(
-  network: Network,
-  size: number,
-  pnodes: number,
-  steps: number,
-  warmUp: number,
-  backend: BackendChoice = 'wasm',
-): Promise<number> {
+export interface RateOptions {
+  /** Default: 1. */
+  readonly pnodes?: number
+  readonly steps: number
+  /** So many of them come before. */
+  readonly warmUp: number
+  /** Default: wasm. */
+  readonly backend?: BackendChoice
+}
+
+export async function runtimeRate(network: Network, { pnodes = 1, steps, warmUp, backend = 'wasm' }: RateOptions): Promise<number> {
   const store = await mkdtemp(join(tmpdir(), 'swarmgrad-bench-'))
   const times: number[] = []
   try {
-    const data = noise(BATCH * steps, size)
+    const data = noise(BATCH * steps, ...network.input)
     const run = train(
       network,
       { data, rule: pred(), epochs: 1, batchSize: BATCH },
       { on: local({ pnodes, backend }), store },
       {
+        // Of a step the last VNode is the last that applies it.
         onObservation: (seen) => {
-          const isLast =
-            seen.type === 'applied' && seen.entry.evaluation === 0 && seen.vnode === network.layers.at(-1)?.name.replace(/^relu/, 'dense')
-          if (isLast) times[seen.entry.step] = performance.now()
+          if (seen.type === 'applied' && seen.entry.evaluation === 0) times[seen.entry.step] = performance.now()
         },
       },
     )
