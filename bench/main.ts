@@ -1,6 +1,6 @@
 /**
- * `npm run bench -- list|NAME|all [--json|--markdown] [--out FOLDER] [--plots FOLDER]`: each benchmark prints its ratios and bars; figures are never
- * tested by time. `npm run bench -- show FILE… [--markdown] [--out FOLDER] [--plots FOLDER]`: the same from what `--json` wrote.
+ * `npm run bench -- list|NAME|all [--json|--markdown] [--out FOLDER] [--into FILE] [--plots FOLDER]`: each benchmark prints its ratios and bars; figures
+ * are never tested by time. `npm run bench -- show FILE… …`: the same from what `--json` wrote.
  */
 import { parseArgs } from 'node:util'
 import { isSwarmError, SwarmError } from '../runtime/errors.js'
@@ -73,6 +73,7 @@ const OUTPUT = {
   json: { type: 'boolean', default: false },
   markdown: { type: 'boolean', default: false },
   out: { type: 'string' },
+  into: { type: 'string' },
   plots: { type: 'string' },
 } as const
 const { values, positionals, tokens } = parseArgs({

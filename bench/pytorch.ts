@@ -12,32 +12,47 @@ const [NO_TORCH, OLD_TORCH] = [3, 4]
 const FIX =
   'Install it where this project does not see it: python3 -m venv FOLDER && FOLDER/bin/pip install torch; then --python FOLDER/bin/python'
 
-/** Its versions, and samples per second. */
 interface Torch {
   readonly torch: string
   readonly python: string
+}
+
+/** Processor time is of all threads; it says more than the clock where others use the machine. */
+interface Rate {
   readonly samplesPerSecond: number
+  readonly cpuMsPerStep: number
 }
 
 /** @param python a program. Default: SWARMGRAD_PYTHON, else python3 @throws `backend.missing`, `backend.unsuitable` */
 export async function pytorch(python = process.env.SWARMGRAD_PYTHON || 'python3'): Promise<Report> {
-  const versions = await inPyTorch(python, 0)
-  const rates: { [name: string]: number[] } = { runtime: [], bare: [], pytorch: [] }
+  const { torch, python: version } = await inPyTorch<Torch>(python, 0)
+  const runs: { [name in 'bare' | 'pytorch']: Rate[] } = { bare: [], pytorch: [] }
+  const runtime: number[] = []
   for (let pair = 0; pair < PAIRS; pair++) {
-    rates.runtime.push((await measure('step-runtime', 'native')).samplesPerSecond)
-    rates.pytorch.push((await inPyTorch(python, STEPS)).samplesPerSecond)
-    rates.bare.push((await measure('step-bare', 'native')).samplesPerSecond)
+    runtime.push((await measure('step-runtime', 'native')).samplesPerSecond)
+    runs.pytorch.push(await inPyTorch<Rate>(python, STEPS))
+    runs.bare.push((await measure('step-bare', 'native')) as unknown as Rate)
   }
-  const overPyTorch = ratio(rates.runtime, rates.pytorch)
-  const bareOverPyTorch = ratio(rates.bare, rates.pytorch)
+  const all = (name: keyof typeof runs, figure: keyof Rate) => runs[name].map((run) => run[figure])
+  const both = (figure: keyof Rate) => ({ bare: all('bare', figure), pytorch: all('pytorch', figure) })
+  const samplesPerSecond = { runtime, ...both('samplesPerSecond') }
+  const overPyTorch = ratio(runtime, samplesPerSecond.pytorch)
   return {
-    figures: { torch: versions.torch, python: versions.python, samplesPerSecond: rates, overPyTorch, bareOverPyTorch },
+    figures: {
+      torch,
+      python: version,
+      samplesPerSecond,
+      cpuMsPerStep: both('cpuMsPerStep'),
+      overPyTorch,
+      bareOverPyTorch: ratio(samplesPerSecond.bare, samplesPerSecond.pytorch),
+      pytorchOverBareCpu: ratio(all('pytorch', 'cpuMsPerStep'), all('bare', 'cpuMsPerStep')),
+    },
     bars: [{ name: 'overPyTorch', value: overPyTorch.median, atLeast: LEAST_OVER_PYTORCH }],
   }
 }
 
 /** So many steps. @param steps 0: only the versions @throws `backend.missing` no Python or no PyTorch, `backend.unsuitable` an old one */
-export async function inPyTorch(python: string, steps: number): Promise<Torch> {
+export async function inPyTorch<T = Torch & Rate>(python: string, steps: number): Promise<T> {
   let printed: Printed
   try {
     printed = await printedBy(python, [SCRIPT, String(steps)])
@@ -45,7 +60,7 @@ export async function inPyTorch(python: string, steps: number): Promise<Torch> {
     throw new SwarmError('backend.missing', { what: 'there is no Python to run PyTorch', where: python, fix: FIX, cause })
   }
   const { status, lastLine } = printed
-  if (status === 0) return JSON.parse(lastLine) as Torch
+  if (status === 0) return JSON.parse(lastLine) as T
   if (status === NO_TORCH)
     throw new SwarmError('backend.missing', { what: 'this Python has no PyTorch', where: python, got: lastLine, fix: FIX })
   const expected = 'PyTorch 2.4 or newer, whose Adam is fused on the processor'

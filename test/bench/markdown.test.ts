@@ -2,6 +2,7 @@
 import test from 'ava'
 import { markdown } from '../../bench/markdown.js'
 import { measured, parseMeasured } from '../../bench/measured.js'
+import { replaced } from '../../bench/output.js'
 
 const report = {
   figures: {
@@ -50,4 +51,12 @@ test('what was written as JSON is read again, every digit of the curves; anythin
   t.deepEqual(made.curves, report.curves)
   for (const text of ['{', '{"v":1,"type":"benchmark"}', '[]', 'null'])
     t.throws(() => parseMeasured(text, 'x.json'), { message: /x\.json.*expected lines/ })
+})
+
+test('a report takes the place of the one that the same command gave before, and of nothing else', (t) => {
+  const place = (command: string, text: string) => `<!-- bench: ${command} -->\n\n${text}\n<!-- end of bench: ${command} -->`
+  const document = (text: string) => `# All\n\n${place('native', 'old\n')}\n\n${place('native --task conv', text)}\n\nThe end.\n`
+  t.is(replaced(document('old\n'), 'native --task conv', 'new\n', 'x.md'), document('new\n'))
+  t.is(replaced(document('new\n'), 'native --task conv', 'new\n', 'x.md'), document('new\n'))
+  t.throws(() => replaced(document(''), 'step', 'new', 'x.md'), { message: /x\.md.*<!-- bench: step -->/ })
 })
