@@ -4,7 +4,7 @@
  */
 import { findInstalled } from '../components/native/installed.js'
 import { SwarmError } from '../runtime/errors.js'
-import { measure, ratio, type Report } from './measure.js'
+import { type Figures, measure, ratio, type Report } from './measure.js'
 
 const PAIRS = 5
 /** Multiply-adds of one sample of the MLP: forward and derivative by the weights of three layers; forward and both derivatives of three heads. */
@@ -52,11 +52,16 @@ async function mlp(): Promise<Report> {
 }
 
 async function conv(): Promise<Report> {
-  const rates: { [name: string]: number[] } = { runtime: [], fit: [] }
+  const runs: { [name in 'runtime' | 'fit']: Figures[] } = { runtime: [], fit: [] }
   for (let pair = 0; pair < PAIRS; pair++) {
-    rates.runtime.push((await measure('step-runtime', 'native', 'conv')).samplesPerSecond)
-    rates.fit.push((await measure('native-fit', 'conv')).samplesPerSecond)
+    runs.runtime.push(await measure('step-runtime', 'native', 'conv'))
+    runs.fit.push(await measure('native-fit', 'conv'))
   }
-  const overFit = ratio(rates.runtime, rates.fit)
-  return { figures: { samplesPerSecond: rates, overFit }, bars: [{ name: 'conv net, overFit', value: overFit.median, atLeast: 1 }] }
+  const both = (figure: string) => ({ runtime: runs.runtime.map((run) => run[figure]), fit: runs.fit.map((run) => run[figure]) })
+  const [samplesPerSecond, cpuMsPerStep] = [both('samplesPerSecond'), both('cpuMsPerStep')]
+  const overFit = ratio(samplesPerSecond.runtime, samplesPerSecond.fit)
+  return {
+    figures: { samplesPerSecond, cpuMsPerStep, overFit, fitOverRuntimeCpu: ratio(cpuMsPerStep.fit, cpuMsPerStep.runtime) },
+    bars: [{ name: 'conv net, overFit', value: overFit.median, atLeast: 1 }],
+  }
 }

@@ -1,6 +1,7 @@
 /** A local step (`pred`, 784-3×1024-10, batch 128, Adam) on TensorFlow against the same in PyTorch on the processor, fused Adam, one thread each. */
 import { fileURLToPath } from 'node:url'
 import { SwarmError } from '../runtime/errors.js'
+import type { Rate } from './children/runtime-rate.js'
 import { measure, type Printed, printedBy, ratio, type Report } from './measure.js'
 
 const PAIRS = 5
@@ -17,35 +18,28 @@ interface Torch {
   readonly python: string
 }
 
-/** Processor time is of all threads; it says more than the clock where others use the machine. */
-interface Rate {
-  readonly samplesPerSecond: number
-  readonly cpuMsPerStep: number
-}
-
 /** @param python a program. Default: SWARMGRAD_PYTHON, else python3 @throws `backend.missing`, `backend.unsuitable` */
 export async function pytorch(python = process.env.SWARMGRAD_PYTHON || 'python3'): Promise<Report> {
   const { torch, python: version } = await inPyTorch<Torch>(python, 0)
-  const runs: { [name in 'bare' | 'pytorch']: Rate[] } = { bare: [], pytorch: [] }
-  const runtime: number[] = []
+  const runs: { [name in 'runtime' | 'bare' | 'pytorch']: Rate[] } = { runtime: [], bare: [], pytorch: [] }
   for (let pair = 0; pair < PAIRS; pair++) {
-    runtime.push((await measure('step-runtime', 'native')).samplesPerSecond)
+    runs.runtime.push((await measure('step-runtime', 'native')) as unknown as Rate)
     runs.pytorch.push(await inPyTorch<Rate>(python, STEPS))
     runs.bare.push((await measure('step-bare', 'native')) as unknown as Rate)
   }
   const all = (name: keyof typeof runs, figure: keyof Rate) => runs[name].map((run) => run[figure])
-  const both = (figure: keyof Rate) => ({ bare: all('bare', figure), pytorch: all('pytorch', figure) })
-  const samplesPerSecond = { runtime, ...both('samplesPerSecond') }
-  const overPyTorch = ratio(runtime, samplesPerSecond.pytorch)
+  const each = (figure: keyof Rate) => ({ runtime: all('runtime', figure), bare: all('bare', figure), pytorch: all('pytorch', figure) })
+  const [samplesPerSecond, cpuMsPerStep] = [each('samplesPerSecond'), each('cpuMsPerStep')]
+  const overPyTorch = ratio(samplesPerSecond.runtime, samplesPerSecond.pytorch)
   return {
     figures: {
       torch,
       python: version,
       samplesPerSecond,
-      cpuMsPerStep: both('cpuMsPerStep'),
+      cpuMsPerStep,
       overPyTorch,
       bareOverPyTorch: ratio(samplesPerSecond.bare, samplesPerSecond.pytorch),
-      pytorchOverBareCpu: ratio(all('pytorch', 'cpuMsPerStep'), all('bare', 'cpuMsPerStep')),
+      pytorchOverBareCpu: ratio(cpuMsPerStep.pytorch, cpuMsPerStep.bare),
     },
     bars: [{ name: 'overPyTorch', value: overPyTorch.median, atLeast: LEAST_OVER_PYTORCH }],
   }

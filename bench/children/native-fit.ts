@@ -17,10 +17,11 @@ const input = model.inputs[0].shape.slice(1) as number[]
 const xs = tf.randomUniform([BATCH * steps, ...input])
 const ys = tf.oneHot(tf.randomUniform([BATCH * steps], 0, CLASSES, 'int32'), CLASSES)
 await model.fit(tf.slice(xs, 0, BATCH * warmUp), tf.slice(ys, 0, BATCH * warmUp), { epochs: 1, batchSize: BATCH, verbose: 0 })
-const started = performance.now()
+const [started, before] = [performance.now(), process.cpuUsage()]
 await model.fit(xs, ys, { epochs: 1, batchSize: BATCH, verbose: 0 })
 const samplesPerSecond = (steps * BATCH * 1000) / (performance.now() - started)
-process.stdout.write(`${JSON.stringify({ samplesPerSecond })}\n`)
+const { user, system } = process.cpuUsage(before)
+process.stdout.write(`${JSON.stringify({ samplesPerSecond, cpuMsPerStep: (user + system) / 1000 / steps })}\n`)
 
 function dense(): tf.layers.Layer[] {
   return Array.from({ length: 3 }, (_, i) => tf.layers.dense({ units: 1024, activation: 'relu', ...(i === 0 && { inputShape: [784] }) }))
