@@ -11,8 +11,7 @@ import { RUN_NAMES, type RunName, RUNS } from './runs.js'
 
 /** Digits that are kept: tolerances are far wider. */
 const DIGITS = 4
-/** Twice as far as other seeds end. */
-const TOLERANCE = { accuracy: 0.05, loss: 0.15 }
+const TOLERANCE = { accuracy: 0.01, loss: 0.01 }
 
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { learning: { type: 'boolean', default: false } } })
 const unknown = positionals.find((name) => !RUN_NAMES.includes(name as RunName))
