@@ -1,7 +1,8 @@
 /** What is learnt: each task by each rule and by its backprop twin, three seeds, the whole test set (LEARNING.md's bars). */
-import { type Figures, measure, type Report } from './measure.js'
+import { SwarmError } from '../runtime/errors.js'
+import { type CurvePoint, type Curves, measure, type Report } from './measure.js'
 
-const SEEDS = [1, 2, 3]
+const SEEDS = 3
 
 interface Plan {
   readonly rules: readonly string[]
@@ -23,24 +24,27 @@ const PLANS: { readonly [task: string]: Plan } = {
 const TWIN = 'backprop'
 
 /** @param task default: all of them @param seeds default: three */
-export async function learning({ task, seeds = SEEDS.length }: { readonly task?: string; readonly seeds?: number } = {}): Promise<Report> {
+export async function learning({ task, seeds = SEEDS }: { readonly task?: string; readonly seeds?: number } = {}): Promise<Report> {
   if (task !== undefined && !Object.hasOwn(PLANS, task)) {
-    throw new Error(`no task '${task}'; there are: ${Object.keys(PLANS).join(', ')}`)
+    throw new SwarmError('usage', { what: 'no such task', expected: Object.keys(PLANS).join(', '), got: task })
   }
   const figures: { [name: string]: unknown } = {}
+  const curves: { [task: string]: Curves[string] } = {}
   const bars: Report['bars'][number][] = []
   for (const [name, plan] of Object.entries(PLANS).filter(([name]) => task === undefined || name === task)) {
     const results: { [rule: string]: Result } = {}
-    for (const rule of [...plan.rules, TWIN])
-      results[rule] = await trained(
-        name,
-        rule,
-        Array.from({ length: seeds }, (_, i) => i + 1),
-      )
+    const histories: { [rule: string]: Curves[string][string] } = {}
+    for (const rule of [...plan.rules, TWIN]) {
+      const runs: Trained[] = []
+      for (let seed = 1; seed <= seeds; seed++) runs.push(await trained(name, rule, seed))
+      results[rule] = resultOf(runs)
+      histories[rule] = runs.map(({ history }) => history)
+    }
     figures[name] = results
+    curves[name] = histories
     bars.push(...barsOf(name, plan, results))
   }
-  return { figures, bars }
+  return { figures, bars, curves }
 }
 
 interface Result {
@@ -59,9 +63,21 @@ interface Spread {
   readonly each: readonly number[]
 }
 
-async function trained(task: string, rule: string, seeds: readonly number[]): Promise<Result> {
-  const runs: Figures[] = []
-  for (const seed of seeds) runs.push(await measure('learning-run', task, rule, String(seed)))
+/** What a child prints. */
+interface Trained {
+  readonly accuracy: number
+  readonly loss: number
+  readonly seconds: number
+  readonly samplesPerSecond: number
+  readonly peakMB: number
+  readonly history: readonly CurvePoint[]
+}
+
+async function trained(task: string, rule: string, seed: number): Promise<Trained> {
+  return (await measure('learning-run', task, rule, String(seed))) as unknown as Trained
+}
+
+function resultOf(runs: readonly Trained[]): Result {
   return {
     accuracy: spread(runs.map(({ accuracy }) => 100 * accuracy)),
     loss: spread(runs.map(({ loss }) => loss)),

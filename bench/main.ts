@@ -1,7 +1,12 @@
-/** `npm run bench -- list|NAME|all [--json] [--cluster] [--kills N]`: each benchmark prints its ratios and bars; figures are never tested by time. */
-import { cpus } from 'node:os'
+/**
+ * `npm run bench -- list|NAME|all [--json|--markdown] [--out FOLDER] [--into FILE] [--plots FOLDER]`: each benchmark prints its ratios and bars; figures
+ * are never tested by time. `npm run bench -- show FILE… …`: the same from what `--json` wrote.
+ */
 import { parseArgs } from 'node:util'
-import { type Report, rounded } from './measure.js'
+import { isSwarmError, SwarmError } from '../runtime/errors.js'
+import type { Report } from './measure.js'
+import { measured } from './measured.js'
+import { rewrite, write } from './output.js'
 
 /** What the command line says beside names. */
 interface Flags {
@@ -12,6 +17,7 @@ interface Flags {
   readonly standbys: number | undefined
   readonly task: string | undefined
   readonly seeds: number | undefined
+  readonly python: string | undefined
 }
 
 const BENCHMARKS: { readonly [name: string]: { readonly what: string; readonly run: (flags: Flags) => Promise<Report> } } = {
@@ -24,8 +30,12 @@ const BENCHMARKS: { readonly [name: string]: { readonly what: string; readonly r
     run: async () => (await import('./kernels.js')).kernels(),
   },
   native: {
-    what: 'the same step on TensorFlow (npm run native:install) against tfjs-node fit, and against the peak of its matrix product',
-    run: async () => (await import('./native.js')).native(),
+    what: 'the same step and one of a conv net on TensorFlow (npm run native:install) against tfjs-node fit, and against the peak of its matrix product (--task mlp|conv)',
+    run: async ({ task }) => (await import('./native.js')).native(task),
+  },
+  pytorch: {
+    what: 'the same step on TensorFlow against PyTorch on the processor (--python PROGRAM, one that has torch; default SWARMGRAD_PYTHON, else python3)',
+    run: async ({ python }) => (await import('./pytorch.js')).pytorch(python),
   },
   scale: { what: 'two PNodes against one', run: async () => (await import('./scale.js')).scale() },
   cluster: {
@@ -59,10 +69,18 @@ const BENCHMARKS: { readonly [name: string]: { readonly what: string; readonly r
   },
 }
 
-const { values, positionals } = parseArgs({
+const OUTPUT = {
+  json: { type: 'boolean', default: false },
+  markdown: { type: 'boolean', default: false },
+  out: { type: 'string' },
+  into: { type: 'string' },
+  plots: { type: 'string' },
+} as const
+const { values, positionals, tokens } = parseArgs({
   allowPositionals: true,
+  tokens: true,
   options: {
-    json: { type: 'boolean', default: false },
+    ...OUTPUT,
     cluster: { type: 'boolean', default: false },
     real: { type: 'boolean', default: false },
     kills: { type: 'string' },
@@ -70,47 +88,59 @@ const { values, positionals } = parseArgs({
     standbys: { type: 'string' },
     task: { type: 'string' },
     seeds: { type: 'string' },
+    python: { type: 'string' },
   },
 })
-const [wanted = 'list'] = positionals
-const kills = count('kills')
-const hours = count('hours')
-const standbys = count('standbys')
-const seeds = count('seeds')
-const print = (text: string) => process.stdout.write(`${text}\n`)
+const [wanted = 'list', ...files] = positionals
+const flags: Flags = {
+  isCluster: values.cluster,
+  isReal: values.real,
+  task: values.task,
+  python: values.python,
+  kills: count('kills'),
+  hours: count('hours'),
+  standbys: count('standbys'),
+  seeds: count('seeds'),
+}
 
-if (wanted === 'list') {
-  for (const [name, { what }] of Object.entries(BENCHMARKS)) print(`${name.padEnd(16)} ${what}`)
-} else {
+try {
+  await carryOut()
+} catch (error) {
+  if (!isSwarmError(error)) throw error
+  process.stderr.write(`${error.message}\n`)
+  process.exitCode = error.code === 'usage' ? 2 : 1
+}
+
+async function carryOut(): Promise<void> {
+  if (wanted === 'list') {
+    for (const [name, { what }] of Object.entries(BENCHMARKS)) process.stdout.write(`${name.padEnd(16)} ${what}\n`)
+    return
+  }
+  if (wanted === 'show') return rewrite(files, values)
   const names = wanted === 'all' ? Object.keys(BENCHMARKS) : [wanted]
   for (const name of names) {
     if (!Object.hasOwn(BENCHMARKS, name)) {
-      process.stderr.write(`no benchmark '${name}'; there are: ${Object.keys(BENCHMARKS).join(', ')}, all\n`)
-      process.exit(2)
+      const expected = [...Object.keys(BENCHMARKS), 'all', 'list', 'show'].join(', ')
+      throw new SwarmError('usage', { what: 'no such benchmark', expected, got: name })
     }
-    const { figures, bars } = await BENCHMARKS[name].run({
-      isCluster: values.cluster,
-      isReal: values.real,
-      task: values.task,
-      kills,
-      hours,
-      standbys,
-      seeds,
-    })
-    if (values.json)
-      print(
-        JSON.stringify({
-          v: 1,
-          type: 'benchmark',
-          name,
-          node: process.version,
-          cpu: cpus()[0]?.model,
-          cores: cpus().length,
-          ...rounded({ figures, bars }),
-        }),
-      )
-    else show(name, figures, bars)
+    try {
+      await write(await measured(name, commandOf(name), () => BENCHMARKS[name].run(flags)), values)
+    } catch (error) {
+      // What is not installed keeps none of the others from being measured.
+      if (!isSwarmError(error, 'backend.missing') || wanted !== 'all') throw error
+      process.stderr.write(`${name}: ${error.message}\n`)
+      process.exitCode = 1
+    }
   }
+}
+
+/** What measures it again, wherever: flags that say where something is are left out. */
+function commandOf(name: string): string {
+  const said = tokens.flatMap((token) => {
+    if (token.kind !== 'option' || Object.hasOwn(OUTPUT, token.name) || token.name === 'python') return []
+    return token.value === undefined ? [token.rawName] : [token.rawName, token.value]
+  })
+  return [name, ...said].join(' ')
 }
 
 function count(name: 'kills' | 'hours' | 'standbys' | 'seeds'): number | undefined {
@@ -119,13 +149,4 @@ function count(name: 'kills' | 'hours' | 'standbys' | 'seeds'): number | undefin
   if (value === undefined || (Number.isSafeInteger(value) && value > 0)) return value
   process.stderr.write(`--${name}: expected a positive integer, got '${text}'\n`)
   process.exit(2)
-}
-
-function show(name: string, figures: Report['figures'], bars: Report['bars']): void {
-  print(`${name} (Node ${process.version}, ${cpus().length} cores)`)
-  for (const [figure, value] of Object.entries(rounded(figures))) print(`  ${figure.padEnd(28)} ${JSON.stringify(value)}`)
-  for (const { name: bar, value, atLeast, atMost } of rounded(bars)) {
-    const isMet = (atLeast === undefined || value >= atLeast) && (atMost === undefined || value <= atMost)
-    print(`  ${isMet ? '✔' : '✘'} ${bar} ${value} ${atLeast === undefined ? `≤ ${atMost}` : `≥ ${atLeast}`}`)
-  }
 }

@@ -11,18 +11,28 @@ export function measure(script: string, ...args: readonly string[]): Promise<Fig
 }
 
 /** The same, with flags of Node. */
-export function measureWith(flags: readonly string[], script: string, ...args: readonly string[]): Promise<Figures> {
+export async function measureWith(flags: readonly string[], script: string, ...args: readonly string[]): Promise<Figures> {
   const path = fileURLToPath(new URL(`./children/${script}.js`, import.meta.url))
+  const { status, lastLine } = await printedBy(process.execPath, [...flags, path, ...args])
+  if (status === 0) return JSON.parse(lastLine) as Figures
+  throw new Error(`${script} ${args.join(' ')} ended with ${status}: ${lastLine}`)
+}
+
+/** How a program ended, and what it printed last. */
+export interface Printed {
+  /** Null: a signal ended it. */
+  readonly status: number | null
+  readonly lastLine: string
+}
+
+/** Runs a program to its end. @throws if it cannot be started */
+export function printedBy(program: string, args: readonly string[]): Promise<Printed> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [...flags, path, ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] })
     let output = ''
     child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text))
     child.on('error', reject)
-    child.on('close', (code) => {
-      const line = output.trimEnd().split('\n').at(-1) ?? ''
-      if (code === 0) resolve(JSON.parse(line) as Figures)
-      else reject(new Error(`${script} ${args.join(' ')} ended with ${code}: ${line}`))
-    })
+    child.on('close', (status) => resolve({ status, lastLine: output.trimEnd().split('\n').at(-1) ?? '' }))
   })
 }
 
@@ -56,8 +66,26 @@ export function rounded<T>(value: T): T {
   return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, rounded(member)])) as T
 }
 
+/** One evaluation of a run that learns. */
+export interface CurvePoint {
+  readonly epoch: number
+  /** After this step. */
+  readonly step: number
+  readonly split: 'validation' | 'test'
+  /** 0 to 1, of the split. */
+  readonly accuracy?: number
+  /** Nats, of the split. */
+  readonly loss: number
+  /** The mean over the epoch's batches, of the head that answers. */
+  readonly trainingLoss?: number
+}
+
+/** By task and rule: of each seed all evaluations. */
+export type Curves = { readonly [task: string]: { readonly [rule: string]: readonly (readonly CurvePoint[])[] } }
+
 /** What a benchmark gives: figures by name, and the bars that they are held against. */
 export interface Report {
+  readonly curves?: Curves
   readonly figures: { readonly [name: string]: unknown }
   /** Figure by figure: at least (or at most) this much. */
   readonly bars: readonly { readonly name: string; readonly value: number; readonly atLeast?: number; readonly atMost?: number }[]

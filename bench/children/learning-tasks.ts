@@ -5,15 +5,12 @@ import {
   backprop,
   batchNorm,
   block,
-  categorical,
-  conv2d,
   datasets,
   dense,
   dropout,
   embedding,
   flatten,
   leakyRelu,
-  maxPool,
   network,
   positionEmbedding,
   pred,
@@ -23,6 +20,7 @@ import {
   transformerBlock,
 } from '../../index.js'
 import type { Network } from '../../components/network.js'
+import { IMAGES, vgg } from './networks.js'
 
 export interface Task {
   readonly network: Network
@@ -30,19 +28,9 @@ export interface Task {
   readonly pnodes: number
 }
 
-const IMAGES = { input: [28, 28, 1], target: categorical(10) } as const
-
 function mlp(units: number, rate: number): Network {
   const hidden = () => block(dense(units), batchNorm(), leakyRelu(), dropout(rate))
   return network(IMAGES, [flatten(), hidden(), hidden(), hidden()])
-}
-
-/** [16, 32, M, 64, M, 64, M] and a fully connected layer. */
-function conv(): Network {
-  const layer = (filters: number, ...more: readonly ReturnType<typeof maxPool>[]) =>
-    block(conv2d(filters), batchNorm(), leakyRelu(), ...more, dropout(0.1))
-  const filters = [layer(16), layer(32, maxPool(2)), layer(64, maxPool(2)), layer(64, maxPool(2))]
-  return network(IMAGES, [...filters, block(flatten(), dense(256), batchNorm(), leakyRelu(), dropout(0.1))])
 }
 
 /** Four blocks of 128, as in `examples/char-lm.ts`. */
@@ -54,7 +42,7 @@ function transformer(): Network {
 export const TASKS: { readonly [task: string]: Task } = {
   'fashion-256': { network: mlp(256, 0.025), training: { data: datasets.fashionMnist(), epochs: 5 }, pnodes: 4 },
   'fashion-1024': { network: mlp(1024, 0.025), training: { data: datasets.fashionMnist(), epochs: 15 }, pnodes: 2 },
-  'fashion-conv': { network: conv(), training: { data: datasets.fashionMnist(), epochs: 5 }, pnodes: 2 },
+  'fashion-conv': { network: vgg(), training: { data: datasets.fashionMnist(), epochs: 5 }, pnodes: 2 },
   'mnist-1024': { network: mlp(1024, 0.1), training: { data: datasets.mnist(), epochs: 15 }, pnodes: 2 },
   shakespeare: {
     network: transformer(),

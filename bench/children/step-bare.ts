@@ -26,11 +26,14 @@ const x: Frame = {
   batch: '',
 }
 let started = 0
+let before = process.cpuUsage()
 for (let step = 1; step <= STEPS; step++) {
-  if (step === WARM_UP + 1) started = performance.now()
+  if (step === WARM_UP + 1) [started, before] = [performance.now(), process.cpuUsage()]
   let input = x
   for (const machine of machines)
     input = { header, labels, batch: '', output: machine.apply({ step, evaluation: 0, inputs: [input] }).output }
 }
 const samplesPerSecond = ((STEPS - WARM_UP) * BATCH * 1000) / (performance.now() - started)
-process.stdout.write(`${JSON.stringify({ samplesPerSecond })}\n`)
+const { user, system } = process.cpuUsage(before)
+const cpuMsPerStep = (user + system) / 1000 / (STEPS - WARM_UP)
+process.stdout.write(`${JSON.stringify({ samplesPerSecond, cpuMsPerStep })}\n`)
