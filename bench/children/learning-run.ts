@@ -10,7 +10,7 @@ import { RULES, type RuleName, TASKS } from './learning-tasks.js'
 
 const DIGITS = 6
 const [, , task, rule, seed] = process.argv
-const { network, training, pnodes } = TASKS[task]
+const { network, training, pnodes, backend } = TASKS[task]
 const store = await mkdtemp(join(tmpdir(), 'swarmgrad-bench-'))
 
 /** Training loss by VNode and step. */
@@ -38,7 +38,7 @@ function pointOf({ epoch, step, split, metrics, vnodes }: HistoryRow, before: nu
 
 try {
   const options = { ...training, rule: RULES[rule as RuleName](), seed: Number(seed) }
-  const run = train(network, options, { on: local({ pnodes }), store }, { onObservation })
+  const run = train(network, options, { on: local({ pnodes, backend }), store }, { onObservation })
   const { metrics, seconds, samplesPerSecond } = await run.result
   const rows = await run.history()
   const history = rows.map((row, i) => pointOf(row, rows[i - 1]?.step ?? 0))

@@ -26,6 +26,8 @@ export interface Task {
   readonly network: Network
   readonly training: Omit<TrainingOptions, 'rule' | 'seed'>
   readonly pnodes: number
+  /** Default `wasm`. */
+  readonly backend?: 'native'
 }
 
 function mlp(units: number, rate: number): Network {
@@ -41,9 +43,9 @@ function transformer(): Network {
 
 export const TASKS: { readonly [task: string]: Task } = {
   'fashion-256': { network: mlp(256, 0.025), training: { data: datasets.fashionMnist(), epochs: 5 }, pnodes: 4 },
-  'fashion-1024': { network: mlp(1024, 0.025), training: { data: datasets.fashionMnist(), epochs: 15 }, pnodes: 2 },
-  'fashion-conv': { network: vgg(), training: { data: datasets.fashionMnist(), epochs: 5 }, pnodes: 2 },
-  'mnist-1024': { network: mlp(1024, 0.1), training: { data: datasets.mnist(), epochs: 15 }, pnodes: 2 },
+  'fashion-1024': { network: mlp(1024, 0.025), training: { data: datasets.fashionMnist(), epochs: 15 }, pnodes: 2, backend: 'native' },
+  'fashion-conv': { network: vgg(), training: { data: datasets.fashionMnist(), epochs: 5 }, pnodes: 2, backend: 'native' },
+  'mnist-1024': { network: mlp(1024, 0.1), training: { data: datasets.mnist(), epochs: 15 }, pnodes: 2, backend: 'native' },
   shakespeare: {
     network: transformer(),
     training: {
