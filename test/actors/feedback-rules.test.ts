@@ -1,4 +1,6 @@
 /** Rules that send something against the graph: `relay`, which must be backpropagation, and `solo`, whose blocks share an output matrix. */
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import type { LocalSwarm } from '../../actors/local-swarm.js'
 import type { TrainingOptions } from '../../actors/prepare.js'
@@ -16,13 +18,17 @@ import {
   datasets,
   dense,
   dropout,
+  embedding,
   flatten,
   leakyRelu,
   local,
   maxPool,
   network,
+  positionEmbedding,
   relay,
   solo,
+  tokens,
+  transformerBlock,
 } from '../../index.js'
 import type { Network } from '../../components/network.js'
 import { isSwarmError } from '../../runtime/errors.js'
@@ -31,6 +37,7 @@ import { readHead } from '../../runtime/head-store.js'
 import { memoryStore } from '../../runtime/object-store/memory-store.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import { type StateTensor, decodeState } from '../../runtime/state.js'
+import { temporaryFolder } from '../support/idx-files.js'
 import { until } from '../support/until.js'
 
 const TASK = { input: [28, 28, 1], target: categorical(10) } as const
@@ -47,6 +54,19 @@ const conv = network(TASK, [
   block(conv2d(6), leakyRelu(), maxPool(2), dropout(0.1)),
   block(flatten(), dense(16), leakyRelu()),
 ])
+
+const VERSE = 'the quick brown fox jumps over the lazy dog.\n'
+const CHARACTERS = new Set(VERSE).size
+const transformer = network({ input: [8], target: tokens(CHARACTERS) }, [
+  block(embedding(CHARACTERS, 16), positionEmbedding(), transformerBlock({ heads: 2 })),
+  transformerBlock({ heads: 2 }),
+])
+
+async function verse(): Promise<string> {
+  const file = join(await temporaryFolder(), 'verse.txt')
+  await writeFile(file, VERSE.repeat(40))
+  return file
+}
 
 const DATA = { data: datasets.glyphs({ train: 640, test: 64 }), batchSize: 32, epochs: 3, seed: 5 } as const
 
@@ -85,10 +105,11 @@ async function learnedIn(store: ObjectStore): Promise<{ readonly [name: string]:
   )
 }
 
-for (const [name, net] of Object.entries({ chain, branching, conv })) {
+for (const [name, net] of Object.entries({ chain, branching, conv, transformer })) {
   test.serial(`relay is backpropagation, bit for bit: ${name}`, async (t) => {
     t.timeout(180_000)
-    const [twin, relayed] = [learn(net, { rule: backprop() }), learn(net, { rule: relay() })]
+    const text = net === transformer ? { data: datasets.text(await verse(), { context: 8 }), batchSize: 16 } : {}
+    const [twin, relayed] = [learn(net, { ...text, rule: backprop() }), learn(net, { ...text, rule: relay() })]
     const [{ metrics: expected }, { metrics, status }] = await Promise.all([twin.result, relayed.result])
     t.is(status, 'done')
     t.deepEqual(metrics, expected)
