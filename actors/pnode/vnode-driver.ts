@@ -316,7 +316,8 @@ export class VNodeDriver {
     const argument = { vnode: this.vnode, term, generation, step: entry.step }
     if (sums) this.#reports.tell({ method: 'evaluated', argument: { ...argument, sums } }, entry.position)
     this.#host.worked(busyMs)
-    if (!this.isFollower) this.#host.observe({ type: 'applied', run, vnode, term, pnode, entry, busyMs, metrics })
+    const stepMs = this.#deadline.ofStep(entry, busyMs)
+    if (!this.isFollower) this.#host.observe({ type: 'applied', run, vnode, term, pnode, entry, busyMs: stepMs, metrics })
     this.#step = entry.step
     this.#handle({ type: 'applied', position: entry.position, ref: frame, feedback })
   }

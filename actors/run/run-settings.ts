@@ -75,7 +75,15 @@ export function runSettings(
       expected: 'everySteps ≥ 1, everySeconds > 0, retentionBytes ≥ 0',
       got: JSON.stringify(checkpoint),
     })
-  const largest = Math.max(...network.vnodes.map(({ outputShape }) => outputShape.reduce((a, b) => a * b, 4 * training.batchSize)))
+  const bytesOf = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 4 * training.batchSize)
+  // Derivatives that go back are as large as what they are of, and are kept as long.
+  const largest = Math.max(
+    ...network.vnodes.map(({ outputShape, inputShapes, feedback }) =>
+      feedback?.of === 'gradients' && feedback.to.length > 0
+        ? [outputShape, ...inputShapes].reduce((sum, shape) => sum + bytesOf(shape), 0)
+        : bytesOf(outputShape),
+    ),
+  )
   const affordable = Math.min(Math.floor(retentionBytes / largest), MAX_STEPS_PER_CUT)
   // An evaluation cannot be cut in two: there is always room for one, and for what is in flight.
   const least = Math.max(timetable.evaluationBatches, timetable.finalBatches) + (timetable.drains ?? 0) + 2 * window + 2

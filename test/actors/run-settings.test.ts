@@ -38,3 +38,18 @@ test('whoever says how much may be kept is taken at their word, but for what a r
   t.is(aheadOf(chain(64), 40 * 4 * MB), 40)
   t.is(aheadOf(chain(64), 0), LEAST)
 })
+
+test('derivatives that go back are kept as well, and a step ends behind its drains', (t) => {
+  const { network, training, timetable } = chain(3)
+  const relayed = network.vnodes.map((vnode, i) => {
+    const to = i === 0 ? [] : [`v${i}`]
+    return { ...vnode, inputShapes: [[VALUES]], feedback: { of: 'gradients' as const, from: [], to, lag: 1, window: 1 } }
+  })
+  const definition = {
+    network: { ...network, vnodes: relayed },
+    training,
+    timetable: { ...timetable, drains: 2 },
+  } as unknown as RunDefinition
+  t.is(aheadOf(definition, 40 * 4 * MB), 20)
+  t.is(aheadOf(definition, 0), LEAST + 2)
+})
