@@ -8,6 +8,7 @@ export type {
   Initializers,
   Layer,
   Options,
+  RuleFeedback,
   RuleSpec,
   RuleStep,
   RuleStepResult,

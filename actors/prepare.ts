@@ -1,7 +1,7 @@
 /** From what a researcher writes to the record that decides a run's hash: compiled, bundled, with its data in the store. */
 import { bundleModules, type Bundle } from '../components/bundle.js'
 import { compile, modulesOf } from '../components/compile.js'
-import { drainsOf } from '../components/feedback.js'
+import { drainsOf, feedbackOf } from '../components/feedback.js'
 import { batchesPerEpoch, type Dataset, openDataset, splitValidation, storeDataset } from '../components/datasets/index.js'
 import {
   type BuiltIn,
@@ -103,7 +103,7 @@ export async function compileNetwork(network: Network, rule: Call<'rule'>, other
   const bundles = await bundleModules(modules)
   const hashes = Object.fromEntries(Object.entries(bundles).map(([url, { sha256 }]) => [url, sha256]))
   const { spec, ref } = resolve<BuiltIn<RuleSpec<any>>>(rule, builtInRules, hashes, 'rule')
-  const feedback = spec.feedback?.(spec.options?.(ref.options) ?? ref.options)
+  const feedback = feedbackOf(spec, spec.options?.(ref.options) ?? ref.options)
   const options = { layers: builtInLayers, bundles: hashes, endToEnd: spec.endToEnd === true, ...(feedback && { feedback }) }
   if (modules.length === 0) return { network: compile(network, options), rule: ref, bundles, hashes }
   // A user's `init` may compute with what it draws, so it is given real tensors.
@@ -172,12 +172,11 @@ export async function prepare(
     ...(options.convergence && { convergence: convergenceOf(options.convergence) }),
   }
   const { of: goesBack } = compiled.network.vnodes.find(({ id }) => id === compiled.network.output)?.feedback ?? {}
-  if (options.refinement && goesBack === 'gradients')
-    throw new SwarmError('usage', {
-      what: `refinement with rule '${rule.name}', whose VNodes have no loss of their own`,
-      fix: 'Leave one of them out',
-    })
-  const drains = drainsOf(compiled.network)
+  for (const option of ['refinement', 'convergence'] as const) {
+    if (goesBack !== 'gradients' || !options[option]) continue
+    const what = `'${option}' with rule '${rule.name}', whose VNodes have no loss of their own`
+    throw new SwarmError('usage', { what, fix: 'Leave one of them out' })
+  }
   const definition: RunDefinition = {
     v: RUN_DEFINITION_VERSION,
     network: compiled.network,
@@ -186,7 +185,7 @@ export async function prepare(
     timetable: {
       epochs,
       stepsPerEpoch,
-      ...(drains > 0 && { drains }),
+      ...drainsOf(compiled.network),
       evaluationBatches: batches(evaluationSplit(dataset, false).size),
       finalBatches: batches(evaluationSplit(dataset, true).size),
     },

@@ -2,12 +2,12 @@
 import { readFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { describe } from '../components/define.js'
-import type { DefinitionRef } from '../components/definition.js'
+import type { DefinitionRef, FeedbackDefinition } from '../components/definition.js'
 import { fillWeights } from '../components/interchange/fill-weights.js'
 import { readLayersModel } from '../components/interchange/read-layers-model.js'
 import { decodeSafetensors } from '../components/interchange/safetensors.js'
 import { damaged, type Weights } from '../components/interchange/weights.js'
-import { weightsOf, weightTensors } from '../components/vnode-state.js'
+import { weightTensors } from '../components/vnode-state.js'
 import { canonicalJson } from '../runtime/canonical-json.js'
 import { SwarmError, toSwarmError } from '../runtime/errors.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
@@ -42,8 +42,22 @@ export async function startingWeights(store: ObjectStore, from: string, definiti
   const { network, training } = definition
   const tensors = await freshWeights(store, definition)
   const filled = fillWeights({ network, rule: training.rule, tensors }, await readWeights(from, definition), from)
-  const blobs = [...filled.tensors].map(([vnode, each]) => [vnode, encodeState(each)] as const)
+  const blobs = network.vnodes.map(({ id, feedback }) => {
+    const own = filled.tensors.get(id)!
+    return [id, encodeState(withLent(feedback, own, feedback && filled.tensors.get(feedback.from[0])))] as const
+  })
   return { initial: await keep(store, blobs), notes: filled.notes }
+}
+
+/** A VNode's weights, with what another one lends it as it is there: its own is some steps old. */
+function withLent(
+  feedback: FeedbackDefinition | undefined,
+  own: readonly StateTensor[],
+  lender: readonly StateTensor[] = [],
+): readonly StateTensor[] {
+  const name = feedback?.of === 'head' ? `head/${feedback.parameter}` : undefined
+  const lent = name === undefined ? undefined : lender.find((tensor) => tensor.name === name)
+  return lent ? own.map((tensor) => (tensor.name === name ? lent : tensor)) : own
 }
 
 type Blobs = Iterable<readonly [vnode: string, blob: Uint8Array]>
@@ -71,7 +85,12 @@ async function* weightsOfRun(store: ObjectStore, from: string, { network, traini
       fix: `Start from a run of the same network and rule; or from a file of its layers' weights: swarmgrad export ${from}`,
     })
   }
-  for (const vnode of other.vnodes) yield [vnode, weightsOf(await other.state(vnode))]
+  const weightsIn = async (vnode: string) => weightTensors(await other.state(vnode))
+  for (const vnode of other.vnodes) {
+    const { feedback } = network.vnodes.find(({ id }) => id === vnode)!
+    const lender = feedback?.of === 'head' && feedback.from.length > 0 ? await weightsIn(feedback.from[0]) : undefined
+    yield [vnode, encodeState(withLent(feedback, await weightsIn(vnode), lender))]
+  }
 }
 
 /** What each VNode would begin with: it says which tensors there are, and what becomes of those that a file lacks. */

@@ -6,7 +6,7 @@ import { parseArgs } from 'node:util'
 import { isSwarmError, SwarmError } from '../runtime/errors.js'
 import type { Report } from './measure.js'
 import { measured } from './measured.js'
-import { rewrite, write } from './output.js'
+import { checkPlace, rewrite, write } from './output.js'
 
 /** What the command line says beside names. */
 interface Flags {
@@ -118,6 +118,7 @@ async function carryOut(): Promise<void> {
   }
   if (wanted === 'show') return rewrite(files, values)
   const names = wanted === 'all' ? Object.keys(BENCHMARKS) : [wanted]
+  for (const name of names) if (Object.hasOwn(BENCHMARKS, name)) await checkPlace(commandOf(name), values)
   for (const name of names) {
     if (!Object.hasOwn(BENCHMARKS, name)) {
       const expected = [...Object.keys(BENCHMARKS), 'all', 'list', 'show'].join(', ')

@@ -28,11 +28,15 @@ export async function write(measured: Measured, options: OutputOptions): Promise
     await writeFile(join(options.out, `${measured.name}.json`), line)
     await writeFile(join(options.out, `${measured.name}.md`), markdown(measured, linksTo(plots, options.out)))
   }
-  if (options.into !== undefined) {
-    const text = markdown(measured, linksTo(plots, dirname(options.into)))
-    await writeFile(options.into, replaced(await readFile(options.into, 'utf8'), measured.command, text, options.into))
-  }
   process.stdout.write(options.json ? line : options.markdown ? markdown(measured, linksTo(plots, '.')) : lines(measured))
+  if (options.into === undefined) return
+  const text = markdown(measured, linksTo(plots, dirname(options.into)))
+  await writeFile(options.into, replaced(await readFile(options.into, 'utf8'), measured.command, text, options.into))
+}
+
+/** Whether there is a place for the report: to be asked before hours are spent. @throws `usage` */
+export async function checkPlace(command: string, { into }: OutputOptions): Promise<void> {
+  if (into !== undefined) replaced(await readFile(into, 'utf8'), command, '', into)
 }
 
 /** The same for what has been measured before. @throws `usage` if a file is none of `--json` */

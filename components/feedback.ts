@@ -1,8 +1,39 @@
 /** What goes against the graph, for rules that ask for it: who gives it to whom, and how many entries of the log a step takes. */
 import { SwarmError } from '../runtime/errors.js'
-import type { RuleFeedback } from './define.js'
+import type { TimetableOptions } from '../runtime/timetable.js'
+import { describe } from './define.js'
+import type { Options, RuleFeedback, RuleSpec } from './define.js'
 import { type NetworkDefinition, SOURCE, type VNodeDefinition } from './definition.js'
 import { sameShape, showShape } from './shapes.js'
+
+const MOST = { window: 1_024, everySteps: 10_000 } as const
+/** What a rule may ask for, in words. */
+const FEEDBACK_FORM = `{ of: 'gradients', window: 1 to ${MOST.window} }, or { of: 'head', parameter: a name, everySteps: 1 to ${MOST.everySteps} }`
+
+/** What a rule asks for, checked. @throws `definition.invalid` */
+export function feedbackOf(rule: Pick<RuleSpec<Options>, 'name' | 'feedback' | 'step'>, options: Options): RuleFeedback | undefined {
+  if (!rule.feedback) return undefined
+  const what = `feedback of rule '${rule.name}'`
+  let asked: RuleFeedback
+  try {
+    asked = rule.feedback(options)
+  } catch (cause) {
+    throw new SwarmError('definition.threw', { what: `${what} threw: ${cause instanceof Error ? cause.message : String(cause)}`, cause })
+  }
+  const isCount = (value: unknown, most: number) => Number.isSafeInteger(value) && (value as number) >= 1 && (value as number) <= most
+  const isValid =
+    typeof asked === 'object' &&
+    asked !== null &&
+    (asked.of === 'gradients'
+      ? isCount(asked.window, MOST.window)
+      : asked.of === 'head' && typeof asked.parameter === 'string' && isCount(asked.everySteps, MOST.everySteps))
+  if (!isValid) throw new SwarmError('definition.invalid', { what, expected: FEEDBACK_FORM, got: JSON.stringify(asked) ?? describe(asked) })
+  if (asked.of === 'gradients' && rule.step) {
+    const fix = 'Leave out its step: the tape finds what goes back'
+    throw new SwarmError('definition.invalid', { what: `rule '${rule.name}' has a step of its own and sends gradients back`, fix })
+  }
+  return asked
+}
 
 /**
  * The VNodes of a network under a rule that asks for feedback.
@@ -51,10 +82,17 @@ function withSharedHead(
   })
 }
 
-/** Entries without a batch that follow each batch: so many that no more batches are under way than the rule allows, from the first VNode to the last and back. */
-export function drainsOf({ vnodes, output }: Pick<NetworkDefinition, 'vnodes' | 'output'>): number {
+/**
+ * Entries without a batch: behind each batch so many that no more batches are under way than the rule allows, from the first VNode to the last and back;
+ * behind the last batch of an epoch so many that none is.
+ */
+export function drainsOf({
+  vnodes,
+  output,
+}: Pick<NetworkDefinition, 'vnodes' | 'output'>): Pick<TimetableOptions, 'drains' | 'epochDrains'> {
   const { of, window = 1 } = vnodes.find(({ id }) => id === output)?.feedback ?? {}
-  return of === 'gradients' ? Math.ceil(longestWay(vnodes) / window) - 1 : 0
+  const longest = longestWay(vnodes)
+  return of === 'gradients' && longest > 1 ? { drains: Math.ceil(longest / window) - 1, epochDrains: longest - 1 } : {}
 }
 
 /** VNodes on the longest way from the source. */

@@ -11,7 +11,7 @@ import { guarded } from './program.js'
 import type { LoadedLayer, LoadedRule } from './program.js'
 import { checkedGradients, checkedLogits, checkedLoss } from './rule-checks.js'
 import { learningRateAt } from './schedule.js'
-import { overwrite, tf, updateInPlace, viewOf } from './tf.js'
+import { intViewOf, overwrite, tf, updateInPlace, viewOf } from './tf.js'
 
 /** What a training step found, before the update. */
 export interface Learned {
@@ -73,10 +73,7 @@ export class Learner {
 
   /** Derivatives of the rule's loss. @param hasInputGradients also by the inputs */
   learn(rule: LoadedRule, pass: Pass, y: tf.Tensor, keep: (logits: tf.Tensor) => tf.Tensor, hasInputGradients: boolean): Learned {
-    if (!rule.spec.step) return this.#byTape(rule, pass, y, keep, hasInputGradients)
-    if (!hasInputGradients) return this.#ownStep(rule, pass, y)
-    const fix = 'Leave out its step: the tape finds what goes back'
-    throw new SwarmError('definition.invalid', { what: `${this.#ruleName()} has a step of its own and sends gradients back`, fix })
+    return rule.spec.step ? this.#ownStep(rule, pass, y) : this.#byTape(rule, pass, y, keep, hasInputGradients)
   }
 
   /** Derivatives by what learns and by the inputs, where that by the output is known. */
@@ -211,6 +208,7 @@ export class Learner {
 
 /** A copy of a tensor's elements. */
 export function bytesOf(tensor: tf.Tensor): TensorBytes {
-  const { buffer } = viewOf(tensor).slice()
-  return { dtype: 'float32', shape: tensor.shape, bytes: new Uint8Array(buffer) }
+  const isInteger = tensor.dtype === 'int32'
+  const { buffer } = (isInteger ? intViewOf(tensor) : viewOf(tensor)).slice()
+  return { dtype: isInteger ? 'int32' : 'float32', shape: tensor.shape, bytes: new Uint8Array(buffer) }
 }

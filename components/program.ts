@@ -62,6 +62,10 @@ export async function loadRule({ vnode, target, training, bundles }: VNodeMachin
   const where = `head of ${vnode.id}`
   const made = (id: string) => spec.init(vnode.outputShape, sized, initializers(training.seed, id, 'head'), options)
   const { of, from: [lender] = [], parameter = '' } = vnode.feedback ?? {}
+  if (of === 'head' && !(parameter in tf.tidy(() => made(vnode.id)))) {
+    const what = `rule '${spec.name}' shares the parameter '${parameter}', which its init does not make`
+    throw new SwarmError('definition.invalid', { what, fix: 'Name one of the parameters that init returns' })
+  }
   // What is lent to it begins as it is there.
   const parameters = kept(where, () =>
     of === 'head' && lender !== undefined ? { ...made(vnode.id), [parameter]: made(lender)[parameter] } : made(vnode.id),

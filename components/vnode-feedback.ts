@@ -11,8 +11,15 @@ export interface OpenLesson {
   readonly step: number
   /** One for each input edge. */
   readonly inputs: readonly TensorBytes[]
+  /** Of the layers before it, by name. */
+  readonly state: { readonly [name: string]: TensorBytes }
   /** One for each reader, in the definition's order. */
   readonly gradients: readonly TensorBytes[]
+}
+
+/** A lesson to which not everything has come back. */
+interface Lesson extends Pick<OpenLesson, 'inputs' | 'state'> {
+  readonly gradients: Map<string, TensorBytes>
 }
 
 const LESSON = 'lesson/'
@@ -24,7 +31,7 @@ export class VNodeFeedback implements StatePart {
   readonly #edges: number
   readonly #given = new GivenFeedback()
   /** By step, oldest first. */
-  readonly #lessons = new Map<number, { readonly inputs: readonly TensorBytes[]; readonly gradients: Map<string, TensorBytes> }>()
+  readonly #lessons = new Map<number, Lesson>()
   /** The shared parameter as it was after steps, oldest first, until it is used. */
   readonly #shared = new Map<number, TensorBytes>()
 
@@ -55,11 +62,11 @@ export class VNodeFeedback implements StatePart {
   }
 
   /** A batch has been passed on. What has not come back after a whole window of batches was skipped by somebody, and never will. */
-  open(step: number, inputs: readonly TensorBytes[]): void {
+  open(step: number, inputs: readonly TensorBytes[], state: OpenLesson['state']): void {
     const { from, window = 1 } = this.#definition
     if (from.length === 0) return
     for (const old of this.#lessons.keys()) if (old <= step - window) this.#lessons.delete(old)
-    this.#lessons.set(step, { inputs: inputs.map(copyOf), gradients: new Map() })
+    this.#lessons.set(step, { inputs: inputs.map(copyOf), state, gradients: new Map() })
   }
 
   /** What the shared parameter is from a training step on; undefined: as it was. */
@@ -76,7 +83,8 @@ export class VNodeFeedback implements StatePart {
   }
 
   tensors(): StateTensor[] {
-    const lessons = Array.from(this.#lessons, ([step, { inputs, gradients }]) => [
+    const lessons = Array.from(this.#lessons, ([step, { inputs, state, gradients }]) => [
+      ...Object.entries(state).map(([name, tensor]) => toState(`${LESSON}${step}/${name}`, tensor)),
       ...inputs.map((tensor, edge) => toState(`${LESSON}${step}/input/${edge}`, tensor)),
       ...Array.from(gradients, ([reader, tensor]) => toState(`${LESSON}${step}/gradient/${reader}`, tensor)),
     ])
@@ -94,7 +102,10 @@ export class VNodeFeedback implements StatePart {
       const inputs = Array.from({ length: this.#edges }, (_, edge) => taken(found, `${LESSON}${step}/input/${edge}`))
       const readers = this.#definition.from.filter((reader) => found.has(`${LESSON}${step}/gradient/${reader}`))
       const gradients = new Map(readers.map((reader) => [reader, taken(found, `${LESSON}${step}/gradient/${reader}`)]))
-      this.#lessons.set(step, { inputs, gradients })
+      const prefix = `${LESSON}${step}/`
+      const names = [...found.keys()].flatMap((name) => (name.startsWith(`${prefix}state/`) ? [name.slice(prefix.length)] : []))
+      const state = Object.fromEntries(names.map((name) => [name, taken(found, `${prefix}${name}`)]))
+      this.#lessons.set(step, { inputs, state, gradients })
     }
     const shared = [...found.keys()].flatMap((name) => (name.startsWith(SHARED) ? [Number(name.slice(SHARED.length))] : []))
     for (const step of shared.toSorted((a, b) => a - b)) this.#shared.set(step, taken(found, `${SHARED}${step}`))
@@ -107,7 +118,7 @@ export class VNodeFeedback implements StatePart {
     lesson.gradients.set(reader, copyOf(gradient))
     if (lesson.gradients.size < from.length) return undefined
     this.#lessons.delete(step)
-    return { step, inputs: lesson.inputs, gradients: from.map((id) => lesson.gradients.get(id)!) }
+    return { step, inputs: lesson.inputs, state: lesson.state, gradients: from.map((id) => lesson.gradients.get(id)!) }
   }
 }
 

@@ -112,7 +112,9 @@ export class VNodeMachine implements Machine {
     const made = this.#train(input, batch)
     this.#step = input.step
     this.#kept?.add(input.inputs)
-    return this.#watch?.see(input.step, made) ?? made
+    const seen = this.#watch?.see(input.step, made) ?? made
+    // What the watch has made of the head, too.
+    return { ...seen, ...(!made.feedback && { feedback: this.#sharedAfter(input.step) }) }
   }
 
   /** The output of an entry without a batch. */
@@ -183,6 +185,7 @@ export class VNodeMachine implements Machine {
         const result = this.#rule ? this.#learn(this.#rule, input, batch, keep, onState) : this.#pass(input, onState)
         for (const { layer, next } of pending) {
           for (const [name, tensor] of Object.entries(next)) {
+            if (!areFinite(tensor)) this.#learner.diverged(`state '${name}' of layer '${layer.definition.id}'`, input.step, NOT_FINITE)
             layer.state[name].dispose()
             kept.splice(kept.indexOf(tensor), 1)
           }
@@ -196,13 +199,15 @@ export class VNodeMachine implements Machine {
   }
 
   #pass(input: Lesson, onState: (layer: LoadedLayer, next: Tensors) => void): MachineOutput {
-    const xs = this.#inputs(input)
-    const output = this.#send(this.#forward(input, xs, true, onState))
-    this.#feedback?.open(
-      input.step,
-      input.inputs.map((frame) => frame.output),
-    )
-    return { output, metrics: {} }
+    const h = this.#forward(input, this.#inputs(input), true, onState)
+    if (this.#definition.vnode.feedback?.of === 'gradients') {
+      // There is no loss here that would tell.
+      if (!areFinite(h)) this.#learner.diverged('output', input.step, NOT_FINITE)
+      const state = Array.from(this.#layerState(), ([name, tensor]) => [name, bytesOf(tensor)])
+      const inputs = input.inputs.map(({ output }) => output)
+      this.#feedback!.open(input.step, inputs, Object.fromEntries(state))
+    }
+    return { output: this.#send(h), metrics: {} }
   }
 
   #learn(
@@ -219,29 +224,34 @@ export class VNodeMachine implements Machine {
     // Kept, since the tape, the rule's own too, tidies up behind itself.
     const forward = () => keep(this.#forward(input, xs, true, onState).clone())
     const { step } = input
-    const hasInputGradients = vnode.feedback?.of === 'gradients'
+    const hasInputGradients = vnode.feedback?.of === 'gradients' && vnode.feedback.to.length > 0
     const learned = this.#learner.learn(rule, { step, xs, forward }, y, (logits) => keep(logits.clone()), hasInputGradients)
     const metrics = this.#learner.metrics(learned.loss, learned.logits, labels)
     if (!Number.isFinite(metrics.loss)) this.#learner.diverged('loss', step, metrics.loss)
     const back = hasInputGradients ? this.#back(step, xs, learned.inputGradients) : undefined
     this.#learner.update(learned.gradients, step, this.#watch?.rate)
-    return { output: this.#send(learned.h), metrics, feedback: back ?? this.#sharedAfter(step) }
+    return { output: this.#send(learned.h), metrics, feedback: back }
   }
 
-  /** Learns from the derivatives by its output that have come back, with the inputs and the random numbers of their step. */
-  #learnBack({ step, inputs, gradients }: OpenLesson): Given | undefined {
+  /** Learns from the derivatives by its output that have come back, with the inputs, the layers' states and the random numbers of their step. */
+  #learnBack({ step, inputs, state, gradients }: OpenLesson): Given | undefined {
     return tidied(() => {
+      const layers = this.#layers.map((layer) => {
+        const names = Object.keys(layer.state)
+        return { ...layer, state: Object.fromEntries(names.map((name) => [name, tensorOf(state[`state/${layer.definition.id}/${name}`])])) }
+      })
       const input = { step, inputs: inputs.map((output) => ({ output })) }
       const xs = this.#inputs(input)
       // The last reader first, as a tape that has all of them goes back.
       const sum = gradients.map(tensorOf).reduceRight((all, each) => tf.add(all, each))
       const kept: tf.Tensor[] = []
       const forward = () => {
-        kept.push(tf.keep(this.#forward(input, xs, true).clone()))
+        kept.push(tf.keep(this.#forward(input, xs, true, () => {}, layers).clone()))
         return kept[0]
       }
       try {
-        const learned = this.#learner.learnFrom({ step, xs, forward }, sum)
+        const isFirst = this.#definition.vnode.feedback!.to.length === 0
+        const learned = this.#learner.learnFrom({ step, xs: isFirst ? [] : xs, forward }, sum)
         const back = this.#back(step, xs, learned.inputGradients)
         this.#learner.update(learned.gradients, step)
         return back
@@ -270,9 +280,10 @@ export class VNodeMachine implements Machine {
     xs: readonly tf.Tensor[],
     training: boolean,
     onState: (layer: LoadedLayer, next: Tensors) => void = () => {},
+    layers: readonly LoadedLayer[] = this.#layers,
   ): tf.Tensor {
     const { vnode, training: run } = this.#definition
-    return runLayers(this.#layers, xs, {
+    return runLayers(layers, xs, {
       training,
       step: input.step,
       update: input.update,
@@ -346,7 +357,13 @@ function readInput(vnode: string, tensor: TensorBytes | undefined, shape: readon
   return tensorOf(tensor)
 }
 
-function tensorOf({ bytes, shape }: TensorBytes): tf.Tensor {
+function tensorOf({ bytes, shape, dtype }: TensorBytes): tf.Tensor {
   const { buffer, byteOffset, byteLength } = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice()
-  return tf.tensor(new Float32Array(buffer, byteOffset, byteLength / 4), [...shape], 'float32')
+  const values =
+    dtype === 'float32' ? new Float32Array(buffer, byteOffset, byteLength / 4) : new Int32Array(buffer, byteOffset, byteLength / 4)
+  return tf.tensor(values, [...shape], dtype)
 }
+
+const NOT_FINITE = 'a number that is not finite'
+
+const areFinite = (tensor: tf.Tensor): boolean => tensor.dtype !== 'float32' || viewOf(tensor).every(Number.isFinite)

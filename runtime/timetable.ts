@@ -10,6 +10,8 @@ export interface TimetableOptions {
   readonly stepsPerEpoch: number
   /** Entries without a batch behind each training batch, in which feedback comes back. Absent: 0. */
   readonly drains?: number
+  /** So many instead behind the last batch of an epoch: at least `drains`, and all that it takes until nothing is on its way back. Absent: `drains`. */
+  readonly epochDrains?: number
   /** Evaluation batches after each epoch but the last; 0: no evaluation then. */
   readonly evaluationBatches: number
   /** Evaluation batches after the last epoch. */
@@ -20,17 +22,19 @@ export class Timetable {
   readonly totalSteps: number
   readonly totalPositions: number
   readonly #options: TimetableOptions
-  /** Positions of a training step. */
+  /** Positions of a training step, and of all of an epoch. */
   readonly #perStep: number
+  readonly #trainingPositions: number
   readonly #perEpoch: number
 
   constructor(options: TimetableOptions) {
-    const { epochs, stepsPerEpoch, drains = 0, evaluationBatches, finalBatches } = options
+    const { epochs, stepsPerEpoch, drains = 0, epochDrains = drains, evaluationBatches, finalBatches } = options
     this.#options = options
     this.#perStep = 1 + drains
-    this.#perEpoch = stepsPerEpoch * this.#perStep + evaluationBatches
+    this.#trainingPositions = stepsPerEpoch * this.#perStep + epochDrains - drains
+    this.#perEpoch = this.#trainingPositions + evaluationBatches
     this.totalSteps = epochs * stepsPerEpoch
-    this.totalPositions = this.totalSteps * this.#perStep + (epochs - 1) * evaluationBatches + finalBatches
+    this.totalPositions = epochs * this.#trainingPositions + (epochs - 1) * evaluationBatches + finalBatches
   }
 
   /**
@@ -44,24 +48,18 @@ export class Timetable {
     const epoch = Math.min(Math.floor((position - 1) / this.#perEpoch), epochs - 1)
     const place = position - epoch * this.#perEpoch
     const isLastEpoch = epoch === epochs - 1
-    const trainingPositions = stepsPerEpoch * this.#perStep
-    if (place > trainingPositions) {
-      const evaluation = place - trainingPositions
+    if (place > this.#trainingPositions) {
+      const evaluation = place - this.#trainingPositions
       const isLast = evaluation === (isLastEpoch ? finalBatches : evaluationBatches)
       return { position, step: (epoch + 1) * stepsPerEpoch, evaluation, marks: isLast ? MARK.evaluate : 0 }
     }
-    const drain = (place - 1) % this.#perStep
-    let marks: number = drain > 0 ? MARK.drain : 0
-    if (place === trainingPositions) {
+    const own = Math.min(Math.ceil(place / this.#perStep), stepsPerEpoch)
+    let marks: number = place > (own - 1) * this.#perStep + 1 ? MARK.drain : 0
+    if (place === this.#trainingPositions) {
       if (isLastEpoch) marks |= MARK.end | MARK.cut
       if (isLastEpoch ? finalBatches : evaluationBatches) marks |= MARK.evaluate
     }
-    return { position, step: epoch * stepsPerEpoch + Math.ceil(place / this.#perStep), evaluation: 0, marks }
-  }
-
-  /** How many entries a training step has, its batch included. */
-  get entriesOfStep(): number {
-    return this.#perStep
+    return { position, step: epoch * stepsPerEpoch + own, evaluation: 0, marks }
   }
 
   /** Whether a training entry is the last one of its step, with its drains: what is asked for after the step happens there. */
@@ -72,7 +70,10 @@ export class Timetable {
   /** Position of a training step's last entry; 0 for step 0. */
   positionOf(step: number): number {
     if (step === 0) return 0
-    return step * this.#perStep + Math.floor((step - 1) / this.#options.stepsPerEpoch) * this.#options.evaluationBatches
+    const { stepsPerEpoch } = this.#options
+    const epoch = Math.floor((step - 1) / stepsPerEpoch)
+    const own = step - epoch * stepsPerEpoch
+    return epoch * this.#perEpoch + (own === stepsPerEpoch ? this.#trainingPositions : own * this.#perStep)
   }
 
   /** The epoch, from 1, that a step belongs to. */

@@ -243,8 +243,7 @@ export class SourceDriver {
       this.#atSteps.has(entry.step)
     // The last step that retention has room for is always a cut: every source that goes on from this manifest puts it at the same place,
     // so it completes, whichever cuts VNodes missed that were lost together with the source. An evaluation has no place for one.
-    const nextChance = entry.position + this.#timetable.evaluationsAfter(entry.step) + this.#timetable.entriesOfStep
-    const isLastChance = nextChance > this.#base + maxAhead
+    const isLastChance = this.#timetable.positionOf(entry.step + 1) > this.#base + maxAhead
     if (this.#isPausing && entry.position >= this.#pauseFrom && !(marks & MARK.end)) marks |= MARK.pause | MARK.cut
     else if ((isDue && !isOpen) || isLastChance) marks |= MARK.cut
     if (marks & MARK.cut) {

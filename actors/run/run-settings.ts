@@ -86,7 +86,8 @@ export function runSettings(
   )
   const affordable = Math.min(Math.floor(retentionBytes / largest), MAX_STEPS_PER_CUT)
   // An evaluation cannot be cut in two: there is always room for one, and for what is in flight.
-  const least = Math.max(timetable.evaluationBatches, timetable.finalBatches) + (timetable.drains ?? 0) + 2 * window + 2
+  const least =
+    Math.max(timetable.evaluationBatches, timetable.finalBatches) + (timetable.epochDrains ?? timetable.drains ?? 0) + 2 * window + 2
   // The first VNode is a whole row ahead of the last when all work at once, and while the last comes to one cut there is another to run to.
   const inARow = checkpoint.retentionBytes === undefined ? 2 * longestWay(network.vnodes) : 0
   return {

@@ -86,20 +86,23 @@ function untold(evidence: Evidence): Suspicion[] {
  */
 function unheard({ directory, members, windowBytes, answers, stillMs, blamed }: Evidence): Suspicion[] {
   const lineOf = (vnode: string) => members.find(({ pnode }) => pnode === directory[vnode].pnode)
-  const broken: { readonly producer: string; readonly consumer: string }[] = []
+  const broken: { readonly producer: string; readonly consumer: string; readonly sizeOf?: string }[] = []
   for (const [vnode, stands] of answers) {
     if (!stands) continue
     for (const producer of stands.wants.inputs ?? [])
       if ((answers.get(producer)?.applied ?? 0) > stands.applied) broken.push({ producer, consumer: vnode })
-    for (const [producer, position] of Object.entries(stands.wants.feedback ?? {}))
-      if ((answers.get(producer)?.applied ?? 0) >= position) broken.push({ producer, consumer: vnode })
+    for (const [producer, position] of Object.entries(stands.wants.feedback ?? {})) {
+      const gives = answers.get(producer)
+      // Who is being restored gives it when it has begun. A derivative is as large as what it is of.
+      if (gives && !gives.isRestoring && gives.applied >= position) broken.push({ producer, consumer: vnode, sizeOf: vnode })
+    }
     for (const [consumer, next] of Object.entries(stands.wants.readers ?? {}))
       if ((answers.get(consumer)?.applied ?? 0) >= next) broken.push({ producer: vnode, consumer })
   }
-  const edges = broken.filter(({ producer, consumer }) => {
+  const edges = broken.filter(({ producer, consumer, sizeOf = producer }) => {
     const { uploadBytesPerS = Infinity } = lineOf(producer) ?? {}
     const { downloadBytesPerS = Infinity } = lineOf(consumer) ?? {}
-    return stillMs >= bytesMs(windowBytes.get(producer) ?? 0, Math.min(uploadBytesPerS, downloadBytesPerS))
+    return stillMs >= bytesMs(windowBytes.get(sizeOf) ?? 0, Math.min(uploadBytesPerS, downloadBytesPerS))
   })
   const touching = (pnode: string) =>
     edges.filter(({ producer, consumer }) => directory[producer].pnode === pnode || directory[consumer].pnode === pnode)

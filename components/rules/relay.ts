@@ -10,7 +10,7 @@ const schema = z.strictObject({
 })
 type RelayOptions = z.infer<typeof schema>
 
-/** The loss of `pred` at the output alone; derivatives go back from VNode to VNode. With a window of 1 exactly what `backprop` learns. */
+/** The loss of `pred` at the output alone; derivatives go back from VNode to VNode. With a window of 1 exactly what `backprop` learns, but for a `clipNorm` of the optimizer, which is of a VNode's gradients here. */
 export const relaySpec: BuiltIn<RuleSpec<RelayOptions>> = {
   ...predSpec,
   name: 'relay',

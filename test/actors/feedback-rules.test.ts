@@ -7,6 +7,8 @@ import type { TrainingOptions } from '../../actors/prepare.js'
 import { readManifest } from '../../actors/run/checkpoints.js'
 import { type Internals, train } from '../../actors/train.js'
 import { verifyRun } from '../../actors/verify.js'
+import { readDefinition, weightsKey } from '../../actors/run/run-definition.js'
+import { fromArrays } from '../../components/datasets/index.js'
 import type { Layer } from '../../components/define.js'
 import {
   add,
@@ -38,12 +40,13 @@ import { memoryStore } from '../../runtime/object-store/memory-store.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import { type StateTensor, decodeState } from '../../runtime/state.js'
 import { temporaryFolder } from '../support/idx-files.js'
+import { halfASteps, noWindow, ofSomethingElse, scaledByPast, stranger, throwing } from '../support/feedback-definitions.js'
 import { until } from '../support/until.js'
 
 const TASK = { input: [28, 28, 1], target: categorical(10) } as const
 const hidden = (units: number): Layer => block(dense(units), batchNorm(), leakyRelu(), dropout(0.1))
 const chain = network(TASK, [flatten(), hidden(32), hidden(24), hidden(16)])
-/** One VNode with three readers at different distances from the output; one that joins; and one that nobody reads. */
+/** VNodes with two readers at different distances from the output, and joins. */
 const branching = network(TASK, (x) => {
   const a = hidden(24)(flatten()(x))
   const b = hidden(24)(a)
@@ -96,6 +99,9 @@ async function statesOf(store: ObjectStore, step?: number): Promise<Map<string, 
   return new Map(await Promise.all(states))
 }
 
+const outputOf = (state: readonly StateTensor[]): string =>
+  Buffer.from(state.find(({ name }) => name === 'head/output')!.values.buffer).toString('base64')
+
 /** Everything that layers and the head are and that the optimizer knows, by name, as bytes. */
 async function learnedIn(store: ObjectStore): Promise<{ readonly [name: string]: string }> {
   const all = [...(await statesOf(store)).values()].flat()
@@ -105,7 +111,9 @@ async function learnedIn(store: ObjectStore): Promise<{ readonly [name: string]:
   )
 }
 
-for (const [name, net] of Object.entries({ chain, branching, conv, transformer })) {
+const remembering = network(TASK, [flatten(), block(dense(16), leakyRelu(), scaledByPast()), hidden(16)])
+
+for (const [name, net] of Object.entries({ chain, branching, conv, transformer, remembering })) {
   test.serial(`relay is backpropagation, bit for bit: ${name}`, async (t) => {
     t.timeout(180_000)
     const text = net === transformer ? { data: datasets.text(await verse(), { context: 8 }), batchSize: 16 } : {}
@@ -160,6 +168,8 @@ test.serial('with several batches under way what comes back is older, and still 
   const [a, b, c] = await Promise.all([one.result, three.result, again.result])
   t.not(a.hash, b.hash)
   t.is(b.hash, c.hash)
+  // All derivatives have come back before anything is evaluated: what is reported is of the parameters that there are.
+  for (const state of (await statesOf(three.store)).values()) t.false(state.some(({ name }) => /^(lesson|feedback)\//.test(name)))
   t.true(b.metrics.accuracy > 0.3, JSON.stringify(b.metrics))
 })
 
@@ -187,6 +197,61 @@ test.serial('solo: all but the last block use its output matrix as it was 26 to 
   t.is(new Set([25, 50, 51, 75, 76].map((step) => matrices.get(`2 at ${step}`))).size, 5)
 })
 
+test.serial('solo: whoever starts from a run has the output matrix of its last block everywhere', async (t) => {
+  t.timeout(120_000)
+  const net = network(TASK, [flatten(), hidden(24), hidden(24), hidden(24)])
+  const { store, result } = learn(net, { rule: solo() })
+  await result
+  const before = [...(await statesOf(store)).values()].map(outputOf)
+  t.not(before[0], before[2])
+  const next = train(net, { ...DATA, rule: solo(), epochs: 1, from: 'r' }, { on: local({ pnodes: 1 }), store }, { id: 'next' })
+  await next.result
+  const { initial } = await readDefinition(store, 'next')
+  const weights = await Promise.all(Object.values(initial!).map(async (hash) => decodeState((await store.get(weightsKey(hash))).bytes)))
+  t.deepEqual(weights.map(outputOf), [before[2], before[2], before[2]])
+})
+
+test.serial('solo: a last head that begins anew is lent as it is then', async (t) => {
+  t.timeout(120_000)
+  const net = network(TASK, [flatten(), hidden(16), hidden(16)])
+  const convergence = { policy: 'resetHead', everySteps: 25, patience: 1, minDelta: 0.99, cooldown: 0 } as const
+  const { run, store } = learn(net, { rule: solo(), epochs: 5, everySteps: 1_000, convergence, internals: { cutSteps: new Set([50, 76]) } })
+  const seen: { [place: string]: string } = {}
+  let resets = 0
+  for await (const event of run.events()) {
+    if (event.type === 'stalled' && event.action === 'resetHead') resets++
+    if (event.type === 'checkpoint')
+      [...(await statesOf(store, event.step)).values()].forEach((state, i) => (seen[`${i} at ${event.step}`] = outputOf(state)))
+  }
+  await run.result
+  t.true(resets > 0)
+  t.is(seen['0 at 76'], seen['1 at 50'])
+})
+
+test.serial('relay: a batch that is too much for a block in the middle leaves nothing there that is not finite', async (t) => {
+  t.timeout(120_000)
+  const inputs = Array.from({ length: 96 }, (_, i) => Array.from({ length: 4 }, (_, j) => (i === 40 ? 3e38 : Math.sin(i * 7 + j))))
+  const data = fromArrays({ inputs, labels: inputs.map((_, i) => i % 2), target: categorical(2), input: [4] })
+  const net = network({ input: [4], target: categorical(2) }, [hidden(8), hidden(8), hidden(8)])
+  const { store, result } = learn(net, { data, rule: relay(), batchSize: 16, epochs: 2, nonFinite: 'skip', validation: 0 })
+  const { status } = await result
+  t.is(status, 'done')
+  for (const [vnode, state] of await statesOf(store))
+    for (const { name, values } of state) t.true(values.every(Number.isFinite), `${vnode} ${name}`)
+})
+
+test('what a rule may not ask for is refused by name', async (t) => {
+  const cases = [
+    [noWindow(), /feedback of rule 'noWindow': expected .*window: 1 to 1024.*"window":0/],
+    [halfASteps(), /feedback of rule 'halfASteps'.*2\.5/],
+    [ofSomethingElse(), /feedback of rule 'ofSomethingElse'.*"outputs"/],
+    [stranger(), /rule 'stranger' shares the parameter 'body', which its init does not make/],
+  ] as const
+  const net = network(TASK, [flatten(), hidden(8), hidden(8)])
+  for (const [rule, says] of cases) await refused(t, learn(net, { rule }).result, 'definition.invalid', says)
+  await refused(t, learn(net, { rule: throwing() }).result, 'definition.threw', /feedback of rule 'throwing' threw: not today/)
+})
+
 test('what these rules cannot do is refused before the run begins', async (t) => {
   await refused(
     t,
@@ -196,6 +261,7 @@ test('what these rules cannot do is refused before the run begins', async (t) =>
   )
   const refinement = { passes: 1, inputs: 2 }
   await refused(t, learn(chain, { rule: relay(), refinement }).result, 'usage', /refinement.*relay/)
+  await refused(t, learn(chain, { rule: relay(), convergence: 'alert' }).result, 'usage', /convergence.*relay/)
   t.throws(() => relay({ window: 0 }), { message: /window/ })
 })
 

@@ -74,6 +74,14 @@ test('feedback that is there and does not arrive: who gives it is behind, and ha
   const waiting = { source: stands(9), v1: stands(6, { feedback: { v3: 3 } }), v2: stands(6), v3: stands(3) }
   t.deepEqual(suspected(waiting), ['v1: nothing comes from d (v3) to b (v1), or back'])
   t.deepEqual(suspected({ ...waiting, v3: stands(2) }), [], 'it has not come there yet')
+  t.deepEqual(suspected({ ...waiting, v3: stands(6, {}, { isRestoring: true }) }), [], 'it has not begun')
+  t.deepEqual(suspected({ ...waiting, v1: stands(6, { feedback: { v3: -19 } }), v3: null }), [], 'nor here')
+  const members = ['a', 'b', 'c', 'd'].map((pnode) => ({ pnode, state: 'ready', uploadBytesPerS: 1e6 }) as Membership)
+  t.deepEqual(
+    suspected(waiting, { members, windowBytes: new Map([['v1', 20e6]]), stillMs: 79_000 }),
+    [],
+    'it has as much time as the output',
+  )
 })
 
 test('an output has four times what a window of them should take', (t) => {

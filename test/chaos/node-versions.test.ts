@@ -56,11 +56,7 @@ for (const major of MAJORS.filter((major) => major !== running)) {
       node = (await installed(major)) ?? (await install(t, major))
     } catch (cause) {
       const what = `there is no Node ${major}, and npm cannot install it from the package registry, so that its bits are not compared`
-      // Where it has to be shown; anybody else is told.
-      if (process.env.CI) throw new Error(what, { cause })
-      t.log(`skipped: ${what}`)
-      t.pass()
-      return
+      throw new Error(what, { cause })
     }
     const [{ version, ...other }, { version: _, ...mine }] = [await hashes(node), await (own ??= hashes(process.execPath))]
     t.log(version)

@@ -55,7 +55,7 @@ test('the seeds cover chains, joins, VNodes with several consumers, such as skip
   const skipping = graphs.filter(({ skips }) => skips.size > 0)
   const kinds = [joins, branches, chains, skipping]
   kinds.push(
-    graphs.filter(({ feedback, timetable }) => feedback.from.size > 0 && timetable.entriesOfStep > 1),
+    graphs.filter(({ feedback, timetable }) => feedback.from.size > 0 && timetable.positionOf(1) > 1),
     graphs.filter(({ feedback }) => feedback.lag > 1),
   )
   for (const kind of kinds) t.true(kind.length > 40)

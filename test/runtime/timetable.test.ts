@@ -7,6 +7,7 @@ const options: fc.Arbitrary<TimetableOptions> = fc.record({
   epochs: fc.integer({ min: 1, max: 6 }),
   stepsPerEpoch: fc.integer({ min: 1, max: 9 }),
   drains: fc.nat(3),
+  epochDrains: fc.integer({ min: 3, max: 5 }),
   evaluationBatches: fc.nat(4),
   finalBatches: fc.nat(4),
 })
@@ -59,16 +60,17 @@ test('positionOf and at are inverse on training steps', (t) => {
 })
 
 test('every position is a training step once, a drain behind it, or an evaluation batch after its step once, in order', (t) => {
-  holds((timetable, { drains = 0 }) => {
+  holds((timetable, { drains = 0, epochDrains = drains, stepsPerEpoch }) => {
+    const after = (done: number) => (done > 0 && done % stepsPerEpoch === 0 ? epochDrains : drains)
     let [step, evaluation, drained] = [0, 0, drains]
     for (let position = 1; position <= timetable.totalPositions; position++) {
       const entry = timetable.at(position)
-      const isTraining = drained === drains && evaluation === timetable.evaluationsAfter(step)
-      if (drained < drains) drained++
+      const isTraining = drained === after(step) && evaluation === timetable.evaluationsAfter(step)
+      if (drained < after(step)) drained++
       else [step, evaluation, drained] = isTraining ? [step + 1, 0, 0] : [step, evaluation + 1, drained]
       t.deepEqual([entry.position, entry.step, entry.evaluation], [position, step, evaluation])
       t.is((entry.marks & MARK.drain) !== 0, evaluation === 0 && drained > 0)
-      t.is(timetable.endsStep(entry), evaluation === 0 && drained === drains)
+      t.is(timetable.endsStep(entry), evaluation === 0 && drained === after(step))
     }
     t.deepEqual([step, evaluation], [timetable.totalSteps, timetable.evaluationsAfter(timetable.totalSteps)])
   })

@@ -64,7 +64,7 @@ export function drawRun(random: RandomStream, size: RunSize, seed: number): Simu
     target: TARGET,
     ...(isEvaluated && { test: { inputs: test, labels: test.map(([x]) => x % 2) } }),
   })
-  const { drains, vnodes: drawn } = withFeedback(drawVNodes(random, size.vnodes), new RandomStream(seed, 'feedback'), size)
+  const { drains, epochDrains, vnodes: drawn } = withFeedback(drawVNodes(random, size.vnodes), new RandomStream(seed, 'feedback'), size)
   const refinement = size.isRefined && { passes: 1 + random.below(2), inputs: 1 + random.below(4) }
   const definition = definitionOf({
     dataset,
@@ -73,10 +73,16 @@ export function drawRun(random: RandomStream, size: RunSize, seed: number): Simu
     seed,
     ...(refinement && { refinement }),
     ...(size.isWatched && { convergence: convergenceOf('alert') }),
-    timetable: { epochs, stepsPerEpoch, evaluationBatches, finalBatches: evaluationBatches, ...(drains > 0 && { drains }) },
+    timetable: {
+      epochs,
+      stepsPerEpoch,
+      evaluationBatches,
+      finalBatches: evaluationBatches,
+      ...(epochDrains > 0 && { drains, epochDrains }),
+    },
   })
   const window = size.window ?? [1, 1, 2, 2, 4, 8, 16][random.below(7)]
-  const least = evaluationBatches + drains + 2 * window + 2
+  const least = evaluationBatches + epochDrains + 2 * window + 2
   const settings: RunSettings = {
     v: RUN_SETTINGS_VERSION,
     window,
@@ -185,13 +191,13 @@ function drawVNodes(random: RandomStream, count: number): VNodeDefinition[] {
 
 /** Gradients, from each VNode to those that it reads, sometimes with drains; or what the last one says to all others. */
 function withFeedback(vnodes: readonly VNodeDefinition[], random: RandomStream, { hasFeedback = false }: RunSize) {
-  if (!hasFeedback || vnodes.length < 2) return { vnodes: [...vnodes], drains: 0 }
+  if (!hasFeedback || vnodes.length < 2) return { vnodes: [...vnodes], drains: 0, epochDrains: 0 }
   const last = vnodes.at(-1)!.id
   const others = vnodes.slice(0, -1).map(({ id }) => id)
   if (random.below(2) === 0) {
     const lag = [1, 3, 10][random.below(3)]
     const feedbackOf = (id: string) => ({ of: 'head' as const, from: id === last ? [] : [last], to: id === last ? others : [], lag })
-    return { vnodes: vnodes.map((vnode) => ({ ...vnode, feedback: feedbackOf(vnode.id) })), drains: 0 }
+    return { vnodes: vnodes.map((vnode) => ({ ...vnode, feedback: feedbackOf(vnode.id) })), drains: 0, epochDrains: 0 }
   }
   const feedbackOf = ({ id, inputs }: VNodeDefinition) => ({
     of: 'gradients' as const,
@@ -199,7 +205,8 @@ function withFeedback(vnodes: readonly VNodeDefinition[], random: RandomStream, 
     to: inputs.filter((input) => input !== SOURCE),
     lag: 1,
   })
-  return { vnodes: vnodes.map((vnode) => ({ ...vnode, feedback: feedbackOf(vnode) })), drains: random.below(4) }
+  const drains = random.below(4)
+  return { vnodes: vnodes.map((vnode) => ({ ...vnode, feedback: feedbackOf(vnode) })), drains, epochDrains: drains + random.below(3) }
 }
 
 /** What an undisturbed run gives. */

@@ -111,12 +111,12 @@ export function drawGraph(seed: number): Graph {
   const outputs = new Map([SOURCE, ...vnodes].map((id) => [id, vnodes.filter((vnode) => inputs.get(vnode)!.includes(id))]))
   const evaluationBatches = random.below(4)
   const finalBatches = random.below(4)
-  const { drains, ...feedback } = drawFeedback(seed, vnodes, inputs)
-  const counts = { epochs: 1 + random.below(3), stepsPerEpoch: 3 + random.below(10), drains, evaluationBatches, finalBatches }
+  const { drains, epochDrains, ...feedback } = drawFeedback(seed, vnodes, inputs)
+  const counts = { epochs: 1 + random.below(3), stepsPerEpoch: 3 + random.below(10), drains, epochDrains, evaluationBatches, finalBatches }
   const window = [1, 1, 2, 2, 3, 4, 8, 64][random.below(8)]
   // The least that a run allows itself, or more.
   const maxAhead =
-    Math.max(evaluationBatches, finalBatches) + 2 + drains + (random.below(2) ? random.below(4) : 2 * window + random.below(20))
+    Math.max(evaluationBatches, finalBatches) + 2 + epochDrains + (random.below(2) ? random.below(4) : 2 * window + random.below(20))
   const everySteps = 1 + random.below(8)
   const timetable = new Timetable(counts)
   const skips = drawSkips(seed, vnodes, timetable.totalPositions)
@@ -124,7 +124,11 @@ export function drawGraph(seed: number): Graph {
 }
 
 /** In some graphs gradients, from each VNode to those it reads; in some what the last one says to all others; in most nothing. */
-function drawFeedback(seed: number, vnodes: readonly string[], inputs: Edges): Graph['feedback'] & { readonly drains: number } {
+function drawFeedback(
+  seed: number,
+  vnodes: readonly string[],
+  inputs: Edges,
+): Graph['feedback'] & { readonly drains: number; readonly epochDrains: number } {
   const random = new RandomStream(seed, 'feedback')
   const kind = random.below(4)
   const edges = (choose: (vnode: string) => readonly string[]): Edges => new Map(vnodes.map((id) => [id, choose(id)]))
@@ -133,7 +137,8 @@ function drawFeedback(seed: number, vnodes: readonly string[], inputs: Edges): G
   if (kind === 0) {
     const to = edges((id) => inputs.get(id)!.filter((producer) => producer !== SOURCE))
     const from = edges((id) => vnodes.filter((reader) => to.get(reader)!.includes(id)))
-    return { from, to, lag: 1, drains: random.below(3) }
+    const drains = random.below(3)
+    return { from, to, lag: 1, drains, epochDrains: drains + random.below(3) }
   }
   if (kind === 1) {
     return {
@@ -141,9 +146,10 @@ function drawFeedback(seed: number, vnodes: readonly string[], inputs: Edges): G
       to: edges((id) => (id === last ? others : [])),
       lag: 1 + random.below(6),
       drains: 0,
+      epochDrains: 0,
     }
   }
-  return { from: new Map(), to: new Map(), lag: 1, drains: 0 }
+  return { from: new Map(), to: new Map(), lag: 1, drains: 0, epochDrains: 0 }
 }
 
 /** In every other graph up to four entries, each at one VNode. */

@@ -104,7 +104,7 @@ export class SimulatedRun {
         entry.position - cut.position >= Math.ceil(graph.maxAhead / 2) ||
         random.below(12) === 0
       // An evaluation cannot be cut in two: if it would leave no room for the next step, the cut is now, another one open or not.
-      const next = entry.position + graph.timetable.evaluationsAfter(entry.step) + graph.timetable.entriesOfStep
+      const next = graph.timetable.positionOf(entry.step + 1)
       const from = defects.countsRoomFromItsOwnCut ? cut.position : manifest
       const mustBe = next > from + graph.maxAhead && !defects.cutsOneAtATime
       if (mustBe || (isDue && !isOpen)) marks |= MARK.cut
