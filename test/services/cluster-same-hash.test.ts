@@ -4,16 +4,24 @@ import type { Run } from '../../actors/train.js'
 import { RandomStream } from '../../runtime/random.js'
 import { systemClock } from '../../runtime/clock.js'
 import { readHead } from '../../runtime/head-store.js'
-import { networks, type NetworkName } from '../support/chaos-run.js'
+import { relay, solo } from '../../components/rules/index.js'
+import { networks } from '../support/chaos-run.js'
 import { embedded, type Outcome, outcomeOf } from '../support/cluster-runs.js'
 import { TestCluster, untilStep } from '../support/cluster.js'
 import type { Peer } from '../support/cluster-peer.js'
 import { forFile } from '../support/servers.js'
 import { TRAINING } from '../support/small-runs.js'
 
-const EPOCHS = 20
-const STEPS = 20 * EPOCHS
-const LONGER = { ...TRAINING, epochs: EPOCHS } as const
+const STEPS_PER_EPOCH = 20
+const LONGER = { ...TRAINING, epochs: 20 } as const
+const RUNS = {
+  chain: { network: networks.chain, training: LONGER },
+  branching: { network: networks.branching, training: LONGER },
+  // Of these something goes against the graph.
+  'branching with relay': { network: networks.branching, training: { ...LONGER, epochs: 6, rule: relay() } },
+  'chain with solo': { network: networks.chain, training: { ...LONGER, rule: solo() } },
+} as const
+type RunName = keyof typeof RUNS
 /** SWARMGRAD_SEED gives other moments. */
 const SEED = Number(process.env.SWARMGRAD_SEED ?? 1)
 
@@ -25,7 +33,7 @@ const expected: { [name: string]: Outcome } = {}
 
 test.before(async (t) => {
   t.log(`seed ${SEED}`)
-  for (const name of ['chain', 'branching'] as const) expected[name] = await embedded(networks[name], LONGER)
+  for (const [name, { network, training }] of Object.entries(RUNS)) expected[name] = await embedded(network, training)
   cluster = await TestCluster.start(file)
 })
 test.after.always(async (t) => {
@@ -103,22 +111,28 @@ const FAULTS: { readonly [what: string]: Fault } = {
   'the control host with its disk': { times: 1, strike: () => cluster.loseControlDisk() },
 }
 
+/** With faults of these everything is tried. */
+const FOR_ALL: readonly string[] = ['a whole PNode', 'nats-server']
+const PLAIN: readonly RunName[] = ['chain', 'branching']
+
 let count = 0
 for (const [what, fault] of Object.entries(FAULTS)) {
-  for (const name of ['chain', 'branching'] as const) {
+  for (const name of FOR_ALL.includes(what) ? (Object.keys(RUNS) as RunName[]) : PLAIN) {
     test.serial(`${name}, killing ${what}: the same hash, nothing lost, nothing doubled`, async (t) => {
       await sameHash(t, name, fault, count++)
     })
   }
 }
 
-async function sameHash(t: ExecutionContext, name: NetworkName, { times, strike }: Fault, nth: number): Promise<void> {
+async function sameHash(t: ExecutionContext, name: RunName, { times, strike }: Fault, nth: number): Promise<void> {
   t.timeout(120_000)
   await cluster.untilWhole()
   const beganMs = performance.now()
   const stream = new RandomStream(SEED, `fault ${nth}`)
-  const run = cluster.train(networks[name], LONGER, { id: `${name}-${nth}`, everySteps: 20 })
-  const steps = Array.from({ length: times }, () => 1 + stream.below(STEPS - 60)).toSorted((a, b) => a - b)
+  const { network, training } = RUNS[name]
+  const total = STEPS_PER_EPOCH * training.epochs
+  const run = cluster.train(network, training, { id: `${name.replaceAll(' ', '-')}-${nth}`, everySteps: 20 })
+  const steps = Array.from({ length: times }, () => 1 + stream.below(total - 60)).toSorted((a, b) => a - b)
   let struck = 0
   const strikes = (async () => {
     for (const step of steps) {
@@ -148,5 +162,5 @@ async function sameHash(t: ExecutionContext, name: NetworkName, { times, strike 
   t.log(`${seconds} s, struck at ${steps.join(', ') || 'no step'}: moves ${result.moves}, replayed ${result.stepsReplayed}`)
   t.true(struck >= Math.min(times, 1), 'it came to no strike')
   t.deepEqual(outcome, expected[name])
-  t.like(result, { status: 'done', steps: STEPS, stepsLost: 0, stepsDoubled: 0 })
+  t.like(result, { status: 'done', steps: total, stepsLost: 0, stepsDoubled: 0 })
 }
