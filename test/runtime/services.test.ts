@@ -147,7 +147,7 @@ function command(t: ExecutionContext, { folder, path }: Machine, action: string,
   return { child, ended }
 }
 
-// Linux alone has a cache folder that a variable can move.
+// Skipped elsewhere: Linux alone has a cache folder that a variable can move (XDG_CACHE_HOME), and without that the test would look into the real one.
 const onLinux = process.platform === 'linux' ? test : test.skip
 
 onLinux('what is missing is built, found the next time, and removed', async (t) => {
