@@ -22,6 +22,7 @@ import { isNetwork, type Network } from '../components/network.js'
 import { adam, builtInOptimizers } from '../components/optimizers/index.js'
 import { isRefinement, REFINEMENT_FORM } from '../components/refinement.js'
 import { builtInRules, pred, predsim } from '../components/rules/index.js'
+import { withoutUndefined } from '../components/options.js'
 import { resolve } from '../components/resolve.js'
 import { defaultLearningRate, isSchedule, SCHEDULE_FORM, type Schedule, scheduleOf } from '../components/schedule.js'
 import { type ErrorRecord, SwarmError } from '../runtime/errors.js'
@@ -224,8 +225,4 @@ function checkNumbers(options: TrainingOptions) {
   if (refinement !== undefined && !isRefinement(refinement))
     throw new SwarmError('usage', { what: 'refinement', expected: REFINEMENT_FORM, got: JSON.stringify(refinement) })
   return { batchSize, epochs, seed }
-}
-
-function withoutUndefined<T extends object>(options: T): Partial<T> {
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Partial<T>
 }

@@ -5,6 +5,7 @@ import { type BackendChoice, BACKENDS, backendOfClass, machineModule } from '../
 import type { Target } from '../components/define.js'
 import { assertInstalled } from '../components/native/installed.js'
 import type { Network } from '../components/network.js'
+import { withoutUndefined } from '../components/options.js'
 import { type Clock, keepAlive, systemClock } from '../runtime/clock.js'
 import type { ComputePool } from '../runtime/compute/compute.js'
 import { SwarmError, isSwarmError, toSwarmError } from '../runtime/errors.js'
@@ -51,7 +52,7 @@ export interface Local {
 
 /** PNodes in this process. @throws `usage` */
 export function local(options: Partial<Omit<Local, 'kind'>> = {}): Local {
-  const made: Local = { kind: 'local', pnodes: 4, threads: true, backend: 'auto', window: 4, ...options }
+  const made: Local = { kind: 'local', pnodes: 4, threads: true, backend: 'auto', window: 4, ...withoutUndefined(options) }
   const check = (name: 'pnodes' | 'window', most: number) => {
     if (Number.isSafeInteger(made[name]) && made[name] >= 1 && made[name] <= most) return
     throw new SwarmError('usage', {

@@ -5,13 +5,18 @@ import { builtInLayer } from './define.js'
 import type { BlockSpec, BuiltIn, Layer, Options } from './define.js'
 import { suggest } from './suggest.js'
 
+/** What was given: an option that is `undefined` is one that is left out. */
+export function withoutUndefined<T extends object>(options: T): Partial<T> {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Partial<T>
+}
+
 /**
  * Options as `schema` (a strict object) completes them.
  * @param what of what they are the options, as in `layer 'dense'`
  * @throws `graph.unknown` naming the option, what was expected and what was given
  */
 export function checkOptions<O extends Options>(what: string, schema: ZodType<O>, raw: Options): O {
-  const given = Object.fromEntries(Object.entries(raw).filter(([, value]) => value !== undefined))
+  const given = withoutUndefined(raw)
   const checked = schema.safeParse(given)
   if (checked.success) return checked.data
   const [issue] = checked.error.issues

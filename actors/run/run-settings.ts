@@ -1,5 +1,6 @@
 /** How a run is carried out: `runs/<run>/settings`. None of it changes a bit of the result, so a resume may write it anew. */
 import { longestWay } from '../../components/feedback.js'
+import { withoutUndefined } from '../../components/options.js'
 import { canonicalJson } from '../../runtime/canonical-json.js'
 import { SwarmError, isSwarmError } from '../../runtime/errors.js'
 import { MAX_REPLICAS } from '../../runtime/followers.js'
@@ -67,7 +68,7 @@ export function runSettings(
   { network, training, timetable }: RunDefinition,
   { window, checkpoint = {}, atSteps, replicas = 0, constraints, ...limits }: ExecutionOptions,
 ): RunSettings {
-  const { everySteps, everySeconds, retentionBytes = DEFAULT_RETENTION_BYTES } = { ...DEFAULT_CHECKPOINT, ...checkpoint }
+  const { everySteps, everySeconds, retentionBytes = DEFAULT_RETENTION_BYTES } = { ...DEFAULT_CHECKPOINT, ...withoutUndefined(checkpoint) }
   const isValid = Number.isSafeInteger(everySteps) && everySteps >= 1 && everySeconds > 0 && retentionBytes >= 0
   if (!isValid)
     throw new SwarmError('usage', {

@@ -1,4 +1,5 @@
 import test from 'ava'
+import { local } from '../../actors/train.js'
 import type { RunDefinition } from '../../actors/run/run-definition.js'
 import { runSettings } from '../../actors/run/run-settings.js'
 
@@ -52,4 +53,11 @@ test('derivatives that go back are kept as well, and a step ends behind its drai
   } as unknown as RunDefinition
   t.is(aheadOf(definition, 40 * 4 * MB), 20)
   t.is(aheadOf(definition, 0), LEAST + 2)
+})
+
+test('an option that is undefined is one that is left out', (t) => {
+  const absent = { pnodes: undefined, backend: undefined, window: undefined, threads: undefined }
+  t.deepEqual(local(absent), local())
+  const checkpoint = { everySteps: undefined, everySeconds: undefined, retentionBytes: undefined }
+  t.deepEqual(runSettings(chain(3), { window: WINDOW, checkpoint }), runSettings(chain(3), { window: WINDOW }))
 })
