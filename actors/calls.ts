@@ -3,10 +3,11 @@ import type { ActorRef, ActorSystem, Json } from '../runtime/actor-system/actor-
 import type { Clock } from '../runtime/clock.js'
 import { type ErrorCode, isSwarmError } from '../runtime/errors.js'
 import type { Placed, SignedGrant } from '../runtime/grant.js'
+import type { Roots } from '../runtime/log-root.js'
 import type { Refusal, Tier } from './placement/admission.js'
 import type { DrainedBy, Drains } from './placement/draining.js'
 import type { Candidate } from './events.js'
-import type { Commit, Evaluated, Failure, Whereabouts } from './reports.js'
+import type { Claim, Commit, Evaluated, Failure, Whereabouts } from './reports.js'
 
 /** What a PNode says of itself when it joins. */
 export interface Profile {
@@ -148,6 +149,8 @@ export interface Calls {
   Run: {
     start: [null, null]
     committed: [Commit, null]
+    /** From a follower: what it compares with the commit of whom it follows. */
+    claimed: [Claim, null]
     evaluated: [Evaluated, null]
     failed: [Failure, null]
     hostLost: [Loss, null]
@@ -174,6 +177,8 @@ export interface Calls {
   }
   PNode: {
     describe: [null, { readonly pnode: string; readonly vnodes: readonly string[] }]
+    /** What VNodes and followers have read and put out up to a position; null: not known here, or not yet. */
+    roots: [{ run: string; position: number; vnodes: readonly (readonly [vnode: string, term: number])[] }, readonly (Roots | null)[]]
     /** Where VNodes of a run stand, with their terms; null: not here under this one. */
     whereabouts: [{ run: string; vnodes: readonly (readonly [vnode: string, term: number])[] }, readonly (Whereabouts | null)[]]
   }
@@ -193,6 +198,8 @@ export interface Membership extends Profile {
   readonly tier?: Tier
   /** What an observer lacks. */
   readonly refusal?: Refusal
+  /** Whoever runs the cluster answers for it: its word settles disputes. */
+  readonly isTrusted?: boolean
   /** Why it gets no VNodes, if somebody wants that. */
   readonly drains?: Drains
   readonly busyShare: number

@@ -4,13 +4,13 @@ import type { Dataset } from '../components/datasets/index.js'
 import { localActors } from '../runtime/actor-system/local-actors.js'
 import type { ActorSystem } from '../runtime/actor-system/actor-system.js'
 import type { Clock } from '../runtime/clock.js'
-import type { ComputePool } from '../runtime/compute/compute.js'
+import type { Compute, ComputePool } from '../runtime/compute/compute.js'
 import { type SwarmError, toSwarmError } from '../runtime/errors.js'
 import { type ControlKey, createControlKey } from '../runtime/grant.js'
 import { memoryStore } from '../runtime/object-store/memory-store.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import { memoryBroker } from '../runtime/tensor-bus/memory-bus.js'
-import type { BusConnect } from '../runtime/tensor-bus/tensor-bus.js'
+import type { BusConnect, TensorBus } from '../runtime/tensor-bus/tensor-bus.js'
 import type { BalanceOptions } from './run/balance.js'
 import { actor, call, type Membership, untilHeard } from './calls.js'
 import { TIERS_WITHOUT_FLOOR } from './placement/admission.js'
@@ -24,6 +24,14 @@ import { RunMonitor } from './run/run-monitor.js'
 import type { Observation } from './reports.js'
 import { StepRatings } from './control/step-ratings.js'
 import { isTraining } from '../runtime/step-log.js'
+
+/** What a PNode computes and speaks with. */
+export interface Seams {
+  readonly system: ActorSystem
+  readonly bus: TensorBus
+  readonly compute: Compute
+  readonly store: ObjectStore
+}
 
 export interface LocalSwarmOptions {
   readonly run: string
@@ -42,6 +50,8 @@ export interface LocalSwarmOptions {
   readonly memoryBytes?: number
   /** A killed PNode comes back after this long, in ms, as a volunteer's machine does; Infinity: never. */
   readonly returnMs?: number
+  /** What a PNode gets for its own seams: for tests in which some of them lie. Default: what is there. */
+  readonly disguise?: (pnode: string, honest: Seams) => Seams
   readonly onError?: (error: SwarmError) => void
   /** Sees every observation, for benchmarks and tests. */
   readonly onObservation?: (observation: Observation) => void
@@ -203,14 +213,12 @@ export class LocalSwarm {
 
   async #join(pnode: string): Promise<void> {
     if (this.#isClosed) return
-    const { run, dataset, store, clock, pool, membership, memoryBytes } = this.#options
+    const { run, dataset, store, clock, pool, membership, memoryBytes, disguise } = this.#options
     const bus = await this.#connect(pnode)
+    const seams: Seams = { system: this.#system, bus, compute: pool.compute(pnode), store }
     const host = new PNodeHost({
       pnode,
-      system: this.#system,
-      bus,
-      compute: pool.compute(pnode),
-      store,
+      ...(disguise?.(pnode, seams) ?? seams),
       clock,
       controlKey: this.#controlKey.publicKey,
       memoryBytes: memoryBytes ?? PLENTY_BYTES,

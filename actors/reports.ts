@@ -1,11 +1,13 @@
 /** What a VNode reports: to its Run actor, which decides by it, and to observers, who only look. */
 import type { Stall } from '../components/convergence.js'
 import type { ErrorRecord } from '../runtime/errors.js'
+import type { Roots } from '../runtime/log-root.js'
 import type { Entry, Wants } from '../runtime/step-log.js'
 
 /** What a VNode tells its Run actor. */
 export type RunReport =
   | { readonly method: 'committed'; readonly argument: Commit }
+  | { readonly method: 'claimed'; readonly argument: Claim }
   | { readonly method: 'evaluated'; readonly argument: Evaluated }
   | { readonly method: 'failed'; readonly argument: Failure }
 
@@ -25,11 +27,16 @@ export interface Commit {
   /** The step of the first digest. */
   readonly firstStep: number
   readonly computeClass: string
+  /** Of all that it has read and put out up to here. Absent: nobody compares it. */
+  readonly roots?: Roots
   /** It applies nothing after this cut, as it was asked to when the last term was this one: it can be handed over as it is. */
   readonly heldAsOf?: number
   /** What it has decided since the newest manifest that it knows of, oldest first. Absent: nothing. */
   readonly stalls?: readonly Stall[]
 }
+
+/** What a follower says that the state after a cut is, and what was put out up to there. */
+export type Claim = Pick<Commit, 'vnode' | 'term' | 'generation' | 'step' | 'position' | 'hash' | 'roots'>
 
 /** Sums over the evaluation batches after one step. */
 export interface Evaluated {

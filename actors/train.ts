@@ -79,6 +79,11 @@ export interface RunOptions extends Partial<PoisonLimits> {
    * as much as the VNode itself. As many as there is room for. Default 0.
    */
   readonly replicas?: number
+  /**
+   * How many PNodes apply each VNode's log, 1 to 9. From 2 on a checkpoint counts only when all of them agree on every state and on everything that was put
+   * out; who does not is found out, convicted, and has no part in the run any more. Costs as many times as much. Default 1: nobody compares.
+   */
+  readonly redundancy?: number
   /** What is asked of the places of VNodes. Default: nothing. */
   readonly constraints?: Constraints
   /** Its abort pauses the run at a step boundary. */
@@ -128,6 +133,7 @@ export interface Internals {
   readonly clock?: Clock
   readonly pool?: ComputePool
   readonly connect?: LocalSwarmOptions['connect']
+  readonly disguise?: LocalSwarmOptions['disguise']
   readonly onObservation?: LocalSwarmOptions['onObservation']
   readonly cutSteps?: ReadonlySet<number>
   /** The data, if it is at hand: `resume` then does not read it from the store. */
@@ -264,7 +270,7 @@ class LocalRun implements Run {
 
   async #run({ definition, dataset, notes = [] }: Opened, pool: ComputePool): Promise<RunResult> {
     const on = this.#on
-    const { connect, onObservation, cutSteps, onSwarm } = this.#internals
+    const { connect, disguise, onObservation, cutSteps, onSwarm } = this.#internals
     await writeSettings(this.#store, this.id, runSettings(definition, { ...this.#options, window: on.window, atSteps: cutSteps }))
     const swarm: LocalSwarm = new LocalSwarm({
       run: this.id,
@@ -278,6 +284,7 @@ class LocalRun implements Run {
       balance: on.balance,
       returnMs: on.returnMs,
       connect,
+      disguise,
       onObservation,
       onError: (error) => swarm.monitor.emit({ type: 'warning', error: error.toJSON() }),
     })

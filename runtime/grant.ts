@@ -2,6 +2,7 @@
 import { generateKeyPairSync, sign, verify, type KeyObject } from 'node:crypto'
 import { canonicalJson } from './canonical-json.js'
 import { SwarmError } from './errors.js'
+import type { Roots } from './log-root.js'
 
 export const GRANT_VERSION = 1
 
@@ -22,7 +23,14 @@ export interface Grant {
   /** The start of the PNode's process that it is for. Absent: any. */
   readonly incarnation?: string
   /** The checkpoint to start from; absent: from the definition's seed. */
-  readonly checkpoint?: { readonly generation: number; readonly step: number; readonly position: number; readonly blob: string }
+  readonly checkpoint?: {
+    readonly generation: number
+    readonly step: number
+    readonly position: number
+    readonly blob: string
+    /** Of what the VNode had read and put out by then, where that is compared. */
+    readonly roots?: Roots
+  }
   /** Positions after the checkpoint that it skips, ascending (PROTOCOL.md rule 15). Absent: none. */
   readonly skips?: readonly number[]
   /** Producers in the definition's order, then consumers. */

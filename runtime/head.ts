@@ -5,6 +5,7 @@
 import { crc32 } from 'node:zlib'
 import { canonicalJson } from './canonical-json.js'
 import { type ErrorRecord, SwarmError, invariant } from './errors.js'
+import type { Roots } from './log-root.js'
 
 export const HEAD_VERSION = 1
 export const MANIFEST_VERSION = 2
@@ -54,6 +55,8 @@ export interface Head {
   readonly directory: { readonly [vnode: string]: Place }
   /** The last term drawn. */
   readonly termCounter: number
+  /** PNodes that were convicted: they get nothing of this run any more. Absent: none. */
+  readonly excluded?: readonly string[]
   /** In the order in which they were decided; they outlive every rollback. Absent: none. */
   readonly skips?: readonly Skip[]
   /** Set when done: hash of the run, accuracy of the last evaluation. */
@@ -72,7 +75,13 @@ export interface Manifest {
   readonly position: number
   readonly computeClass: string
   /** In graph order. */
-  readonly vnodes: readonly { readonly vnode: string; readonly hash: string; readonly sizeBytes: number }[]
+  readonly vnodes: readonly {
+    readonly vnode: string
+    readonly hash: string
+    readonly sizeBytes: number
+    /** Of all that it had read and put out by then. Absent: nobody compared it. */
+    readonly roots?: Roots
+  }[]
   /** Key of the object with the per-step digests since the manifest before. */
   readonly trace?: string
   /** Result of the evaluation history up to here. */
@@ -165,6 +174,12 @@ export function failed(head: Head, error: ErrorRecord, counters: Head['counters'
 /** Recovery two: the whole run goes back to its newest manifest that `isUsable`, or to its seed, under a new generation. */
 export function rolledBack(head: Head, isUsable: (manifest: ManifestRef) => boolean = () => true): Head {
   return { ...head, generation: head.generation + 1, status: 'running', manifests: head.manifests.filter(isUsable), directory: {} }
+}
+
+/** Whoever was convicted has no part in the run any more. */
+export function excluding(head: Head, pnodes: readonly string[]): Head {
+  const excluded = [...new Set([...(head.excluded ?? []), ...pnodes])]
+  return excluded.length > 0 ? { ...head, excluded } : head
 }
 
 /** Recovery two from a manifest that is damaged. */

@@ -23,6 +23,8 @@ export interface MembershipOptions {
   readonly isHearing?: () => boolean
   /** What each tier wants; who does not reach the third gets no VNodes. Default `DEFAULT_TIERS`. */
   readonly tiers?: Tiers
+  /** PNodes whose word settles disputes. Default: none. */
+  readonly isTrusted?: (pnode: string) => boolean
   /** How often steps are compared with what hosts say of their speed. Default `RATE_MS`. */
   readonly rateMs?: number
   /** Told of every heartbeat and every change, for people. */
@@ -247,7 +249,11 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
           return decisions.map((decision) => chosen(decision, members.get(decision.pnode)!))
         }) as never,
       placed: (_context, { requests }, { run, writer, from }: Argument<'placed'>) => requests.page(run, writer, from) as never,
-      list: (_context, { members }, { after }: Argument<'list'>) => pageOf([...members.values()].map(view), after) as never,
+      list: (_context, { members }, { after }: Argument<'list'>) =>
+        pageOf(
+          [...members.values()].map((member) => ({ ...view(member), ...(options.isTrusted?.(member.pnode) && { isTrusted: true }) })),
+          after,
+        ) as never,
       sweep: (context, memory) => {
         const { members } = memory
         const now = context.clock.now()

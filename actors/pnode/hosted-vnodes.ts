@@ -8,6 +8,7 @@ import type { Compute, ComputeLoss } from '../../runtime/compute/compute.js'
 import { SwarmError } from '../../runtime/errors.js'
 import { vnodeOf } from '../../runtime/followers.js'
 import { type Grant, type SignedGrant, verifyGrant } from '../../runtime/grant.js'
+import type { Roots } from '../../runtime/log-root.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import type { TensorBus } from '../../runtime/tensor-bus/tensor-bus.js'
 import { actor, call, type Calls, type Profile, untilHeard } from '../calls.js'
@@ -95,6 +96,14 @@ export class HostedVNodes {
     return vnodes.map(([vnode, term]) => {
       const driver = this.#drivers.get(`${run}/${vnode}`)
       return driver?.grant.term === term ? driver.whereabouts : null
+    })
+  }
+
+  /** What VNodes and followers have read and put out up to a position; null: not known here. */
+  roots({ run, position, vnodes }: Calls['PNode']['roots'][0]): (Roots | null)[] {
+    return vnodes.map(([vnode, term]) => {
+      const driver = this.#drivers.get(`${run}/${vnode}`)
+      return (driver instanceof VNodeDriver && driver.grant.term === term && driver.rootsAt(position)) || null
     })
   }
 
@@ -205,7 +214,7 @@ export class HostedVNodes {
     return true
   }
 
-  async #vnode(grant: Grant, definition: RunDefinition, { window, cuts }: RunSettings): Promise<VNodeDriver> {
+  async #vnode(grant: Grant, definition: RunDefinition, { window, cuts, redundancy = 1 }: RunSettings): Promise<VNodeDriver> {
     const vnode = vnodeOf(grant.vnode)
     return new VNodeDriver({
       host: this.#hostOf(),
@@ -215,6 +224,7 @@ export class HostedVNodes {
       grant,
       window,
       maxAhead: cuts.maxAhead,
+      isReviewed: redundancy > 1,
     })
   }
 

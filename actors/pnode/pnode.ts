@@ -62,7 +62,8 @@ export class PNodeHost {
     const describe = () => ({ pnode: this.pnode, vnodes: this.vnodes })
     const whereabouts = (_context: unknown, _memory: null, asked: Calls['PNode']['whereabouts'][0]) =>
       this.#hosted.whereabouts(asked) as never
-    system.register({ type: `PNode.${this.pnode}`, activate: () => null, handlers: { describe, whereabouts } })
+    const roots = (_context: unknown, _memory: null, asked: Calls['PNode']['roots'][0]) => this.#hosted.roots(asked) as never
+    system.register({ type: `PNode.${this.pnode}`, activate: () => null, handlers: { describe, whereabouts, roots } })
     compute.onLoss((loss) => this.#hosted.lose(loss))
     const started = await this.#options.start?.()
     const { terms } = this.#options

@@ -6,7 +6,9 @@ import { type ErrorCode, SwarmError, isSwarmError, toSwarmError } from '../../ru
 import { followed, vnodeOf } from '../../runtime/followers.js'
 import { batchOf, payloadDigest, underTerm } from '../../runtime/frame.js'
 import type { Grant, Placed } from '../../runtime/grant.js'
+import type { Roots } from '../../runtime/log-root.js'
 import { EvaluationSums } from './evaluation-sums.js'
+import { FollowerLag } from './follower-lag.js'
 import { type Queues, queuesOf } from './queues.js'
 import { RefinementQueue } from './refinement-queue.js'
 import type { Failure, Whereabouts } from '../reports.js'
@@ -20,6 +22,7 @@ import { Standing } from './standing.js'
 import { type Made, VNodeFrames } from './vnode-frames.js'
 import { VNodeInbox } from './vnode-inbox.js'
 import { VNodeReports } from './vnode-reports.js'
+import { VNodeRoots } from './vnode-roots.js'
 
 export interface VNodeDriverOptions {
   readonly host: VNodeHost
@@ -32,24 +35,18 @@ export interface VNodeDriverOptions {
   readonly window: number
   /** How far it may be ahead of the newest manifest, in entries. */
   readonly maxAhead: number
+  /** What it puts out is compared with what others say of it. Default false. */
+  readonly isReviewed?: boolean
 }
 
 /** Errors that mean the loss of more than this VNode: whoever lost it tells, and whose step it was. */
-const TOLD_BY_THE_HOST: ReadonlySet<ErrorCode> = new Set([
-  'compute.lost',
-  'compute.hung',
-  'compute.not-loaded',
-  'compute.closed',
-  'bus.closed',
-])
+const LOST_WITH_THE_HOST: readonly ErrorCode[] = ['compute.lost', 'compute.hung', 'compute.not-loaded', 'compute.closed', 'bus.closed']
 /** How long the checkpoint may take that a VNode stands still at before it moves, in ms: what it does afterwards is done again elsewhere. */
 const HOLD_PATIENCE_MS = 20_000
 /** What its log hears while its machine is being loaded. */
 const BEFORE_THE_START: ReadonlySet<StepEvent<Uint8Array>['type']> = new Set(['granted', 'manifest', 'hold', 'release'])
 /** How often what may have been lost is asked for again, in ms. */
 const TICK_MS = 250
-/** As often as that nothing has come for a follower that is behind the newest checkpoint: nobody keeps it any more. */
-const BEHIND_TICKS = 8
 
 /** An entry with the compute, until its refinement is done. */
 interface UnderWay {
@@ -79,6 +76,7 @@ export class VNodeDriver {
   /** CRC-32 of the outputs since the newest cut. */
   #digests: number[] = []
   #digestsFrom: number
+  readonly #roots: VNodeRoots | undefined
   readonly #sums: EvaluationSums
   readonly #reports: VNodeReports
   #grant: Grant
@@ -89,10 +87,9 @@ export class VNodeDriver {
   readonly #standing: Standing
   /** Of the last entry that was applied. */
   #step: number
-  /** Where a follower stands since it was seen to be behind, and how often it was seen there. */
-  #behind = { applied: 0, ticks: 0 }
+  readonly #lag = new FollowerLag()
 
-  constructor({ host, definition, initial, computeClass, grant, window, maxAhead }: VNodeDriverOptions) {
+  constructor({ host, definition, initial, computeClass, grant, window, maxAhead, isReviewed }: VNodeDriverOptions) {
     // Every report that is not heard yet waits.
     setMaxListeners(0, this.#abort.signal)
     this.#host = host
@@ -105,6 +102,7 @@ export class VNodeDriver {
     this.id = `${grant.run}/${grant.vnode}/${grant.term}`
     this.#frames = new VNodeFrames(definition.vnode.feedback, () => ({ ...this.#me(), run: this.#grant.run, vnode: this.vnode }))
     this.#refinement = new RefinementQueue({ compute: host.compute, definition, run: grant.run, machine: this.id })
+    this.#roots = isReviewed ? new VNodeRoots(grant, definition.vnode.feedback) : undefined
     this.#sums = new EvaluationSums(definition.vnode.hasHead)
     this.#digestsFrom = (grant.checkpoint?.step ?? 0) + 1
     this.#manifest = grant.checkpoint?.position ?? 0
@@ -128,6 +126,7 @@ export class VNodeDriver {
     this.#reports = new VNodeReports({
       host,
       run: grant.run,
+      id: grant.vnode,
       generation: grant.generation,
       term: () => this.#grant.term,
       isSilent: this.isFollower,
@@ -154,6 +153,11 @@ export class VNodeDriver {
   get whereabouts(): Whereabouts {
     const { applied, wants } = this.#log
     return { applied, wants, ...this.#reports.open, ...(!this.#isStarted && { isRestoring: true }) }
+  }
+
+  /** What it has read and put out up to a position; undefined: it has not come there, or nobody compares it. */
+  rootsAt(position: number): Roots | undefined {
+    return this.#roots?.at(position)
   }
 
   get queues(): Queues {
@@ -210,6 +214,7 @@ export class VNodeDriver {
     if (this.#abort.signal.aborted || this.#hasFailed) return
     this.#manifest = Math.max(this.#manifest, position)
     this.#reports.manifest(position)
+    this.#roots?.release(this.#manifest)
     this.#handle({ type: 'manifest', position })
   }
 
@@ -264,7 +269,7 @@ export class VNodeDriver {
           break
         case 'bury':
           // Poison here or before: nothing happens to the state, and everything that reads from here hears so.
-          this.#done(command.entry, this.#frames.tombstone(command.entry, command.inputs), {}, 0)
+          this.#done(command, this.#frames.tombstone(command.entry, command.inputs), {}, 0)
           break
         case 'snapshot':
           void this.#commit(command.entry)
@@ -300,7 +305,7 @@ export class VNodeDriver {
       if (this.#abort.signal.aborted) return
       if (!refining) this.#underWay.shift()
       this.#deadline.took(busyMs)
-      this.#done(entry, made, metrics, entry.evaluation > 0 ? busyMs : busyMs + this.#refinement.takeBusyMs())
+      this.#done(step, made, metrics, entry.evaluation > 0 ? busyMs : busyMs + this.#refinement.takeBusyMs())
       await refining
       if (refining) this.#underWay.shift()
     } catch (error) {
@@ -308,10 +313,11 @@ export class VNodeDriver {
     }
   }
 
-  #done(entry: Entry, { frame, feedback }: Made, metrics: { readonly [name: string]: number }, busyMs: number): void {
+  #done({ entry, inputs }: UnderWay, { frame, feedback }: Made, metrics: { readonly [name: string]: number }, busyMs: number): void {
     const { run, vnode, term, generation, pnode } = this.grant
     const sums = entry.evaluation > 0 ? this.#sums.add(entry, metrics) : undefined
     if (isTraining(entry)) this.#digests.push(payloadDigest(frame))
+    this.#roots?.applied(entry, inputs, { frame, feedback })
     this.#reports.applied(entry, metrics)
     const argument = { vnode: this.vnode, term, generation, step: entry.step }
     if (sums) this.#reports.tell({ method: 'evaluated', argument: { ...argument, sums } }, entry.position)
@@ -334,11 +340,13 @@ export class VNodeDriver {
       this.#digestsFrom = step + 1
       const hash = await hashStateInBackground(blob as Uint8Array<ArrayBuffer>)
       const commit = { vnode, term, generation, step, position, marks, hash, sizeBytes: blob.byteLength, computeClass: this.#computeClass }
+      const roots = this.#roots?.at(position)
       const isHeld = this.#log.heldAt === position
       const argument = {
         ...commit,
         firstStep,
         digests: Buffer.from(digests.buffer).toString('base64'),
+        ...(roots && { roots }),
         ...(isHeld && { heldAsOf: this.#standing.asOf }),
       }
       await this.#reports.committed({ method: 'committed', argument }, blob)
@@ -358,17 +366,10 @@ export class VNodeDriver {
   #tick(): void {
     if (this.#abort.signal.aborted) return
     this.#handle({ type: 'tick' })
-    this.#lookBehind()
+    // A follower for which nothing is kept any more begins anew: the run does not wait for it.
+    const behind = this.#lag.see(this.id, this.#log, this.#manifest)
+    if (behind) void this.#fail(behind)
     this.#host.clock.after(TICK_MS, () => this.#tick())
-  }
-
-  /** A follower for which nothing is kept any more begins anew: the run does not wait for it. */
-  #lookBehind(): void {
-    const { applied, isBehind } = this.#log
-    this.#behind = { applied, ticks: isBehind && this.#behind.applied === applied ? this.#behind.ticks + 1 : 0 }
-    if (this.#behind.ticks < BEHIND_TICKS) return
-    const [expected, got] = [`inputs after ${applied}`, `a checkpoint at ${this.#manifest}`]
-    void this.#fail(new SwarmError('follower.behind', { what: `follower ${this.id}`, expected, got }))
   }
 
   #me() {
@@ -386,7 +387,7 @@ export class VNodeDriver {
     if (this.#abort.signal.aborted || this.#hasFailed) return
     this.#hasFailed = true
     const cause = toSwarmError(error, 'internal', `${this.grant.vnode} on ${this.grant.pnode}`)
-    const isTold = TOLD_BY_THE_HOST.has(cause.code) && (this.#isStarted || !cause.retryable)
+    const isTold = LOST_WITH_THE_HOST.includes(cause.code) && (this.#isStarted || !cause.retryable)
     if (!isTold) await this.#reports.say({ method: 'failed', argument: this.#failure(cause, step) }).catch(this.#host.onError)
     this.#abort.abort(cause)
     await this.#host.compute.unload(this.id).catch(this.#host.onError)

@@ -9,6 +9,8 @@ import type { VNodeHost } from './vnode-host.js'
 export interface VNodeReportsOptions {
   readonly host: VNodeHost
   readonly run: string
+  /** In its first grant. */
+  readonly id: string
   readonly generation: number
   /** Under which it speaks now. */
   readonly term: () => number
@@ -28,6 +30,8 @@ export class VNodeReports {
   readonly #options: VNodeReportsOptions
   /** Since the newest manifest. */
   #told: Told[] = []
+  /** What it has said of its states as a follower, since then. */
+  #claims: Told[] = []
   /** Decisions since then. Each commit has all of them up to its cut: one that never completes takes none away. */
   #stalls: { readonly position: number; readonly stall: Stall }[] = []
   #isSilent: boolean
@@ -50,7 +54,10 @@ export class VNodeReports {
     return { ...(first && { storing: { position: first.position, bytes } }), ...(untold !== undefined && { untold }) }
   }
 
-  /** A state after a cut, by its hash, and the report of it. A follower keeps the newest one: who had the VNode may have stored it, or not. */
+  /**
+   * A state after a cut, by its hash, and the report of it. A follower keeps the newest one (who had the VNode may have stored it, or not), and says what it
+   * makes of it, where that is compared.
+   */
   async committed({ method, argument }: RunReport & { readonly method: 'committed' }, blob: Uint8Array): Promise<void> {
     const { position } = argument
     const stalls = this.#stalls.filter((one) => one.position <= position).map(({ stall }) => stall)
@@ -58,6 +65,11 @@ export class VNodeReports {
     if (!this.#isSilent) return this.#store({ report, position, blob })
     this.#told = this.#told.filter((told) => told.blob === undefined)
     this.#told.push({ report, position, blob })
+    const { vnode: _followed, term, generation, step, hash, roots } = argument
+    if (!roots) return
+    const claim: RunReport = { method: 'claimed', argument: { vnode: this.#options.id, term, generation, step, position, hash, roots } }
+    this.#claims.push({ report: claim, position })
+    this.#send(claim)
   }
 
   /** A step is applied: what its VNode has decided is told with the next commit. */
@@ -74,12 +86,13 @@ export class VNodeReports {
 
   /** The run has a new owner, which does not know what the one before was told. */
   again(): void {
-    if (!this.#isSilent) for (const { report } of this.#told) this.#send(report)
+    for (const { report } of this.#isSilent ? this.#claims : this.#told) this.#send(report)
   }
 
   /** Nothing before this position is asked about again. */
   manifest(position: number): void {
     this.#told = this.#told.filter((told) => told.position >= position)
+    this.#claims = this.#claims.filter((claim) => claim.position >= position)
     this.#stalls = this.#stalls.filter((stall) => stall.position > position)
   }
 

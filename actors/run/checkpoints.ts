@@ -33,7 +33,7 @@ export async function writeManifest(
     vnodes: commits.map(({ vnode, firstStep, digests }) => ({ vnode, firstStep, digests })),
   }
   const key = keys.manifest(run, generation, step)
-  const vnodes = commits.map(({ vnode, hash, sizeBytes }) => ({ vnode, hash, sizeBytes }))
+  const vnodes = commits.map(({ vnode, hash, sizeBytes, roots }) => ({ vnode, hash, sizeBytes, ...(roots && { roots }) }))
   const manifest: Manifest = {
     v: MANIFEST_VERSION,
     run,

@@ -1,5 +1,5 @@
 /** Standbys of a run (PROTOCOL.md rule 17): which followers there are to be, where, and who takes over when a VNode is lost. */
-import { followerOf, followersIn, followersOf, vnodeOf } from '../../runtime/followers.js'
+import { followerOf, followersIn, followersOf, MAX_REPLICAS, vnodeOf } from '../../runtime/followers.js'
 import type { ActorContext } from '../../runtime/actor-system/actor-system.js'
 import type { Placed } from '../../runtime/grant.js'
 import type { Head } from '../../runtime/head.js'
@@ -78,7 +78,10 @@ export class Followers {
   async fill(): Promise<void> {
     const { context, run, place, store } = this.#options
     try {
-      this.#replicas ??= (await readSettings(store, run().head.run)).replicas ?? 0
+      if (this.#replicas === undefined) {
+        const { replicas = 0, redundancy = 1 } = await readSettings(store, run().head.run)
+        this.#replicas = Math.max(replicas, redundancy - 1)
+      }
       let missing = this.#missing()
       for (let tries = 0, size = missing.length; missing.length > 0 && tries < MAX_TRIES; tries++) {
         const decisions = await placeFollowers(context, run(), missing.slice(0, size))
@@ -91,6 +94,17 @@ export class Followers {
       if (!isTransient(error)) throw error
       this.seekLater()
     }
+  }
+
+  /** One more of a VNode, on this PNode. @returns false if it cannot be there */
+  async another(vnode: string, pnode: string, reason: string): Promise<boolean> {
+    const { context, run, place } = this.#options
+    const numbers = Array.from({ length: MAX_REPLICAS }, (_, i) => followerOf(vnode, i + 1))
+    const id = numbers.find((each, i) => i >= (this.#replicas ?? 0) && !(each in run().head.directory))
+    const decisions = id === undefined ? undefined : await placeFollowers(context, { ...run(), shunned: [] }, [id], new Map([[id, pnode]]))
+    if (decisions?.[0].pnode !== pnode) return false
+    await place(decisions, reason)
+    return true
   }
 
   /** Every first one before any second. */

@@ -100,7 +100,7 @@ export class HeadEcho {
     const head = this.#options.head()
     const manifest = this.#options.manifest()
     const { incarnation } = head.directory[vnode]
-    const blob = manifest?.vnodes.find((entry) => entry.vnode === vnodeOf(vnode))?.hash ?? ''
+    const { hash: blob = '', roots } = manifest?.vnodes.find((entry) => entry.vnode === vnodeOf(vnode)) ?? {}
     const skips = skipsOf(head, vnodeOf(vnode), manifest?.position)
     const grant: Grant = {
       v: GRANT_VERSION,
@@ -108,7 +108,15 @@ export class HeadEcho {
       generation: head.generation,
       ...this.#whereIs(vnode),
       ...(incarnation && { incarnation }),
-      ...(manifest && { checkpoint: { generation: manifest.generation, step: manifest.step, position: manifest.position, blob } }),
+      ...(manifest && {
+        checkpoint: {
+          generation: manifest.generation,
+          step: manifest.step,
+          position: manifest.position,
+          blob,
+          ...(roots && { roots }),
+        },
+      }),
       ...(skips.length > 0 && { skips }),
       inputs: producersOf(this.#options.network, vnodeOf(vnode)).map((id) => this.#whereIs(id)),
       outputs: this.#readersOf(vnode).map((id) => this.#whereIs(id)),

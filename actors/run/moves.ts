@@ -24,7 +24,9 @@ export interface MovesOptions {
   readonly writer: HeadWriter
   readonly echo: HeadEcho
   readonly monitor: RunMonitor
-  readonly cuts: OpenCuts
+  readonly cuts: Pick<OpenCuts, 'newest'>
+  /** It begins anew with another owner. */
+  readonly moved: (vnode: string) => void
   readonly run: () => PlacingRun
   /** The newest one. */
   readonly manifest: () => Manifest | undefined
@@ -169,13 +171,13 @@ export class Moves {
 
   /** Who gets what it has followed is promoted. */
   async #move(decisions: readonly Decision[], reason: string, { sinceMs, gone = [], wasLost = false }: MoveOptions = {}): Promise<void> {
-    const { writer, cuts, echo, pauseAgain } = this.#options
+    const { writer, moved, echo, pauseAgain } = this.#options
     const before = this.#head.directory
     const { promoted, displaced } = leavingFor(this.#head, decisions)
     await writer.update((head) => placed(head, decisions, [...gone, ...promoted, ...displaced]))
     for (const decision of decisions) {
       const { vnode } = decision
-      cuts.forget(vnode)
+      moved(vnode)
       // A standby that is new may be better off where somebody joins next.
       if (vnode in before) this.handover.moved(vnode, wasLost)
       this.placed(decision, reason, sinceMs === undefined ? undefined : { from: before[vnode].pnode, lostAtMs: sinceMs })

@@ -6,13 +6,11 @@
 import { setMaxListeners } from 'node:events'
 import { SOURCE } from '../../components/definition.js'
 import type { ActorContext } from '../../runtime/actor-system/actor-system.js'
-import { type ErrorRecord, SwarmError, isSwarmError, toSwarmError } from '../../runtime/errors.js'
-import { followed } from '../../runtime/followers.js'
+import { SwarmError, isSwarmError, toSwarmError } from '../../runtime/errors.js'
 import { MARK } from '../../runtime/frame.js'
 import {
   advanced,
-  failed,
-  finished,
+  excluding,
   type Head,
   type Manifest,
   pausing,
@@ -23,9 +21,8 @@ import {
   waiting,
 } from '../../runtime/head.js'
 import type { HeadWriter } from '../../runtime/head-store.js'
-import { hashRun } from '../../runtime/state.js'
 import type { Timetable } from '../../runtime/timetable.js'
-import { actor, call, type Loss } from '../calls.js'
+import type { Loss } from '../calls.js'
 import { HeadEcho } from './head-echo.js'
 import { evict, newestUsable, readManifest, sweepAll, writeManifest } from './checkpoints.js'
 import type { Evaluations } from './evaluations.js'
@@ -34,15 +31,18 @@ import { Moves } from './moves.js'
 import { OpenCuts, stallsIn } from './open-cuts.js'
 import type { Constraints } from './constraints.js'
 import { DeadLetters } from './dead-letters.js'
+import { Failures } from './failures.js'
 import { Poison } from './poison.js'
-import { RETRY_MS } from '../relocation.js'
-import { constraintsOf, poisonLimits } from './run-settings.js'
+import { constraintsOf, poisonLimits, redundancyOf } from './run-settings.js'
 import { RollCall } from './roll-call.js'
 import { DEFAULT_MEMBERSHIP } from '../placement/placement.js'
+import { Reviews } from './reviews.js'
+import { Rollback } from './rollback.js'
+import { RunEnding } from './run-ending.js'
 import type { OpenedRun } from './run-opening.js'
-import { hasOther, placeAll, type PlacingRun, plainly } from './run-placing.js'
+import { placeAll, type PlacingRun, plainly } from './run-placing.js'
 import type { RunMonitor } from './run-monitor.js'
-import type { Commit, Evaluated, Failure } from '../reports.js'
+import type { Claim, Commit, Evaluated, Failure } from '../reports.js'
 import type { RunActorOptions } from './run.js'
 
 export class RunOwner {
@@ -61,8 +61,7 @@ export class RunOwner {
   readonly #evaluations: Evaluations
   /** The source, and the VNodes in graph order. */
   readonly #ids: readonly string[]
-  readonly #poison: Poison
-  readonly #deadLetters: DeadLetters
+  readonly #failures: Failures
   /** Counters of the processes before this one. */
   readonly #countersBefore: Head['counters']
   /** The run is under way by our own doing: we know what is where. */
@@ -71,9 +70,12 @@ export class RunOwner {
   readonly rollCall: RollCall
   /** What moves, and why. */
   readonly moves: Moves
-  /** Why a rollback is under way, and to what. */
-  #rollback: { readonly reason: string; readonly change: (head: Head) => Head } | undefined
+  /** When everything goes back. */
+  readonly rollback: Rollback
   readonly #echo: HeadEcho
+  readonly ending: RunEnding
+  /** Whether those who apply the same log agree. */
+  readonly reviews: Reviews
 
   readonly #report = (error: unknown): void => {
     if (!this.#context.signal.aborted) this.#options.onError(toSwarmError(error, 'internal', `run ${this.#run}`))
@@ -102,18 +104,60 @@ export class RunOwner {
       manifest: () => this.#manifest,
       onError: this.#report,
     })
-    const limits = () => poisonLimits(options.store, this.#run)
-    this.#poison = new Poison(definition.training.nonFinite ?? 'stop', limits)
     const { store } = options
-    this.#deadLetters = new DeadLetters({ store, clock: context.clock, writer, echo: this.#echo, monitor: this.#monitor, limits })
-    this.rollCall = new RollCall({ context, head: () => writer.head, lost: (loss) => this.hostLost(loss), onError: this.#report })
+    const [echo, monitor, onError] = [this.#echo, this.#monitor, this.#report]
+    const limits = () => poisonLimits(store, this.#run)
+    this.rollCall = new RollCall({ context, head: () => writer.head, lost: (loss) => this.hostLost(loss), onError })
+    this.ending = new RunEnding({ context, writer, echo, monitor, counters: () => this.#counters, onError })
+    this.rollback = new Rollback({
+      context,
+      writer,
+      echo,
+      begin: (change) => this.#begin(change),
+      begun: (reason) => this.#toldOfRollback(reason),
+      fail: (error) => this.ending.fail(error),
+    })
+    this.#failures = new Failures({
+      context,
+      run: () => this.#placing,
+      poison: new Poison(definition.training.nonFinite ?? 'stop', limits),
+      deadLetters: new DeadLetters({ store, clock: context.clock, writer, echo, monitor, limits }),
+      ending: this.ending,
+      lost: (vnode, reason) =>
+        this.hostLost({ pnode: this.head.directory[vnode].pnode, what: 'worker', reason, vnodes: [`${this.#run}/${vnode}`] }),
+      goBehindNewest: async (reason) => {
+        // Before the first one there is nothing to go back to.
+        const isPossible = this.#manifest !== undefined
+        if (isPossible) await this.rollback.back(reason, rolledBackBehind(this.head.manifests[0]))
+        return isPossible
+      },
+      goBack: (bury) => this.#orFail(async () => this.rollback.back(await bury(), (head) => head)),
+    })
+    this.reviews = new Reviews({
+      context,
+      store,
+      definition,
+      head: () => writer.head,
+      complete: (commits) => this.#complete(commits),
+      askAnother: (vnode, pnode, reason) => this.moves.followers.another(vnode, pnode, reason),
+      goBack: (reason, convicted) => {
+        this.moves.standstill.forgive()
+        return this.#orFail(() => this.rollback.back(reason, (head) => rolledBack(excluding(head, convicted))))
+      },
+      believe: (failure, isConfirmed) => this.#failures.believe(failure, this.moves, isConfirmed),
+      dismiss: (ids) => this.moves.dismiss(ids),
+    })
     this.moves = new Moves({
       context,
       store,
       writer,
-      echo: this.#echo,
-      monitor: this.#monitor,
+      echo,
+      monitor,
       cuts: this.#cuts,
+      moved: (vnode) => {
+        this.#cuts.forget(vnode)
+        this.reviews.moved(vnode)
+      },
       run: () => this.#placing,
       manifest: () => this.#manifest,
       pauseAgain: () => this.#pauseAgain(),
@@ -134,7 +178,7 @@ export class RunOwner {
     const fix = `Start a new one from its weights with: swarmgrad train --from ${head.run}`
     if (head.status === 'done') throw new SwarmError('run.changed', { what: `run ${head.run} is done`, fix })
     const isNew = Object.keys(head.directory).length === 0
-    this.#constraints = await constraintsOf(this.#options.store, this.#run)
+    await this.#readSettings()
     await this.#begin((before) => (isNew ? before : unpaused(rolledBack(before)))).catch(async (error: unknown) => {
       const plain = await plainly(this.#context, this.#placing, error)
       // Nobody has room for it now: whoever takes runs up begins it, as one that is new.
@@ -155,14 +199,14 @@ export class RunOwner {
   async wake(): Promise<void> {
     if (this.#isAwake || this.head.status !== 'running') return
     if (Object.keys(this.head.directory).length === 0) return this.start()
-    this.#constraints = await constraintsOf(this.#options.store, this.#run)
+    await this.#readSettings()
     const [newest] = this.head.manifests
     try {
       this.#manifest = newest && (await readManifest(this.#options.store, newest, this.#ids.slice(1)))
     } catch (error) {
       if (!isSwarmError(error, 'store.damaged', 'store.not-found')) throw error
       this.#isAwake = true
-      return this.#rollBack(error.message)
+      return this.rollback.back(error.message, rolledBackBehind(this.head.manifests[0]))
     }
     this.#isAwake = true
     const { step, position } = this.#manifest ?? { step: 0, position: 0 }
@@ -175,17 +219,27 @@ export class RunOwner {
     this.rollCall.watch(this.#options.rollCallMs ?? DEFAULT_MEMBERSHIP.lostMs, this.head.termCounter)
   }
 
+  /** A resume may have others. */
+  async #readSettings(): Promise<void> {
+    const { store } = this.#options
+    this.#constraints = await constraintsOf(store, this.#run)
+    this.reviews.begin(await redundancyOf(store, this.#run))
+  }
+
   /** A VNode's state after a cut is in the store. */
   async committed(commit: Commit): Promise<void> {
     if (!(await this.#isCurrent(commit, 'commit'))) return
     const newest = this.#manifest?.step ?? 0
     if (commit.step < newest) return
-    const complete = commit.step > newest ? this.#cuts.add(commit) : undefined
-    if (complete) return this.#complete(complete)
-    if (commit.step > newest) return
+    if (commit.step > newest) return this.reviews.committed(commit, this.#cuts.add(commit))
     // Told again: to an owner that has just begun, or because what was to follow failed the last time.
     this.moves.handover.completed([commit])
     await this.#goOn()
+  }
+
+  /** A follower says what it makes of the log. */
+  async claimed(claim: Claim): Promise<void> {
+    if ((await this.#isCurrent(claim, 'claim')) && claim.step > (this.#manifest?.step ?? 0)) await this.reviews.claimed(claim)
   }
 
   async #complete(commits: readonly Commit[]): Promise<void> {
@@ -200,13 +254,14 @@ export class RunOwner {
     }))
     this.#manifest = manifest
     this.#cuts.close(step)
+    this.reviews.close(step)
     for (const stalled of stallsIn(commits, before.manifests[0]?.step ?? 0)) this.#monitor.emit(stalled)
     this.#monitor.emit({ type: 'checkpoint', step, generation: ref.generation, key: ref.key })
     this.#echo.manifest(position)
     evict(this.#options.store, this.head, before).catch(this.#report)
     if (isPaused) {
       this.#monitor.emit({ type: 'paused', step })
-      await this.#end()
+      await this.ending.end()
     } else {
       this.moves.handover.completed(commits)
       await this.#goOn()
@@ -214,9 +269,12 @@ export class RunOwner {
   }
 
   /** What follows from the newest checkpoint. */
-  async #goOn(): Promise<void> {
-    if (this.#isComplete) await this.#finish()
-    else await this.moves.handover.give()
+  #goOn(): Promise<void> {
+    return this.#isComplete ? this.#finish() : this.moves.handover.give()
+  }
+
+  #finish(): Promise<void> {
+    return this.ending.finish(this.#manifest!, this.#evaluations.final)
   }
 
   get #isComplete(): boolean {
@@ -235,18 +293,7 @@ export class RunOwner {
 
   /** A VNode stopped by itself. */
   async failed(failure: Failure): Promise<void> {
-    if (!(await this.#isCurrent(failure, 'failure'))) return
-    const { vnode, error } = failure
-    // Whoever else meets it says so.
-    if (followed(vnode) !== undefined) return this.moves.dismiss([vnode], { hasFailed: true })
-    // Before the first checkpoint there is nothing to go back to: the same would happen again.
-    if (error.code === 'checkpoint.damaged' && this.#manifest) return this.#rollBack(error.message)
-    const { pnode } = this.head.directory[vnode]
-    const verdict = await this.#poison.judge(failure, pnode, () => hasOther(this.#context, this.#placing, vnode, pnode))
-    if (verdict.type === 'fail') return this.#fail(error)
-    if (verdict.type === 'move') return this.hostLost({ pnode, what: 'worker', reason: error.message, vnodes: [`${this.#run}/${vnode}`] })
-    // Durable first; then nobody applies that entry again, nor has applied it.
-    await this.#orFail(async () => this.#rollBack(await this.#deadLetters.bury(failure, verdict.attempts), (head) => head))
+    if (await this.#isCurrent(failure, 'failure')) await this.#failures.failed(failure, this)
   }
 
   /** Recovery one: the VNodes of a lost PNode, or of its lost worker, are placed anew and restore from the newest manifest. */
@@ -263,21 +310,13 @@ export class RunOwner {
     } catch (error) {
       const cause = toSwarmError(error, 'internal', `run ${this.#run}`)
       if (cause.retryable) throw cause
-      await this.#fail(cause.toJSON())
+      await this.ending.fail(cause.toJSON())
     }
   }
 
   /** It has begun, and no PNode had room for it yet. */
   get isWaiting(): boolean {
     return this.head.status === 'running' && Object.keys(this.head.directory).length === 0
-  }
-
-  /** It is not begun any more, until somebody goes on with it. */
-  async giveUpWaiting(): Promise<void> {
-    await this.#writer.update((head) => ({ ...unpaused(head), status: 'paused' as const }))
-    this.#monitor.emit({ type: 'paused', step: this.head.manifests[0]?.step ?? 0 })
-    // The next stretch is watched anew.
-    this.#context.deactivate()
   }
 
   /** At the next step boundary, with a checkpoint. */
@@ -307,41 +346,18 @@ export class RunOwner {
 
   /** It runs, and is not going back: everything has a place. */
   get isUnderWay(): boolean {
-    return this.head.status === 'running' && !this.#rollback
-  }
-
-  /** Goes on with a rollback that found no PNode. */
-  async rollBackAgain(): Promise<void> {
-    if (this.#rollback !== undefined) await this.#rollBack(this.#rollback.reason, this.#rollback.change)
-  }
-
-  /** Recovery two: everything goes back to the newest manifest of the changed head; by default to the one before the damaged, or to the seed. */
-  async #rollBack(reason: string, change = rolledBackBehind(this.head.manifests[0])): Promise<void> {
-    this.#rollback = { reason, change }
-    try {
-      // Whoever has it now may have left VNodes where they were, under the same terms.
-      await this.#writer.confirm()
-      await this.#echo.stopAll()
-      await this.#begin(change)
-    } catch (error) {
-      if (this.replaced) throw this.replaced
-      const cause = toSwarmError(error, 'internal', `run ${this.#run}`)
-      if (!cause.retryable) return this.#fail(cause.toJSON())
-      // Whoever reported it has been stopped: nobody else would try again.
-      return this.#context.setTimer('rollback', 'rollBackAgain', { afterMs: RETRY_MS })
-    }
-    this.#rollback = undefined
-    this.#monitor.emit({ type: 'rolledBack', generation: this.head.generation, step: this.#manifest?.step ?? 0, reason })
+    return this.head.status === 'running' && !this.rollback.isUnderWay
   }
 
   /** Places every VNode from one manifest: one durable write, then the grants. */
   async #begin(change: (head: Head) => Head): Promise<void> {
     this.#cuts.clear()
+    this.reviews.clear()
     this.moves.handover.clear()
     this.#manifest = undefined
     const { manifest, head: next, unusable } = await newestUsable(this.#options.store, change(this.head), this.#ids.slice(1))
     this.#manifest = manifest
-    if (unusable) this.#monitor.emit({ type: 'rolledBack', generation: next.generation, step: this.#manifest?.step ?? 0, reason: unusable })
+    if (unusable) this.#toldOfRollback(unusable, next)
     this.#evaluations.goBackTo(this.#manifest?.step ?? 0)
     // One that goes back has had its places, and its turn.
     const run = { ...this.#placing, head: next, computeClass: manifest?.computeClass, isBeginning: !this.#isAwake }
@@ -353,6 +369,10 @@ export class RunOwner {
     this.moves.watch()
     void this.#echo.grant(this.#ids).then(() => this.#pauseAgain())
     this.moves.followers.seek()
+  }
+
+  #toldOfRollback(reason: string, { generation } = this.head): void {
+    this.#monitor.emit({ type: 'rolledBack', generation, step: this.#manifest?.step ?? 0, reason })
   }
 
   get #placing(): PlacingRun {
@@ -368,33 +388,5 @@ export class RunOwner {
     const isCurrent = status === 'running' && generation === current && directory[vnode]?.term === term
     if (!isCurrent) this.#monitor.observe({ type: 'dropped', run: this.#run, vnode, reason: `late ${what}` })
     return isCurrent
-  }
-
-  async #finish(): Promise<void> {
-    const hash = hashRun(this.#manifest!.vnodes.map((vnode) => vnode.hash))
-    const { final: metrics } = this.#evaluations
-    await this.#writer.update((head) => finished(head, { hash, metrics }, this.#counters))
-    await this.#end()
-    this.#monitor.emit({ type: 'done', steps: this.#timetable.totalSteps, hash, metrics })
-  }
-
-  /** The run is over, this time: nobody computes for it any more, and no loss concerns it. */
-  async #end(): Promise<void> {
-    await this.#echo.stopAll()
-    // Not awaited: it may be Relocation itself that waits for us.
-    call<'Relocation', 'forget'>(this.#context, actor.relocation, 'forget', { run: this.#run }).catch(() => undefined)
-  }
-
-  async #fail(error: ErrorRecord): Promise<void> {
-    try {
-      await this.#writer.update((head) => failed(head, error, this.#counters))
-    } catch (cause) {
-      // How it ends is said by whoever has it now.
-      if (this.replaced) throw this.replaced
-      // A store that is full or gone may be the very reason: the run stops all the same, and its last checkpoint stays.
-      this.#report(cause)
-    }
-    await this.#end()
-    this.#monitor.emit({ type: 'failed', error })
   }
 }

@@ -121,7 +121,7 @@ function ask(
     run: head.run,
     demands,
     staying,
-    avoid,
+    avoid: [...avoid, ...(head.excluded ?? [])],
     code: definition.bundles,
     ...(computeClass && { computeClass }),
     ...(isBeginning && { isBeginning }),
@@ -196,7 +196,9 @@ export async function lookAt(
 ): Promise<Look> {
   const all = await listMembers(context)
   const members = all.map((member) =>
-    shunned.includes(member.pnode) && member.state === 'ready' ? { ...member, state: 'suspect' as const } : member,
+    [...shunned, ...(head.excluded ?? [])].includes(member.pnode) && member.state === 'ready'
+      ? { ...member, state: 'suspect' as const }
+      : member,
   )
   const { run, directory } = head
   const demands = constrained(demandsOf(definition, followersIn(head)), constraints)

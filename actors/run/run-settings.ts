@@ -30,6 +30,8 @@ export interface RunSettings {
   readonly cuts: CutPolicy
   /** Followers of each VNode that stand by, 0 to 8. Absent: 0. */
   readonly replicas?: number
+  /** How many PNodes apply each VNode's log, of which all have to agree, 2 to 9. Absent: one, which nobody compares. */
+  readonly redundancy?: number
   /** Where its VNodes may be. Absent: anywhere. */
   readonly constraints?: Constraints
   /** Those that differ from the defaults. */
@@ -58,6 +60,7 @@ export interface ExecutionOptions extends Partial<PoisonLimits> {
   readonly checkpoint?: CheckpointOptions
   readonly atSteps?: ReadonlySet<number>
   readonly replicas?: number
+  readonly redundancy?: number
   readonly constraints?: Constraints
 }
 
@@ -66,7 +69,7 @@ export const settingsKey = (run: string): string => `runs/${run}/settings`
 /** Cuts as often as asked, and before any VNode's kept outputs outgrow their budget. @throws `usage` */
 export function runSettings(
   { network, training, timetable }: RunDefinition,
-  { window, checkpoint = {}, atSteps, replicas = 0, constraints, ...limits }: ExecutionOptions,
+  { window, checkpoint = {}, atSteps, replicas = 0, redundancy = 1, constraints, ...limits }: ExecutionOptions,
 ): RunSettings {
   const { everySteps, everySeconds, retentionBytes = DEFAULT_RETENTION_BYTES } = { ...DEFAULT_CHECKPOINT, ...withoutUndefined(checkpoint) }
   const isValid = Number.isSafeInteger(everySteps) && everySteps >= 1 && everySeconds > 0 && retentionBytes >= 0
@@ -101,6 +104,7 @@ export function runSettings(
       ...(atSteps && { atSteps: [...atSteps] }),
     },
     ...(checked('replicas', replicas, 0, MAX_REPLICAS) > 0 && { replicas }),
+    ...(checked('redundancy', redundancy, 1, MAX_REPLICAS + 1) > 1 && { redundancy }),
     ...checkedConstraints(network, constraints),
     ...checkedLimits(limits),
   }
@@ -133,6 +137,11 @@ export async function poisonLimits(store: ObjectStore, run: string): Promise<Poi
 /** Where its VNodes may be, as of its last start. @throws codes of the store */
 export async function constraintsOf(store: ObjectStore, run: string): Promise<Constraints | undefined> {
   return (await settingsIfAny(store, run))?.constraints
+}
+
+/** How many PNodes have to agree on each VNode, as of its last start. @throws codes of the store */
+export async function redundancyOf(store: ObjectStore, run: string): Promise<number> {
+  return (await settingsIfAny(store, run))?.redundancy ?? 1
 }
 
 /** Settings that cannot be read are no reason to stop a run that is under way. */

@@ -5,12 +5,14 @@ import type { SwarmError } from '../../runtime/errors.js'
 import type { ControlKey } from '../../runtime/grant.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import type { Leaving, Loss } from '../calls.js'
-import type { Commit, Evaluated, Failure } from '../reports.js'
+import type { Claim, Commit, Evaluated, Failure } from '../reports.js'
 import type { RunDefinition } from './run-definition.js'
 import type { RunMonitor } from './run-monitor.js'
 import { STANDBYS } from './followers.js'
 import { LOOK } from './handover.js'
+import { REVIEW } from './reviews.js'
 import { ROLL_CALL } from './roll-call.js'
+import { ROLL_BACK } from './rollback.js'
 import { openRun } from './run-opening.js'
 import { STANDSTILL } from './standstill.js'
 import { RunOwner } from './run-owner.js'
@@ -57,6 +59,7 @@ export function runActor(options: RunActorOptions): ActorDefinition<RunOwner> {
       start: (_context, owner) => owner.start(),
       wake: awake(async ({ head }) => ({ isRunning: head.status === 'running' })),
       committed: awake((owner, commit: Commit) => owner.committed(commit)),
+      claimed: awake((owner, claim: Claim) => owner.claimed(claim)),
       evaluated: awake((owner, result: Evaluated) => owner.evaluated(result)),
       failed: awake((owner, failure: Failure) => owner.failed(failure)),
       hostLost: awake((owner, loss: Loss) => owner.hostLost(loss)),
@@ -65,9 +68,10 @@ export function runActor(options: RunActorOptions): ActorDefinition<RunOwner> {
       [STANDSTILL]: underWay(({ moves }) => moves.standstill.look(), null),
       [LOOK]: underWay(({ moves }) => moves.handover.look(), null),
       // One that waits for room has nothing that would have to stop first.
-      pause: (context, owner) => (owner.isWaiting ? owner.giveUpWaiting() : pauseAwake(context, owner, null)),
-      rollBackAgain: awake((owner) => owner.rollBackAgain()),
+      pause: (context, owner) => (owner.isWaiting ? owner.ending.giveUp() : pauseAwake(context, owner, null)),
+      [ROLL_BACK]: awake(({ rollback }) => rollback.again()),
       [STANDBYS]: underWay(({ moves }) => moves.followers.fill(), null),
+      [REVIEW]: underWay(({ reviews }) => reviews.look(), null),
       [ROLL_CALL]: awake(({ rollCall }) => rollCall.call()),
     },
   }

@@ -68,6 +68,17 @@ export class Standstill {
     return [...this.#shunned].flatMap(([pnode, { untilMs }]) => (this.#now < untilMs ? [pnode] : [])).toSorted()
   }
 
+  /** It gets nothing for a while, if there is somebody else; longer each time. */
+  shun(pnode: string): void {
+    const times = (this.#shunned.get(pnode)?.times ?? 0) + 1
+    this.#shunned.set(pnode, { times, untilMs: this.#now + SHUN_MS * (1 << Math.min(times - 1, MOST_DOUBLINGS)) })
+  }
+
+  /** What it was blamed for may have been somebody else's doing. */
+  forgive(): void {
+    this.#shunned.clear()
+  }
+
   /** Looks at intervals from now on. */
   watch(): void {
     if (this.#leastMs === Infinity) return
@@ -152,8 +163,7 @@ export class Standstill {
 
   #blame(pnode: string): void {
     this.#blamed.set(pnode, (this.#blamed.get(pnode) ?? 0) + 1)
-    const times = (this.#shunned.get(pnode)?.times ?? 0) + 1
-    this.#shunned.set(pnode, { times, untilMs: this.#now + SHUN_MS * (1 << Math.min(times - 1, MOST_DOUBLINGS)) })
+    this.shun(pnode)
   }
 
   /** In the background: our own turns are short. */

@@ -20,7 +20,7 @@ function reporting(isSilent = false) {
   const onFailure = (error: unknown) => {
     throw error
   }
-  const reports = new VNodeReports({ host, run: 'r', generation: 1, term: () => 1, isSilent, signal, onFailure })
+  const reports = new VNodeReports({ host, run: 'r', id: 'a', generation: 1, term: () => 1, isSilent, signal, onFailure })
   const commit = async (step: number) => {
     const argument = { vnode: 'a', step, position: 2 * step, hash: `${step}` } as Commit
     await reports.committed({ method: 'committed', argument }, new Uint8Array(1))

@@ -1,0 +1,63 @@
+/** What follows when a VNode or a follower stops by itself. */
+import type { ActorContext } from '../../runtime/actor-system/actor-system.js'
+import { followed } from '../../runtime/followers.js'
+import type { Failure } from '../reports.js'
+import type { DeadLetters } from './dead-letters.js'
+import type { Moves } from './moves.js'
+import type { Poison } from './poison.js'
+import type { Reviews } from './reviews.js'
+import type { RunEnding } from './run-ending.js'
+import { hasOther, type PlacingRun } from './run-placing.js'
+
+export interface FailuresOptions {
+  readonly context: ActorContext
+  readonly run: () => PlacingRun
+  readonly poison: Poison
+  readonly deadLetters: DeadLetters
+  readonly ending: RunEnding
+  /** A VNode goes elsewhere. */
+  readonly lost: (vnode: string, reason: string) => Promise<void>
+  /** To the checkpoint before the newest one, which is damaged. False: there is none at all, and the same would happen again. */
+  readonly goBehindNewest: (reason: string) => Promise<boolean>
+  /** A step is given up, as is durable once `bury` has said why. */
+  readonly goBack: (bury: () => Promise<string>) => Promise<void>
+}
+
+export class Failures {
+  readonly #options: FailuresOptions
+
+  constructor(options: FailuresOptions) {
+    this.#options = options
+  }
+
+  /** Somebody says so under a term that is the VNode's. */
+  async failed(failure: Failure, { reviews, moves }: { readonly reviews: Reviews; readonly moves: Moves }): Promise<void> {
+    const { run } = this.#options
+    const { vnode } = failure
+    if (reviews.isOn) await reviews.failed(failure)
+    if (followed(vnode) !== undefined) {
+      // Whoever else meets it says so.
+      if (reviews.isOn) moves.standstill.shun(run().head.directory[vnode].pnode)
+      return moves.dismiss([vnode], { hasFailed: true })
+    }
+    if (!reviews.isOn) await this.believe(failure, moves)
+  }
+
+  /** @param isConfirmed whether more than one PNode has met it, where nobody is believed alone */
+  async believe(failure: Failure, { standstill }: Moves, isConfirmed = true): Promise<void> {
+    const { context, run, poison, deadLetters, ending, lost, goBack, goBehindNewest } = this.#options
+    const { vnode, error } = failure
+    const { pnode } = run().head.directory[vnode]
+    const hasElsewhere = () => hasOther(context, run(), vnode, pnode)
+    if (!isConfirmed && (await hasElsewhere())) {
+      standstill.shun(pnode)
+      return lost(vnode, error.message)
+    }
+    if (error.code === 'checkpoint.damaged' && (await goBehindNewest(error.message))) return
+    const verdict = await poison.judge(failure, pnode, hasElsewhere)
+    if (verdict.type === 'fail') return ending.fail(error)
+    if (verdict.type === 'move') return lost(vnode, error.message)
+    // Durable first; then nobody applies that entry again, nor has applied it.
+    await goBack(() => deadLetters.bury(failure, verdict.attempts))
+  }
+}

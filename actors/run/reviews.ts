@@ -1,0 +1,249 @@
+/**
+ * Checkpoints of a run that is applied more than once (`redundancy`): each counts only when so many PNodes agree on all of it. Where they do not, others are asked
+ * until it is known who is wrong; who is wrong has no part in the run any more, which goes back to the newest checkpoint: that one was agreed upon.
+ */
+import type { ActorContext } from '../../runtime/actor-system/actor-system.js'
+import { canonicalJson } from '../../runtime/canonical-json.js'
+import { followersOf, vnodeOf } from '../../runtime/followers.js'
+import type { Head } from '../../runtime/head.js'
+import type { ObjectStore } from '../../runtime/object-store/object-store.js'
+import { actor, call, type Membership } from '../calls.js'
+import { listMembers } from '../placement/parts.js'
+import type { Claim, Commit, Failure } from '../reports.js'
+import { afterDisputeEvent, type Conviction, type Dispute, nextAction, openDispute } from '../trust/dispute.js'
+import { type Finding, type Opinion, Review, valueOf } from './review.js'
+import { lineageOf, type RunDefinition } from './run-definition.js'
+
+export interface ReviewsOptions {
+  readonly context: ActorContext
+  readonly store: ObjectStore
+  readonly definition: RunDefinition
+  readonly head: () => Head
+  /** A cut is complete, and everybody agrees. */
+  readonly complete: (commits: readonly Commit[]) => Promise<void>
+  /** This PNode is to apply the VNode's log, too. False: it cannot. */
+  readonly askAnother: (vnode: string, pnode: string, reason: string) => Promise<boolean>
+  /** The run goes back to the newest checkpoint, without these PNodes. */
+  readonly goBack: (reason: string, convicted: readonly string[]) => Promise<void>
+  /** A step has failed, and not for what somebody else has sent. @param isConfirmed two PNodes say so */
+  readonly believe: (failure: Failure, isConfirmed: boolean) => Promise<void>
+  /** Followers begin anew. */
+  readonly dismiss: (ids: readonly string[]) => Promise<void>
+}
+
+/** What somebody says of a step at which it failed: it is believed when all before it is agreed upon, and somebody else has failed there, too. */
+interface Doubt {
+  readonly failure: Failure
+  readonly pnode: string
+  /** On what the VNode has read from, up to that position. */
+  readonly review: Review
+}
+
+/** Handler of the Run actor, and its timer, for `Reviews.look`. */
+export const REVIEW = 'review'
+/** How often an open dispute is looked at, in ms: who was asked may be lost. */
+const LOOK_MS = 500
+const EVIDENCE_VERSION = 1
+
+export const evidencePrefix = (run: string): string => `runs/${run}/evidence/`
+
+/** Why somebody was convicted, for good: `runs/<run>/evidence/<generation>-<step>-<vnode>`. */
+export interface Evidence {
+  readonly v: typeof EVIDENCE_VERSION
+  readonly run: string
+  readonly generation: number
+  readonly step: number
+  readonly vnode: string
+  readonly opinions: readonly Opinion[]
+  readonly convicted: readonly Conviction[]
+  /** Who said so. */
+  readonly by: 'agreement' | 'arbiter' | 'panel'
+  /** Of a panel: the probability that one of its size has a lying majority, if a majority of all hosts does not lie. Else 0. */
+  readonly wrongWith: number
+}
+
+export class Reviews {
+  readonly #options: ReviewsOptions
+  #redundancy = 1
+  #review: Review
+  /** Cuts that all VNodes have committed, by step. */
+  readonly #complete = new Map<number, readonly Commit[]>()
+  #doubt: Doubt | undefined
+  /** The newest failure of each VNode, and where it was met. */
+  readonly #failed = new Map<string, { readonly what: string; readonly pnodes: Set<string> }>()
+
+  constructor(options: ReviewsOptions) {
+    this.#options = options
+    this.#review = new Review(options.definition.network, 1)
+  }
+
+  /** As the settings say. */
+  begin(redundancy: number): void {
+    this.#redundancy = redundancy
+    this.#review = new Review(this.#options.definition.network, redundancy)
+  }
+
+  /** Everything begins anew. */
+  clear(): void {
+    this.#doubt = undefined
+    this.#review.clear()
+    this.#complete.clear()
+  }
+
+  get isOn(): boolean {
+    return this.#redundancy > 1
+  }
+
+  /** A state is in the store. @param complete all states of its cut, if it was the last one */
+  async committed(commit: Commit, complete: readonly Commit[] | undefined): Promise<void> {
+    if (!this.isOn) return complete && this.#options.complete(complete)
+    if (complete) this.#complete.set(commit.step, complete)
+    await this.#heard(commit)
+  }
+
+  /** A follower says what it makes of the log. */
+  async claimed(claim: Claim): Promise<void> {
+    if (this.isOn) await this.#heard(claim)
+  }
+
+  /** A VNode or a follower has stopped at a step. Of a follower it is no more than what confirms what its VNode says. */
+  async failed(failure: Failure): Promise<void> {
+    const { head, definition } = this.#options
+    const vnode = vnodeOf(failure.vnode)
+    const { pnode } = head().directory[failure.vnode]
+    const what = `${failure.error.code} at ${failure.entry?.position ?? 'the start'}`
+    const before = this.#failed.get(vnode)
+    this.#failed.set(vnode, { what, pnodes: new Set([...(before?.what === what ? before.pnodes : []), pnode]) })
+    if (failure.vnode !== vnode) return
+    const lineage = lineageOf(definition.network, vnode)
+    const ancestors = definition.network.vnodes.filter(({ id }) => id !== vnode && lineage.includes(id))
+    this.#doubt = { failure, pnode, review: new Review({ vnodes: ancestors }, 2) }
+    await this.look()
+  }
+
+  /** A VNode gets another owner. */
+  moved(vnode: string): void {
+    this.#review.forget(vnode)
+    if (this.#doubt?.failure.vnode === vnode) this.#doubt = undefined
+    this.#doubt?.review.forget(vnode)
+    for (const [step, commits] of this.#complete) if (commits.some((commit) => commit.vnode === vnode)) this.#complete.delete(step)
+  }
+
+  /** The cut is the newest checkpoint. */
+  close(step: number): void {
+    this.#review.close(step)
+    for (const open of this.#complete.keys()) if (open <= step) this.#complete.delete(open)
+  }
+
+  /** What can be settled is. */
+  async look(): Promise<void> {
+    const { complete } = this.#options
+    for (const step of this.#review.steps) {
+      const finding = this.#review.finding(step)
+      if (finding.type === 'dispute') return this.#settle(step, finding)
+      if (finding.type === 'misfed') return this.#feedAnew(finding)
+    }
+    const agreed = this.#review.steps.findLast((step) => this.#complete.has(step) && this.#review.finding(step).type === 'agreed')
+    if (agreed !== undefined) return complete(this.#complete.get(agreed)!)
+    if (this.#doubt) await this.#consider(this.#doubt)
+  }
+
+  /** What it has read may be a lie: of what is before it everybody says how far they agree. */
+  async #consider(doubt: Doubt): Promise<void> {
+    const { context, believe } = this.#options
+    const { failure, review } = doubt
+    const { position, step } = failure.entry ?? { position: 0, step: 0 }
+    for (const opinion of await this.#opinionsAt(position, lineageOf(this.#options.definition.network, failure.vnode)))
+      review.add(step, opinion)
+    if (this.#doubt !== doubt) return
+    const finding: Finding = position === 0 ? { type: 'agreed' } : review.finding(step)
+    if (finding.type === 'dispute') return this.#settle(step, finding)
+    if (finding.type === 'misfed') return this.#feedAnew(finding)
+    if (finding.type === 'open') return context.setTimer(REVIEW, REVIEW, { afterMs: LOOK_MS })
+    this.#doubt = undefined
+    await believe(failure, this.#failed.get(failure.vnode)!.pnodes.size > 1)
+  }
+
+  /** What VNodes and their followers have read and put out up to a position, of those who are there. */
+  async #opinionsAt(position: number, vnodes: readonly string[]): Promise<Opinion[]> {
+    const { context, head } = this.#options
+    const { run, directory } = head()
+    const asked = Object.entries(directory).filter(([id]) => vnodes.includes(vnodeOf(id)))
+    const pnodes = [...new Set(asked.map(([, { pnode }]) => pnode))]
+    const answers = pnodes.map(async (pnode): Promise<Opinion[]> => {
+      const here = asked.filter(([, place]) => place.pnode === pnode)
+      const request = { run, position, vnodes: here.map(([id, { term }]) => [id, term] as const) }
+      const roots = await call<'PNode', 'roots'>(context, actor.pnode(pnode), 'roots', request, context.signal).catch(() => [])
+      return here.flatMap(([id], i) => (roots[i] ? [{ vnode: vnodeOf(id), id, pnode, hash: '', roots: roots[i] }] : []))
+    })
+    return (await Promise.all(answers)).flat()
+  }
+
+  async #heard({ vnode: id, step, hash, roots }: Claim): Promise<void> {
+    if (!roots) return
+    const { pnode } = this.#options.head().directory[id]
+    this.#review.add(step, { vnode: vnodeOf(id), id, pnode, hash, roots })
+    await this.look()
+  }
+
+  async #settle(step: number, { vnode, opinions }: Finding & { readonly type: 'dispute' }): Promise<void> {
+    const { context, head, askAnother, goBack } = this.#options
+    const members = await listMembers(context)
+    const action = nextAction(disputeOf(opinions, members, step), () => false)
+    if (action.type === 'settled') {
+      const convicted = action.convicted.map(({ host }) => host)
+      await this.#keepEvidence({ step, vnode, opinions, convicted: action.convicted, by: action.by, wrongWith: action.wrongWith })
+      return goBack(`${convicted.join(', ')} gave something else for ${vnode} than its log does`, convicted)
+    }
+    if (action.type === 'undecided') return goBack(`nobody knows what is right for ${vnode}: ${action.why}`, [])
+    context.setTimer(REVIEW, REVIEW, { afterMs: LOOK_MS })
+    // Somebody is at it already.
+    if (action.type === 'wait' || followersOf(head(), vnode).some((id) => opinions.every((opinion) => opinion.id !== id))) return
+    const isFree = ({ pnode, owner }: Membership) =>
+      !action.excluded.hosts.includes(pnode) && !action.excluded.owners.includes(owner ?? pnode)
+    const free = members.filter(
+      (member) => isFree(member) && member.state === 'ready' && (action.type !== 'ask arbiter' || member.isTrusted),
+    )
+    const reason = `settles a dispute about step ${step}`
+    for (const { pnode } of free) if (await askAnother(vnode, pnode, reason)) return
+  }
+
+  /** It goes back to where it was agreed upon what it had read; nobody knows who of the two it was. */
+  async #feedAnew({ opinion, producer }: Finding & { readonly type: 'misfed' }): Promise<void> {
+    const { goBack, dismiss } = this.#options
+    if (opinion.id === opinion.vnode) return goBack(`${opinion.vnode} has read what ${producer} has not put out`, [])
+    this.#review.discard(opinion)
+    await dismiss([opinion.id])
+  }
+
+  async #keepEvidence(found: Omit<Evidence, 'v' | 'run' | 'generation'>): Promise<void> {
+    const { run, generation } = this.#options.head()
+    const evidence: Evidence = { v: EVIDENCE_VERSION, run, generation, ...found }
+    const key = `${evidencePrefix(run)}${generation}-${found.step}-${found.vnode}`
+    await this.#options.store.put(key, new TextEncoder().encode(canonicalJson(evidence)))
+  }
+}
+
+/** What is known so far, the owner's word first. As many may lie as leave the others a majority. */
+function disputeOf(opinions: readonly Opinion[], members: readonly Membership[], step: number): Dispute {
+  const known = new Map(members.map((member) => [member.pnode, member]))
+  const claimOf = (opinion: Opinion) => {
+    const { owner = opinion.pnode, computeClass = '' } = known.get(opinion.pnode) ?? {}
+    return { host: opinion.pnode, owner, computeClass, inputs: canonicalJson(opinion.roots.inputs), root: valueOf(opinion) }
+  }
+  const isTrusted = ({ pnode }: Opinion) => known.get(pnode)?.isTrusted === true
+  const [own, ...others] = opinions.toSorted((a, b) => (a.id < b.id ? -1 : 1))
+  const hosts = Math.max(opinions.length, members.filter(({ state }) => state === 'ready').length)
+  const dispute = openDispute({
+    segment: { vnode: own.vnode, from: 0, to: step },
+    hasArbiter: members.some((member) => member.isTrusted && member.state !== 'lost'),
+    population: { hosts, liars: Math.floor((hosts - 1) / 2) },
+    owners: claimOf(own),
+    others: others.filter((opinion) => !isTrusted(opinion)).map(claimOf),
+  })
+  const arbiter = opinions.find(isTrusted)
+  if (!arbiter) return dispute
+  if (arbiter === own) return { ...dispute, verdict: claimOf(own) }
+  const claim = claimOf(arbiter)
+  return afterDisputeEvent(afterDisputeEvent(dispute, { type: 'asked', ...claim, isArbiter: true }), { type: 'claimed', claim })
+}

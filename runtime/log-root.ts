@@ -1,0 +1,54 @@
+/** The roots of the logs that a VNode reads and makes, position by position, from the start of the run on: those after a checkpoint are part of it. */
+import { type EdgeEntry, edgeEntryOf, type EdgeRoot, type EdgeStream, extendEdgeRoot, startEdgeRoot } from './edge-root.js'
+
+/** What a VNode has read and put out up to some position: SHA-256, in hex. */
+export interface Roots {
+  readonly output: string
+  /** Of the feedback that it has given. Absent: it gives none. */
+  readonly given?: string
+  /** By producer; feedback is not in it. */
+  readonly inputs: { readonly [producer: string]: string }
+}
+
+export class LogRoot {
+  /** By position, since the newest manifest. */
+  readonly #roots = new Map<number, string>()
+  #newest: EdgeRoot
+
+  /** @param root after `position`, in hex. Absent: there was nothing before */
+  constructor(stream: Omit<EdgeStream, 'from'>, position: number, root?: string) {
+    const start = startEdgeRoot({ ...stream, from: 0 })
+    this.#newest = root === undefined ? start : { ...start, position, root: Buffer.from(root, 'hex') }
+    this.#roots.set(position, hex(this.#newest))
+  }
+
+  /** @param position of the entry: feedback is for a later one */
+  add(position: number, frame: Uint8Array): void {
+    this.#newest = extendEdgeRoot(this.#newest, entryOf(frame))
+    this.#roots.set(position, hex(this.#newest))
+  }
+
+  /** Up to and with a position; undefined: it has not come yet, or is not kept any more. */
+  at(position: number): string | undefined {
+    return this.#roots.get(position)
+  }
+
+  /** Nobody asks about what is before this position. */
+  release(before: number): void {
+    for (const position of this.#roots.keys()) {
+      if (position >= before) return
+      this.#roots.delete(position)
+    }
+  }
+}
+
+const hex = ({ root }: EdgeRoot): string => Buffer.from(root).toString('hex')
+
+/** One frame may be made by one VNode of this process, and read by several. */
+const entries = new WeakMap<Uint8Array, EdgeEntry>()
+
+function entryOf(frame: Uint8Array): EdgeEntry {
+  const entry = entries.get(frame) ?? edgeEntryOf(frame)
+  entries.set(frame, entry)
+  return entry
+}

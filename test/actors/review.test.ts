@@ -1,0 +1,109 @@
+/** Opinions on a cut: who is doubted, who was only fed something wrong, and when all agree. */
+import test from 'ava'
+import { type Opinion, Review } from '../../actors/run/review.js'
+import { type NetworkDefinition, SOURCE } from '../../components/definition.js'
+
+/** a, then b and c beside each other, then d, which reads both. */
+const NETWORK = {
+  vnodes: [
+    { id: 'a', inputs: [SOURCE] },
+    { id: 'b', inputs: ['a'] },
+    { id: 'c', inputs: ['a'] },
+    { id: 'd', inputs: ['b', 'c'] },
+  ],
+} as unknown as NetworkDefinition
+const STEP = 10
+
+/** What is right: the state and the outputs are called as the VNode, inputs as the producer. */
+function opinion(id: string, pnode: string, { hash, output, inputs }: { hash?: string; output?: string; inputs?: object } = {}): Opinion {
+  const vnode = id.split('~')[0]
+  const read = NETWORK.vnodes.find((one) => one.id === vnode)!.inputs
+  const right = Object.fromEntries(read.map((input) => [input, `from ${input}`]))
+  return {
+    vnode,
+    id,
+    pnode,
+    hash: hash ?? `state of ${vnode}`,
+    roots: { output: output ?? `from ${vnode}`, inputs: { ...right, ...inputs } },
+  }
+}
+
+const ALL = ['a', 'b', 'c', 'd'].flatMap((vnode) => [opinion(vnode, `p-${vnode}`), opinion(`${vnode}~1`, `q-${vnode}`)])
+
+/** All of them say what is right, but for these. */
+function reviewed(redundancy: number, ...others: readonly Opinion[]): Review {
+  const review = new Review(NETWORK, redundancy)
+  const isReplaced = ({ id }: Opinion) => others.some((other) => other.id === id)
+  for (const one of [...ALL.filter((each) => !isReplaced(each)), ...others]) review.add(STEP, one)
+  return review
+}
+
+test('all who are to agree do; one too few is open', (t) => {
+  t.deepEqual(reviewed(2).finding(STEP), { type: 'agreed' })
+  t.deepEqual(reviewed(3).finding(STEP), { type: 'open' })
+  const third = ['a', 'b', 'c', 'd'].map((vnode) => opinion(`${vnode}~2`, 'r'))
+  t.deepEqual(reviewed(3, ...third).finding(STEP), { type: 'agreed' })
+})
+
+test('without the word of the owner, or with two of the same PNode, nothing is agreed', (t) => {
+  const review = new Review(NETWORK, 2)
+  for (const one of ALL) if (one.id !== 'c') review.add(STEP, one)
+  t.deepEqual(review.finding(STEP), { type: 'open' })
+  t.deepEqual(reviewed(2, opinion('b~1', 'p-b')).finding(STEP), { type: 'open' })
+})
+
+for (const lie of [{ hash: 'another state' }, { output: 'another output' }]) {
+  test(`who has read the same and says ${Object.keys(lie)[0]} otherwise is in a dispute, whoever it is`, (t) => {
+    for (const id of ['b', 'b~1']) {
+      const liar = opinion(id, 'liar', lie)
+      const found = reviewed(2, liar).finding(STEP)
+      t.true(found.type === 'dispute' && found.vnode === 'b' && found.opinions.includes(liar) && found.opinions.length === 2)
+    }
+  })
+}
+
+test('what follows from a lie is nobody else’s: the first in graph order is in dispute', (t) => {
+  const lie = { output: 'a lie' }
+  const misled = [
+    opinion('c', 'p-c', { hash: 'of a lie', inputs: { a: 'a lie' } }),
+    opinion('c~1', 'q-c', { hash: 'of a lie', inputs: { a: 'a lie' } }),
+  ]
+  const found = reviewed(2, opinion('a', 'p-a', lie), ...misled).finding(STEP)
+  t.true(found.type === 'dispute' && found.vnode === 'a')
+})
+
+test('who was sent something else than what its producer says it has put out is misfed, not a liar', (t) => {
+  const misfed = opinion('d', 'p-d', { hash: 'of a lie', inputs: { c: 'a lie' } })
+  t.deepEqual(reviewed(2, misfed).finding(STEP), { type: 'misfed', opinion: misfed, producer: 'c' })
+  const follower = opinion('d~1', 'q-d', { hash: 'of a lie', inputs: { c: 'a lie' } })
+  t.deepEqual(reviewed(2, follower).finding(STEP), { type: 'misfed', opinion: follower, producer: 'c' })
+  const review = reviewed(2, follower)
+  review.discard(follower)
+  review.add(STEP, opinion('d~1', 'q-d'))
+  t.deepEqual(review.finding(STEP), { type: 'agreed' })
+})
+
+test('both have read the same lie of an owner that is gone: neither agrees with whoever has the VNode now', (t) => {
+  const lie = { inputs: { a: 'a lie' }, hash: 'of a lie' }
+  const found = reviewed(2, opinion('b', 'p-b', lie), opinion('b~1', 'q-b', lie)).finding(STEP)
+  t.true(found.type === 'misfed' && found.opinion.id === 'b')
+})
+
+test('who reads from the source has read what most others have', (t) => {
+  const misfed = opinion('a~1', 'q-a', { inputs: { [SOURCE]: 'another batch' }, hash: 'of another batch' })
+  const review = reviewed(2, misfed)
+  review.add(STEP, opinion('a~2', 'r'))
+  t.deepEqual(review.finding(STEP), { type: 'misfed', opinion: misfed, producer: SOURCE })
+})
+
+test('a new owner says for itself what it has; what it said as a follower is not a second opinion', (t) => {
+  const review = reviewed(2)
+  review.forget('b')
+  t.deepEqual(review.finding(STEP), { type: 'open' })
+  review.add(STEP, opinion('b', 'q-b'))
+  t.deepEqual(review.finding(STEP), { type: 'open' })
+  review.add(STEP, opinion('b~2', 'r'))
+  t.deepEqual(review.finding(STEP), { type: 'agreed' })
+  review.close(STEP)
+  t.deepEqual(review.steps, [])
+})

@@ -1,0 +1,199 @@
+/** Hosts that lie: each is an honest PNode, one of whose seams is not what it seems. They keep within the protocol, so that nothing but what they compute or say gives them away. */
+import type { ActorSystem, Json } from '../../runtime/actor-system/actor-system.js'
+import type { ApplyRequest, ApplyResult, Compute } from '../../runtime/compute/compute.js'
+import { decodeFrame, encodeFrame, type Frame } from '../../runtime/frame.js'
+import { RandomStream } from '../../runtime/random.js'
+import { SwarmError } from '../../runtime/errors.js'
+import { decodeState, encodeState } from '../../runtime/state.js'
+import type { Seams } from '../../actors/local-swarm.js'
+import type { Claim } from '../../actors/reports.js'
+
+/** Takes an honest PNode's seams, and gives those of a liar. */
+export type Adversary = (honest: Seams) => Seams
+
+const MIXED = 0x9e37_79b9
+
+/** A compute in front of another one. */
+function before(inner: Compute, apply: (id: string, request: ApplyRequest) => Promise<ApplyResult>, own: Partial<Compute> = {}): Compute {
+  return {
+    start: (signal, options) => inner.start(signal, options),
+    load: (id, definition, blob, options) => inner.load(id, definition, blob, options),
+    apply: (id, request) => apply(id, request),
+    refine: (id, request, options) => inner.refine(id, request, options),
+    snapshot: (id) => inner.snapshot(id),
+    unload: (id) => inner.unload(id),
+    memory: () => inner.memory(),
+    onLoss: (listener) => inner.onLoss(listener),
+    kill: (reason) => inner.kill(reason),
+    close: () => inner.close(),
+    ...own,
+  }
+}
+
+/** A frame with other outputs, in place. */
+function changed(frame: Uint8Array, change: (values: Float32Array, made: Frame) => void): Uint8Array {
+  const made = decodeFrame(frame)
+  const output = { ...made.output, bytes: made.output.bytes.slice() }
+  change(new Float32Array(output.bytes.buffer), made)
+  return encodeFrame({ ...made, output }, true)
+}
+
+/** It computes honestly, and sends something else. */
+const sending =
+  (change: (values: Float32Array, made: Frame) => void): Adversary =>
+  (honest) => {
+    const { compute } = honest
+    const apply = async (id: string, request: ApplyRequest) => {
+      const made = await compute.apply(id, request)
+      return { ...made, frame: changed(made.frame, change) }
+    }
+    return { ...honest, compute: before(compute, apply) }
+  }
+
+/** It computes with other inputs than those that it was sent. */
+const reading =
+  (change: (input: Uint8Array, known: Map<string, Uint8Array>, key: string) => Uint8Array): Adversary =>
+  (honest) => {
+    const { compute } = honest
+    const known = new Map<string, Uint8Array>()
+    const apply = (id: string, request: ApplyRequest) =>
+      compute.apply(id, { ...request, inputs: request.inputs.map((input, i) => change(input, known, `${id} ${i}`)) })
+    return { ...honest, compute: before(compute, apply) }
+  }
+
+/** Outputs × −1000: the sign-flip attack at the strength at which plain averaging breaks. */
+const signFlip = sending((values) => {
+  for (let i = 0; i < values.length; i++) values[i] *= -1000
+})
+
+/** Outputs of the same size, in any direction. */
+const randomDirection = sending((values, { header }) => {
+  const stream = new RandomStream(header.position, 'lie')
+  const norm = Math.sqrt(values.reduce((sum, value) => sum + value * value, 0) / values.length)
+  for (let i = 0; i < values.length; i++) values[i] = norm * (2 * stream.uniform() - 1)
+})
+
+const nanBomber = sending((values) => {
+  values[0] = Number.NaN
+})
+
+/** Labels are shifted by one class, for itself and for everybody behind it. */
+const labelFlip = reading((input) => {
+  const frame = decodeFrame(input)
+  const labels = { ...frame.labels, bytes: frame.labels.bytes.slice() }
+  const values = new Int32Array(labels.bytes.buffer)
+  for (let i = 0; i < values.length; i++) values[i] = (values[i] + 1) % 10
+  return encodeFrame({ ...frame, labels }, true)
+})
+
+/** It learns from the inputs of the step before; labels, too. */
+const otherBatch = reading((input, known, key) => {
+  const now = decodeFrame(input)
+  const last = known.get(key)
+  known.set(key, input)
+  if (!last) return input
+  const { output, labels } = decodeFrame(last)
+  const isSameShape = String(output.shape) === String(now.output.shape)
+  return isSameShape ? encodeFrame({ ...now, output, labels }, true) : input
+})
+
+/** It applies every second step only; where it does not, it sends what a forward pass gives: its optimizer has nothing to do. */
+const skipsOptimizer: Adversary = (honest) => {
+  const { compute } = honest
+  const apply = async (id: string, request: ApplyRequest) => {
+    const { step, evaluation, header } = request
+    if (evaluation > 0 || step % 2 === 0) return compute.apply(id, request)
+    const { frame, ...made } = await compute.apply(id, { ...request, evaluation: 1, header: { ...header, evaluation: 1 } })
+    const answer = decodeFrame(frame)
+    return { ...made, frame: encodeFrame({ ...answer, header }, true) }
+  }
+  return { ...honest, compute: before(compute, apply) }
+}
+
+/** Computes nothing after its first step: it sends again what it sent then. */
+const lazy: Adversary = (honest) => {
+  const { compute } = honest
+  const first = new Map<string, Promise<ApplyResult>>()
+  const apply = async (id: string, request: ApplyRequest) => {
+    if (request.evaluation > 0) return compute.apply(id, request)
+    const known = first.get(id) ?? compute.apply(id, request)
+    first.set(id, known)
+    const made = await known
+    const { batch, labels } = decodeFrame(request.inputs[0])
+    return { ...made, frame: encodeFrame({ ...decodeFrame(made.frame), header: request.header, batch, labels }, true) }
+  }
+  return { ...honest, compute: before(compute, apply) }
+}
+
+/** What it sends lags one step behind what it computes. */
+const stale: Adversary = (honest) => {
+  const { compute } = honest
+  const last = new Map<string, Frame>()
+  const apply = async (id: string, request: ApplyRequest) => {
+    const made = await compute.apply(id, request)
+    const frame = decodeFrame(made.frame)
+    const before = last.get(id)
+    if (request.evaluation === 0) last.set(id, frame)
+    const isFit = before !== undefined && String(before.output.shape) === String(frame.output.shape)
+    return isFit ? { ...made, frame: encodeFrame({ ...frame, output: before.output }, true) } : made
+  }
+  return { ...honest, compute: before(compute, apply) }
+}
+
+/** It computes and sends what is right, and stores something else: who restores from there goes on with that. */
+const forger: Adversary = (honest) => {
+  const { compute } = honest
+  const snapshot = async (id: string) => {
+    const tensors = decodeState(await compute.snapshot(id)).map((tensor) => ({ ...tensor, values: tensor.values.slice() }))
+    const target = tensors.find(({ dtype, values }) => dtype === 'float32' && values.length > 0)
+    if (target) target.values[0] += 1
+    return encodeState(tensors as Parameters<typeof encodeState>[0])
+  }
+  return { ...honest, compute: before(compute, (id, request) => compute.apply(id, request), { snapshot }) }
+}
+
+/** As a follower it says of every honest owner that it lies. */
+const slanderer: Adversary = (honest) => {
+  const { system } = honest
+  const call: ActorSystem['call'] = (target, method, argument, options) => {
+    if (method !== 'claimed') return system.call(target, method, argument, options)
+    const claim = argument as unknown as Claim
+    const hash = [...claim.hash].map((digit) => ((Number.parseInt(digit, 16) + MIXED) % 16).toString(16)).join('')
+    return system.call(target, method, { ...claim, hash } as unknown as Json, options)
+  }
+  const lying: ActorSystem = {
+    call,
+    register: (definition) => system.register(definition),
+    unregister: (type) => system.unregister(type),
+    deactivate: (target) => system.deactivate(target),
+    start: () => system.start(),
+    close: () => system.close(),
+  }
+  return { ...honest, system: lying }
+}
+
+/** It stops at every tenth step of whatever it has, and says that it found a bug. */
+const falseAlarm: Adversary = (honest) => {
+  const { compute } = honest
+  const apply = (id: string, request: ApplyRequest) => {
+    if (request.step % 10 === 9) return Promise.reject(new SwarmError('internal', 'invariant broken: on purpose'))
+    return compute.apply(id, request)
+  }
+  return { ...honest, compute: before(compute, apply) }
+}
+
+/** By the name that `--adversary` takes. */
+export const ADVERSARIES = {
+  'sign-flip': signFlip,
+  'random-direction': randomDirection,
+  'label-flip': labelFlip,
+  'stale-gradient': stale,
+  'other-batch': otherBatch,
+  lazy,
+  'skips-optimizer': skipsOptimizer,
+  'nan-bomber': nanBomber,
+  forger,
+  slanderer,
+  'false-alarm': falseAlarm,
+} as const satisfies { readonly [name: string]: Adversary }
+export type AdversaryName = keyof typeof ADVERSARIES
