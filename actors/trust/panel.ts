@@ -26,10 +26,10 @@ function choose(n: number, k: number): bigint {
   return ways
 }
 
-/** a / b for 0 ≤ a ≤ b, cut off after 52 binary digits. */
+/** a / b, 0 to 1, to the last digit but one. */
 function quotient(a: bigint, b: bigint): number {
-  const digits = 2 ** 52
-  return Number((a * BigInt(digits)) / b) / digits
+  const digits = 2 ** 60
+  return Number((2n * a * BigInt(digits) + b) / (2n * b)) / digits
 }
 
 /**
