@@ -114,6 +114,8 @@ test('without an arbiter two of three convict, and it is said what that is worth
   const ended = tell(dispute, ...answer('p3', 'true'))
   t.deepEqual(settled(t, ended), { right: 'p2', convicted: [{ host: 'p1', for: 'claim' }], by: 'panel', wrongWith: panelWorth(7, 16, 3) })
   t.deepEqual(settled(t, tell(dispute, ...answer('p3', 'false'))).convicted, [{ host: 'p2', for: 'slander' }])
+  const without = tell(dispute, asked('p9'), { type: 'silent', host: 'p9' }, ...answer('p3', 'true'))
+  t.is(settled(t, without).wrongWith, panelWorth(7, 15, 3), 'who was silent may have been honest')
 })
 
 test('three that all differ are followed by two more, of whom three of five convict', (t) => {
