@@ -63,6 +63,10 @@ const BENCHMARKS: { readonly [name: string]: { readonly what: string; readonly r
     what: 'a tenth of all messages lost, latency exponential with a mean of 1 s (simulated): samples per second, the same hash',
     run: async () => (await import('./learning-at-home.js')).learningAtHome(),
   },
+  detection: {
+    what: 'how soon audits find a host that cheats, by share audited, share cheated and segments, against 1 − (1 − p c)ⁿ; 1,000 runs a point',
+    run: async () => (await import('./detection.js')).detection(),
+  },
   learning: {
     what: 'what is learnt, by each rule and by backpropagation, three seeds (--task fashion-256|fashion-1024|fashion-conv|mnist-1024|shakespeare; --seeds N)',
     run: async ({ task, seeds }) => (await import('./learning.js')).learning({ task, seeds }),

@@ -38,6 +38,10 @@ export type ErrorCode =
   | 'head.version'
   | 'grant.version'
   | 'grant.refused' // wrong signature or wrong run
+  | 'commitment.version'
+  | 'commitment.broken' // not what was committed to before
+  | 'reputation.version'
+  | 'reputation.damaged'
   | 'follower.behind' // what it lacks is kept by nobody any more
   | 'bus.closed'
   | 'bus.too-large'
