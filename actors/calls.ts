@@ -58,6 +58,8 @@ export interface Demand {
   readonly near?: string
   /** Its PNode is of this tier or a better one; 1 is the best. Absent: any. */
   readonly minTier?: 1 | 2 | 3
+  /** Its PNode is one whose word settles disputes. */
+  readonly isForTrusted?: true
   /** Demands with the same are on one PNode. */
   readonly group?: string
   /** Demands with the same are on different PNodes, and if possible of different owners. */
@@ -73,6 +75,7 @@ export interface Decision {
   /** The start of the PNode's process that was chosen. */
   readonly incarnation?: string
   readonly computeClass?: string
+  readonly isTrusted?: true
   readonly candidates: readonly Candidate[]
   /** Followers that have to make room for it. */
   readonly displaces?: readonly string[]
@@ -199,7 +202,7 @@ export interface Membership extends Profile {
   /** What an observer lacks. */
   readonly refusal?: Refusal
   /** Whoever runs the cluster answers for it: its word settles disputes. */
-  readonly isTrusted?: boolean
+  readonly isTrusted?: true
   /** Why it gets no VNodes, if somebody wants that. */
   readonly drains?: Drains
   readonly busyShare: number

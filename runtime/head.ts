@@ -37,6 +37,8 @@ export interface Place {
   readonly term: number
   /** The start of the PNode's process that it was given to: a later one knows nothing of it. */
   readonly incarnation?: string
+  /** Whoever runs the cluster answered for the PNode when it got the VNode. */
+  readonly isTrusted?: true
 }
 
 export interface Head {
@@ -131,7 +133,8 @@ export function placed(
 ): Head {
   const directory = Object.fromEntries(Object.entries(head.directory).filter(([vnode]) => !gone.includes(vnode)))
   let { termCounter } = head
-  for (const { vnode, pnode, incarnation } of moves) directory[vnode] = { pnode, term: ++termCounter, ...(incarnation && { incarnation }) }
+  for (const { vnode, pnode, incarnation, isTrusted } of moves)
+    directory[vnode] = { pnode, term: ++termCounter, ...(incarnation && { incarnation }), ...(isTrusted && { isTrusted }) }
   return { ...head, directory, termCounter }
 }
 

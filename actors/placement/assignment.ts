@@ -5,7 +5,7 @@ import { SwarmError, isSwarmError } from '../../runtime/errors.js'
 import { nameRefusal } from './admission.js'
 import { divide } from './divide.js'
 import type { Calls, Decision, Demand, Membership } from '../calls.js'
-import { isBelow, speedOf, Weighing } from './candidates.js'
+import { isBelow, isNotTrusted, speedOf, Weighing } from './candidates.js'
 import type { Division, Holder, Piece } from './division.js'
 import type { Candidate } from '../events.js'
 import { bringTogether, type Wish } from './neighbours.js'
@@ -148,10 +148,14 @@ class Assignment {
     const allowedFor = (part: readonly Demand[]): Uint8Array => {
       const [{ group, at }] = part
       const home = group === undefined ? at : homes.get(group)
-      const key = `${Math.min(...part.map(({ minTier = 3 }) => minTier))} ${home ?? ''}`
+      const isForTrusted = part.some((demand) => demand.isForTrusted)
+      const key = `${Math.min(...part.map(({ minTier = 3 }) => minTier))} ${isForTrusted} ${home ?? ''}`
       const allowed =
         shared.get(key) ??
-        Uint8Array.from(this.#open, ({ pnode, tier }) => (!isBelow(tier, part) && (home === undefined || home === pnode) ? 1 : 0))
+        Uint8Array.from(this.#open, (member) => {
+          const isRefused = isBelow(member.tier, part) || isNotTrusted(member, part)
+          return !isRefused && (home === undefined || home === member.pnode) ? 1 : 0
+        })
       shared.set(key, allowed)
       return allowed
     }

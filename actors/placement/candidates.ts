@@ -124,6 +124,11 @@ export function isBelow(tier: Membership['tier'], demands: readonly Demand[]): b
   return tier !== undefined && demands.some(({ minTier = 3 }) => tier > minTier)
 }
 
+/** Whether any of them is for PNodes whose word settles disputes, and this is none. */
+export function isNotTrusted({ isTrusted }: Pick<Membership, 'isTrusted'>, demands: readonly Demand[]): boolean {
+  return isTrusted !== true && demands.some(({ isForTrusted }) => isForTrusted === true)
+}
+
 /** One of each reason, with the number of the others. */
 function countByReason(candidates: readonly Candidate[]): Candidate[] {
   const byReason = new Map<string, Candidate>()

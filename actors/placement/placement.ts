@@ -79,6 +79,7 @@ type Argument<M extends keyof Calls['Placement']> = Calls['Placement'][M][0]
 /** @throws `usage`: times that do not fit together */
 export function placementActor(options: MembershipOptions): ActorDefinition<Memory> {
   assertTimes(options)
+  const seen = (member: Member): Membership => ({ ...view(member), ...(options.isTrusted?.(member.pnode) && { isTrusted: true as const }) })
   const change = (member: Member, state: Member['state'], reason: string) => {
     if (member.state === state) return
     member.state = state
@@ -236,7 +237,7 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
       },
       place: ({ clock }, { members, requests, others, waiting }, request: Argument<'place'>) =>
         requests.take(request, (whole) => {
-          const all = [...members.values()].map(view)
+          const all = [...members.values()].map(seen)
           const now = clock.now()
           if (whole.isBeginning) waiting.assertTurn(whole, now, (other) => fits(all, other))
           const decisions = placeOrWait(
@@ -246,14 +247,10 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
           )
           waiting.begun(whole.run)
           others.decided(whole, decisions, all, now)
-          return decisions.map((decision) => chosen(decision, members.get(decision.pnode)!))
+          return decisions.map((decision) => chosen(decision, seen(members.get(decision.pnode)!)))
         }) as never,
       placed: (_context, { requests }, { run, writer, from }: Argument<'placed'>) => requests.page(run, writer, from) as never,
-      list: (_context, { members }, { after }: Argument<'list'>) =>
-        pageOf(
-          [...members.values()].map((member) => ({ ...view(member), ...(options.isTrusted?.(member.pnode) && { isTrusted: true }) })),
-          after,
-        ) as never,
+      list: (_context, { members }, { after }: Argument<'list'>) => pageOf([...members.values()].map(seen), after) as never,
       sweep: (context, memory) => {
         const { members } = memory
         const now = context.clock.now()
@@ -300,7 +297,12 @@ function placeOrWait(request: Argument<'place'>, decide: () => Decision[], waits
 }
 
 /** With what the run has to remember of the PNode. */
-const chosen = (decision: Decision, { incarnation, computeClass }: Member): Decision => ({ ...decision, incarnation, computeClass })
+const chosen = (decision: Decision, { incarnation, computeClass, isTrusted }: Membership): Decision => ({
+  ...decision,
+  incarnation,
+  computeClass,
+  ...(isTrusted && { isTrusted }),
+})
 
 /** Why members change that were rated by their steps, as `onMember` is told. */
 export const RATED = 'rated'

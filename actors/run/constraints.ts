@@ -14,6 +14,8 @@ export interface Constraints {
    * Once it has begun, what was lost is rather apart than nowhere.
    */
   readonly together?: readonly (readonly string[])[]
+  /** Who follows a VNode (`redundancy`, `replicas`) is on a PNode whose word settles disputes; what is on such a one itself needs no follower. Default: anywhere. */
+  readonly areFollowersTrusted?: boolean
 }
 
 const isTier = (value: unknown): value is Tier => value === 1 || value === 2 || value === 3
@@ -21,7 +23,7 @@ const isTier = (value: unknown): value is Tier => value === 1 || value === 2 || 
 /** @returns nothing, if nothing is asked. @throws `usage` a tier that there is not, or a VNode that the network does not have, or that is in two groups */
 export function checkedConstraints(
   { vnodes }: Pick<NetworkDefinition, 'vnodes'>,
-  { minTier, together = [] }: Constraints = {},
+  { minTier, together = [], areFollowersTrusted }: Constraints = {},
 ): { readonly constraints?: Constraints } {
   const ids = vnodes.map(({ id }) => id)
   const tiers = typeof minTier === 'object' ? Object.entries(minTier) : minTier === undefined ? [] : [[undefined, minTier] as const]
@@ -37,8 +39,12 @@ export function checkedConstraints(
       throw new SwarmError('usage', { what: `VNode ${vnode} twice`, where: 'together', fix: 'Make one group of the two' })
     seen.add(vnode)
   }
-  if (minTier === undefined && together.length === 0) return {}
-  return { constraints: { ...(minTier !== undefined && { minTier }), ...(together.length > 0 && { together }) } }
+  const constraints = {
+    ...(minTier !== undefined && { minTier }),
+    ...(together.length > 0 && { together }),
+    ...(areFollowersTrusted && { areFollowersTrusted }),
+  }
+  return Object.keys(constraints).length > 0 ? { constraints } : {}
 }
 
 function checkId(vnode: string, where: string, ids: readonly string[]): void {
@@ -52,7 +58,7 @@ function checkId(vnode: string, where: string, ids: readonly string[]): void {
 }
 
 /** Those of VNodes and followers, with what is asked of their places. Followers of a group are a group: they take over together. */
-export function constrained(demands: readonly Demand[], { minTier, together = [] }: Constraints = {}): Demand[] {
+export function constrained(demands: readonly Demand[], { minTier, together = [], areFollowersTrusted }: Constraints = {}): Demand[] {
   const groups = new Map(together.flatMap((vnodes) => vnodes.map((vnode) => [vnode, vnodes.join('+')])))
   return demands.map((demand) => {
     const own = vnodeOf(demand.vnode)
@@ -63,6 +69,7 @@ export function constrained(demands: readonly Demand[], { minTier, together = []
     return {
       ...demand,
       ...(tier !== undefined && { minTier: tier }),
+      ...(areFollowersTrusted && number !== undefined && { isForTrusted: true as const }),
       ...(group !== undefined && { group: number === undefined ? group : `${group}~${number}` }),
     }
   })

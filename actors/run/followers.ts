@@ -109,8 +109,10 @@ export class Followers {
 
   /** Every first one before any second. */
   #missing(): string[] {
-    const { head, definition } = this.#options.run()
-    const vnodes = definition.network.vnodes.filter(({ id }) => id in head.directory)
+    const { head, definition, constraints } = this.#options.run()
+    // Where the followers have to be trusted, whoever is needs none.
+    const isFollowed = (id: string) => id in head.directory && !(constraints?.areFollowersTrusted && head.directory[id].isTrusted)
+    const vnodes = definition.network.vnodes.filter(({ id }) => isFollowed(id))
     return Array.from({ length: this.#replicas ?? 0 }, (_, i) => vnodes.map(({ id }) => followerOf(id, i + 1)))
       .flat()
       .filter((id) => !(id in head.directory))

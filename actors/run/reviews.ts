@@ -174,15 +174,17 @@ export class Reviews {
       const here = asked.filter(([, place]) => place.pnode === pnode)
       const request = { run, position, vnodes: here.map(([id, { term }]) => [id, term] as const) }
       const roots = await call<'PNode', 'roots'>(context, actor.pnode(pnode), 'roots', request, context.signal).catch(() => [])
-      return here.flatMap(([id], i) => (roots[i] ? [{ vnode: vnodeOf(id), id, pnode, hash: '', roots: roots[i] }] : []))
+      return here.flatMap(([id, { isTrusted }], i) =>
+        roots[i] ? [{ vnode: vnodeOf(id), id, pnode, hash: '', roots: roots[i], ...(isTrusted && { isTrusted }) }] : [],
+      )
     })
     return (await Promise.all(answers)).flat()
   }
 
   async #heard({ vnode: id, step, hash, roots }: Claim): Promise<void> {
     if (!roots) return
-    const { pnode } = this.#options.head().directory[id]
-    this.#review.add(step, { vnode: vnodeOf(id), id, pnode, hash, roots })
+    const { pnode, isTrusted } = this.#options.head().directory[id]
+    this.#review.add(step, { vnode: vnodeOf(id), id, pnode, hash, roots, ...(isTrusted && { isTrusted }) })
     await this.look()
   }
 

@@ -107,3 +107,13 @@ test('a new owner says for itself what it has; what it said as a follower is not
   review.close(STEP)
   t.deepEqual(review.steps, [])
 })
+
+test('whoever is trusted needs nobody to agree, and is disputed all the same', (t) => {
+  const trusted = { ...opinion('b', 'p-b'), isTrusted: true as const }
+  const review = new Review(NETWORK, 2)
+  for (const one of ALL) if (one.vnode !== 'b') review.add(STEP, one)
+  review.add(STEP, trusted)
+  t.deepEqual(review.finding(STEP), { type: 'agreed' })
+  review.add(STEP, opinion('b~1', 'liar', { hash: 'slander' }))
+  t.is(review.finding(STEP).type, 'dispute')
+})

@@ -81,18 +81,21 @@ for (const name of (Object.keys(ADVERSARIES) as AdversaryName[]).filter((each) =
 
 for (const name of ['sign-flip', 'forger', 'slanderer', 'nan-bomber'] as const) {
   test.serial(`${name}: a panel of three finds out who it is`, async (t) => {
-    const { hash, head, evidence } = await ended({ pnodes: 5, liars: { 'pnode-3': name } })
+    const { hash, head, evidence } = await ended({ pnodes: 4, liars: { 'pnode-2': name } })
     t.is(hash, honest)
-    t.deepEqual(head.excluded, ['pnode-3'])
+    t.deepEqual(head.excluded, ['pnode-2'])
     t.true(evidence.every(({ by, wrongWith }) => by === 'panel' && wrongWith > 0 && wrongWith < 0.5))
   })
 }
 
-test.serial('seven of sixteen lie, each in its own way, beside PNodes that are killed; a trusted one applies everything, too', async (t) => {
-  const names: readonly AdversaryName[] = ['sign-flip', 'label-flip', 'lazy', 'forger', 'slanderer', 'nan-bomber', 'other-batch']
-  const liars = Object.fromEntries(names.map((name, i) => [`pnode-${2 * i + 2}`, name]))
-  const { hash, head, evidence } = await ended({ pnodes: 16, liars, trusted: ['pnode-1'] })
-  t.is(hash, honest)
-  for (const pnode of head.excluded ?? []) t.true(pnode in liars, `${pnode} is honest`)
-  t.true(evidence.length > 0)
-})
+test.serial(
+  'seven of sixteen lie, each in its own way, beside PNodes that are killed; a trusted one applies everything, too',
+  async (t) => {
+    const names: readonly AdversaryName[] = ['sign-flip', 'label-flip', 'lazy', 'forger', 'slanderer', 'nan-bomber', 'other-batch']
+    const liars = Object.fromEntries(names.map((name, i) => [`pnode-${2 * i + 2}`, name]))
+    const { hash, head, evidence } = await ended({ pnodes: 16, liars, trusted: ['pnode-1'], options: { constraints: { areFollowersTrusted: true } } })
+    t.is(hash, honest)
+    for (const pnode of head.excluded ?? []) t.true(pnode in liars, `${pnode} is honest`)
+    t.true(evidence.length > 0)
+  },
+)
