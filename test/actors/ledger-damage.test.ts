@@ -19,10 +19,10 @@ const encode = (text: string) => new TextEncoder().encode(text)
 const decode = (bytes: Uint8Array | undefined) => new TextDecoder().decode(bytes)
 
 /** Four pages of three entries. */
-async function written(key: ControlKey = ledgerKey(), run = 'r1'): Promise<Objects> {
+async function written(key: ControlKey = ledgerKey(), run = 'r1', cuts: readonly number[] = [1, 2, 3, 4]): Promise<Objects> {
   const store = memoryStore()
   const ledger = openLedger({ store, key, pageBytes: 1 })
-  for (const cut of [1, 2, 3, 4]) {
+  for (const cut of cuts) {
     const evidence = `runs/${run}/audits/${cut}`
     await ledger.append([
       work({ run, cut }),
@@ -270,3 +270,46 @@ test('what the owner of the key himself must not write is found, too', async (t)
   for (const [bodies, message] of cases)
     await t.throwsAsync(readLedger({ store: await signed(...bodies) }), { code: 'ledger.invalid', message })
 })
+
+test('what lies behind the head counts if it is signed, and only then', async (t) => {
+  const objects = await written()
+  const short = await written(ledgerKey(), 'r1', [1, 2, 3])
+  const behind = replaced(objects, 'ledger/head', short.get('ledger/head')!)
+  for (const checks of ['chain', 'signatures'] as const) {
+    const { count, unsealed, books } = await readLedger({ store: await storeOf(behind), checks })
+    t.deepEqual([count, unsealed, books.balanceOf({ host: 'bob', owner: 'Ann' }).earned], [12, 3, 10_000_000])
+    // Its hash is right, its signature is that of what it was.
+    const forged = changed(behind, 12, ({ entry, ...line }) => ({ entry: { ...entry, reason: 'none' }, ...line }))
+    const lines = canonicalLines(forged, page(4))
+    const refused = readLedger({ store: await storeOf(replaced(forged, page(4), lines)), checks })
+    await t.throwsAsync(refused, { code: 'ledger.edited', message: /its signature does not hold \(entry 12,/ })
+  }
+})
+
+const canonicalLines = (objects: Objects, key: string): string =>
+  decode(objects.get(key))
+    .slice(0, -1)
+    .split('\n')
+    .map((line) => `${canonicalJson(JSON.parse(line))}\n`)
+    .join('')
+
+test('bytes that mean the same are not the same', async (t) => {
+  const objects = await written()
+  // The last digit of a signature in base64 has four bits that say nothing.
+  const respelt = (text: string) => text.replace(/(.)=="/, (_, digit: string) => `${BASE64[BASE64.indexOf(digit) ^ 1]}=="`)
+  const head = decode(objects.get('ledger/head')).replace(/(?<="signature":").*/, respelt)
+  const second = decode(objects.get(page(2)))
+  const cases: readonly [key: string, text: string, says: RegExp][] = [
+    ['ledger/head', head, /the head of the ledger was edited/],
+    [page(2), respelt(second), /entry 4,/],
+    [page(2), second.replace('"host":"bob"', '"host": "bob"'), /entry 5,/],
+    [page(4), decode(objects.get(page(4))).replace(/\n$/, ' \n'), /entry 12,/],
+  ]
+  for (const [key, text, message] of cases) {
+    t.not(text, decode(objects.get(key)))
+    const damaged = await storeOf(replaced(objects, key, text))
+    await t.throwsAsync(readLedger({ store: damaged, checks: 'signatures' }), { code: 'ledger.edited', message })
+  }
+})
+
+const BASE64 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'

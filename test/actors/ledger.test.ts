@@ -147,6 +147,29 @@ test('writers that append at the same time never fork the ledger, and each entry
   }
 })
 
+test('a writer that comes late with its head does not move it back', async (t) => {
+  const inner = memoryStore()
+  const other = openLedger({ store: inner })
+  await other.append([work()])
+  let isLate = true
+  const store: ObjectStore = {
+    ...bound(inner),
+    async put(key, ...words) {
+      if (key === 'ledger/head' && isLate) {
+        isLate = false
+        await other.append([work({ cut: 3 })])
+      }
+      return inner.put(key, ...words)
+    },
+  }
+  const late = openLedger({ store })
+  await late.append([work({ cut: 2 })])
+  t.false(isLate)
+  t.deepEqual([late.counters.conflicts, (await verified(inner)).unsealed], [1, 0])
+  await late.append([work({ cut: 4 })])
+  t.is((await verified(inner)).count, 4)
+})
+
 test('ended at any write, before or behind it: the next one goes on, nothing is lost, nothing is there twice', async (t) => {
   const cuts = [1, 2, 3, 4].map((cut) => [
     work({ cut }),
@@ -233,6 +256,19 @@ test('to what is damaged nothing is added, and once it is restored the same ledg
   await store.put(key, whole.bytes)
   t.is((await ledger.append([work({ cut: 4 })])).entries.length, 1)
   t.is((await verified(store)).count, 4)
+})
+
+test('a writer sees what has changed of what it knew', async (t) => {
+  const store = memoryStore()
+  const ledger = openLedger({ store })
+  await ledger.append([work()])
+  const [page, head] = [await store.get('ledger/pages/00000001'), await store.get('ledger/head')]
+  await store.put('ledger/pages/00000001', Buffer.from(Buffer.from(page.bytes).toString().replace('Ann', 'Eve')))
+  await t.throwsAsync(ledger.append([work({ cut: 2 })]), { code: 'ledger.edited', message: /a page has changed that can only grow/ })
+  await store.put('ledger/pages/00000001', page.bytes)
+  await ledger.append([work({ cut: 2 })])
+  await store.put('ledger/head', head.bytes)
+  await t.throwsAsync(ledger.balances(), { code: 'ledger.cut', message: /the head of the ledger went back/ })
 })
 
 /** A store's calls, to be changed one by one. */
