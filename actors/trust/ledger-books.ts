@@ -47,7 +47,7 @@ export class Books {
 
   /** By owner, then host. */
   balances(): Balance[] {
-    const all = [...(this.#base?.balances() ?? []).filter(({ host, owner }) => !this.#balances.has(JSON.stringify([host, owner])))]
+    const all = (this.#base?.balances() ?? []).filter(({ host, owner }) => !this.#balances.has(JSON.stringify([host, owner])))
     const byName = (a: Balance, b: Balance) => compare(a.owner, b.owner) || compare(a.host, b.host)
     return [...all, ...this.#balances.values()].toSorted(byName)
   }

@@ -121,10 +121,10 @@ export function signEntry(entry: LedgerEntry, key: ControlKey): SignedEntry {
  * @throws `ledger.edited` these are not the bytes of an entry; `ledger.version`, `ledger.unsigned`; `ledger.key` it is signed by another key
  */
 export function decodeEntry(line: string, publicKey: KeyObject, where: string): ReadEntry {
-  const { entry, key, signature } = parse<{ entry?: LedgerEntry; key?: string; signature?: string }>(line, where)
+  const { entry, key, signature } = parse(line, where) as { entry?: LedgerEntry; key?: string; signature?: string }
   if (entry === null || typeof entry !== 'object') throw wrong('ledger.edited', { what: 'no entry of a ledger', where })
   if (entry.v !== LEDGER_VERSION) throw otherVersion(entry.v, where)
-  if (!signature) throw wrong('ledger.unsigned', { what: 'an entry without a signature', where })
+  if (typeof signature !== 'string' || signature === '') throw wrong('ledger.unsigned', { what: 'an entry without a signature', where })
   const own = fingerprint(publicKey)
   if (key !== own) {
     throw wrong('ledger.key', { what: 'an entry that is signed by another key', where, expected: own, got: String(key) })
@@ -152,11 +152,12 @@ export function encodeHead({ count, hash }: Pick<LedgerHead, 'count' | 'hash'>, 
 export function decodeHead(bytes: Uint8Array, expected?: KeyObject): { head: LedgerHead; publicKey: KeyObject } {
   const where = HEAD_KEY
   const text = textOf(bytes, where)
-  const { head, signature } = parse<{ head?: LedgerHead; signature?: string }>(text.slice(0, -1), where)
+  const { head, signature } = parse(text.slice(0, -1), where) as { head?: LedgerHead; signature?: string }
   const edited = wrong('ledger.edited', { what: 'the head of the ledger was edited', where })
   if (head === null || typeof head !== 'object') throw edited
   if (head.v !== LEDGER_VERSION) throw otherVersion(head.v, where)
-  if (!signature) throw wrong('ledger.unsigned', { what: 'the head of the ledger has no signature', where })
+  if (typeof signature !== 'string' || signature === '')
+    throw wrong('ledger.unsigned', { what: 'the head of the ledger has no signature', where })
   const publicKey = keyOf(head.publicKey)
   if (!publicKey || `${canonicalJson({ head, signature })}\n` !== text) throw edited
   if (expected && derOf(expected) !== head.publicKey) {
@@ -200,7 +201,7 @@ export function wrong(code: Extract<ErrorCode, `ledger.${string}`>, parts: Error
   return new SwarmError(code, { fix: 'Restore ledger/ from a backup; nothing is booked until then', ...parts })
 }
 
-function parse<T extends object>(text: string, where: string): T {
+function parse(text: string, where: string): object {
   let value: unknown
   try {
     value = JSON.parse(text)
@@ -208,7 +209,7 @@ function parse<T extends object>(text: string, where: string): T {
     throw wrong('ledger.edited', { what: 'a line that is not JSON', where, cause })
   }
   if (value === null || typeof value !== 'object') throw wrong('ledger.edited', { what: 'a line that is no object', where })
-  return value as T
+  return value
 }
 
 function otherVersion(got: unknown, where: string): SwarmError {
@@ -228,7 +229,7 @@ function signed(what: Signable, value: unknown, { privateKey }: ControlKey): str
 }
 
 function holds(what: Signable, value: unknown, signature: string, publicKey: KeyObject): boolean {
-  const bytes = Buffer.from(String(signature), 'base64')
+  const bytes = Buffer.from(signature, 'base64')
   // Base64 has spare bits: one text for each signature.
   return bytes.toString('base64') === signature && verify(null, signedBytes(what, value), publicKey, bytes)
 }

@@ -1,6 +1,6 @@
 /** Reads a ledger from its object store, entry by entry, and stops at the first one that is wrong. */
 import type { KeyObject } from 'node:crypto'
-import { isSwarmError, SwarmError } from '../../runtime/errors.js'
+import { isSwarmError, type SwarmError } from '../../runtime/errors.js'
 import type { ObjectStore, StoredObject } from '../../runtime/object-store/object-store.js'
 import { Books } from './ledger-books.js'
 import {
@@ -151,7 +151,7 @@ export class LedgerReader {
     }
     if (entry.previous !== books.hash) {
       const what = `entry ${expected} does not follow the one before it`
-      throw wrong('ledger.order', { what, where, expected: books.hash.slice(0, 12), got: String(entry.previous).slice(0, 12) })
+      throw wrong('ledger.order', { what, where, expected: books.hash.slice(0, 12), got: `${entry.previous}`.slice(0, 12) })
     }
     try {
       books.add(entry, hash)

@@ -92,7 +92,7 @@ export class Ledger {
       return Promise.reject(new SwarmError('ledger.invalid', { what: 'too many bookings at once', expected, got }))
     }
     return new Promise<Booked>((resolve, reject) => {
-      this.#waiting.push({ bookings: structuredClone(bookings) as Booking[], resolve, reject })
+      this.#waiting.push({ bookings: structuredClone(bookings), resolve, reject })
       // Never rejects: each request is told by itself.
       if (this.#waiting.length === 1) void this.#inTurn(() => this.#drain())
     })
