@@ -151,7 +151,7 @@ export class LedgerReader {
     }
     if (entry.previous !== books.hash) {
       const what = `entry ${expected} does not follow the one before it`
-      throw wrong('ledger.order', { what, where, expected: books.hash.slice(0, 12), got: `${entry.previous}`.slice(0, 12) })
+      throw wrong('ledger.order', { what, where, expected: books.hash, got: entry.previous })
     }
     try {
       books.add(entry, hash)
