@@ -105,6 +105,14 @@ export const COMMANDS: readonly CommandSpec[] = [
     run: async (context, action, run, id) => (await import('./commands/dlq.js')).dlq(context, action!, run!, id),
   },
   {
+    name: 'ledger',
+    parameters: ['<ACTION>'],
+    summary: 'Show the points of hosts and owners, or verify that nobody has edited, removed or swapped an entry of the ledger.',
+    examples: ['ledger show', 'ledger verify --key control.pem --cluster http://127.0.0.1:7070', 'ledger show --store ./runs --json'],
+    flags: ['publicKey', 'contains'],
+    run: async (context, action) => (await import('./commands/ledger.js')).ledger(context, action!),
+  },
+  {
     name: 'explain',
     parameters: ['<VNODE>'],
     summary: 'Say why a VNode is where it is.',

@@ -15,7 +15,7 @@ function clusterUrl(value: string, name: string): string {
 
 /** A hash in full, or enough of its beginning. */
 function hash(value: string, name: string): string {
-  return /^[0-9a-f]{12,64}$/.test(value) ? value : refuse(name, '12 to 64 hexadecimal digits, as the last line of train shows them', value)
+  return /^[0-9a-f]{12,64}$/.test(value) ? value : refuse(name, '12 to 64 hexadecimal digits, as they were shown', value)
 }
 
 /** `2x8`: 2 passes over the last 8 inputs. */
@@ -238,6 +238,13 @@ export const FLAGS = {
     parse: number('a number from 0 to 100', (x) => x >= 0 && x <= 100),
   }),
   samples: flag({ syntax: '--data <FILE>', description: 'IDX images (plain or .gz), or a .csv file', parse: text }),
+  publicKey: flag({
+    syntax: '--key <FILE>',
+    description: 'public key that has to have signed the ledger, PEM',
+    default: 'the one that the ledger names itself',
+    parse: text,
+  }),
+  contains: flag({ syntax: '--contains <HASH>', description: 'fail unless the entry with this hash is still there', parse: hash }),
   yes: flag({ syntax: '--yes', description: 'do not ask', parse: isTrue }),
   ...MACHINE_FLAGS,
   store: flag({

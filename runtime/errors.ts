@@ -85,6 +85,13 @@ export type ErrorCode =
   | 'host.code' // code that the owner of the machine did not allow
   | 'host.restarted' // the process that a VNode was given to has ended; the one that is there now knows nothing of it
   | 'host.disk' // the owner of the machine does not lend that much disk
+  | 'ledger.edited' // an entry or the head is not as it was signed
+  | 'ledger.order' // an entry that is not the next one: something was removed, swapped or doubled
+  | 'ledger.cut' // its end, a page or its head is missing
+  | 'ledger.unsigned'
+  | 'ledger.key' // signed by another key
+  | 'ledger.version'
+  | 'ledger.invalid' // what no ledger may say: steps twice, points that are not there
   | 'internal' // a broken invariant: a bug in swarmgrad
   | 'aborted'
 

@@ -13,7 +13,7 @@
  * | POST /v1/pnodes/:name/drain, /undrain | trainer | it gets no VNodes, and hands over those that it has: `DrainAnswer`; that is taken back |
  * | POST /v1/runs/:run/start, /pause | trainer | |
  * | GET /v1/runs/:run/events | trainer | one event a line, from a snapshot on; what was before is in the log by then; 404 where the run is not under way |
- * | /v1/store/… | trainer, host | objects (store-routes.ts): all of them, or a host's own by pre-signed URL |
+ * | /v1/store/… | trainer, host | objects (store-routes.ts): all of them (the ledger to read only), or a host's own by pre-signed URL |
  */
 import { once } from 'node:events'
 import { z } from 'zod'
@@ -22,13 +22,14 @@ import { SwarmError, toSwarmError } from '../../runtime/errors.js'
 import { httpApp, httpJson, type Express, type Request, type Response } from '../../runtime/http-server.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import type { S3Store } from '../../runtime/object-store/s3-store.js'
-import { type Access, storeRoutes } from '../../runtime/object-store/store-routes.js'
+import { type Access, type StoreOperation, storeRoutes } from '../../runtime/object-store/store-routes.js'
 import { statusOf } from '../../runtime/object-store/store-protocol.js'
 import { hostUser } from '../../runtime/tensor-bus/nats-authority.js'
 import { type ClusterKeys, controlKeyOf, holderOf, hostToken } from './cluster-keys.js'
 import type { ControlHost } from './control-host.js'
 import { claimName, HOST_NAME, hostAccess, releaseName } from './host-registry.js'
 import { CONTROL } from './channels.js'
+import { LEDGER_PREFIX } from '../trust/ledger-entry.js'
 import { addNodeEndpoints, controlReport } from './node-endpoints.js'
 
 export const API_VERSION = 1
@@ -167,11 +168,17 @@ export function controlApi(options: ControlApiOptions): Express {
       return hostAccess(store, who.host, { isCreate })
     }
     onlyTrainers(request)
-    return { via: 'stream', allows: (operation, key) => !isSecret(key, operation === 'list') }
+    return { via: 'stream', allows: (operation, key) => mayTrainer(operation, key) }
   }
   app.use(storeRoutes({ store, authorize: access, presign: store.presign?.bind(store) }))
   app.use((error: unknown, _request: Request, response: Response, _next: () => void) => sendError(response, error))
   return app
+}
+
+/** Of what is control's own a trainer may read the ledger: everybody may verify it, nobody else writes it. */
+function mayTrainer(operation: StoreOperation, key: string): boolean {
+  if (key.startsWith(LEDGER_PREFIX) && (operation === 'put' || operation === 'delete')) return false
+  return !isSecret(key, operation === 'list')
 }
 
 /** Whether a key, or any that begins like it, is one of control's own. */
