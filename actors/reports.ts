@@ -2,6 +2,7 @@
 import type { Stall } from '../components/convergence.js'
 import type { ErrorRecord } from '../runtime/errors.js'
 import type { Entry, Wants } from '../runtime/step-log.js'
+import type { FrameSuspicion } from './pnode/frame-checks.js'
 
 /** What a VNode tells its Run actor. */
 export type RunReport =
@@ -24,6 +25,8 @@ export interface Commit {
   readonly digests: string
   /** The step of the first digest. */
   readonly firstStep: number
+  /** SHA-256 of the digests of the batches that it has applied from the first step on, one after the other: all VNodes have the same. */
+  readonly batches: string
   readonly computeClass: string
   /** It applies nothing after this cut, as it was asked to when the last term was this one: it can be handed over as it is. */
   readonly heldAsOf?: number
@@ -89,3 +92,5 @@ export type Observation =
       readonly metrics: { readonly [name: string]: number }
     }
   | { readonly type: 'dropped'; readonly run: string; readonly vnode: string; readonly reason: string }
+  /** A VNode has got a frame that is odd. */
+  | ({ readonly type: 'suspected'; readonly run: string; readonly vnode: string } & FrameSuspicion)

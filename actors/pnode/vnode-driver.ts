@@ -4,15 +4,17 @@ import type { VNodeMachineDefinition } from '../../components/definition.js'
 import type { ComputeLoss } from '../../runtime/compute/compute.js'
 import { type ErrorCode, SwarmError, isSwarmError, toSwarmError } from '../../runtime/errors.js'
 import { followed, vnodeOf } from '../../runtime/followers.js'
-import { batchOf, payloadDigest, underTerm } from '../../runtime/frame.js'
+import { batchOf, underTerm } from '../../runtime/frame.js'
 import type { Grant, Placed } from '../../runtime/grant.js'
 import { EvaluationSums } from './evaluation-sums.js'
+import type { FrameForms } from './frame-forms.js'
 import { type Queues, queuesOf } from './queues.js'
 import { RefinementQueue } from './refinement-queue.js'
 import type { Failure, Whereabouts } from '../reports.js'
 import { restoredState } from './stored-state.js'
 import { encodeSignal, subjectOf } from '../../runtime/signal.js'
 import { hashStateInBackground } from '../../runtime/state.js'
+import { StepDigests } from './step-digests.js'
 import { StepDeadline } from './step-deadline.js'
 import { type Entry, StepLog, type StepCommand, type StepEvent, isTraining } from '../../runtime/step-log.js'
 import type { VNodeHost } from './vnode-host.js'
@@ -24,6 +26,8 @@ import { VNodeReports } from './vnode-reports.js'
 export interface VNodeDriverOptions {
   readonly host: VNodeHost
   readonly definition: VNodeMachineDefinition
+  /** What the frames that it gets must look like. */
+  readonly forms: FrameForms
   /** Hash of the weights to start from when there is no checkpoint; undefined: from the seed. */
   readonly initial: string | undefined
   readonly computeClass: string
@@ -76,9 +80,7 @@ export class VNodeDriver {
   readonly #abort = new AbortController()
   /** In the order of the log. */
   readonly #underWay: UnderWay[] = []
-  /** CRC-32 of the outputs since the newest cut. */
-  #digests: number[] = []
-  #digestsFrom: number
+  readonly #digests: StepDigests
   readonly #sums: EvaluationSums
   readonly #reports: VNodeReports
   #grant: Grant
@@ -92,7 +94,7 @@ export class VNodeDriver {
   /** Where a follower stands since it was seen to be behind, and how often it was seen there. */
   #behind = { applied: 0, ticks: 0 }
 
-  constructor({ host, definition, initial, computeClass, grant, window, maxAhead }: VNodeDriverOptions) {
+  constructor({ host, definition, forms, initial, computeClass, grant, window, maxAhead }: VNodeDriverOptions) {
     // Every report that is not heard yet waits.
     setMaxListeners(0, this.#abort.signal)
     this.#host = host
@@ -106,7 +108,7 @@ export class VNodeDriver {
     this.#frames = new VNodeFrames(definition.vnode.feedback, () => ({ ...this.#me(), run: this.#grant.run, vnode: this.vnode }))
     this.#refinement = new RefinementQueue({ compute: host.compute, definition, run: grant.run, machine: this.id })
     this.#sums = new EvaluationSums(definition.vnode.hasHead)
-    this.#digestsFrom = (grant.checkpoint?.step ?? 0) + 1
+    this.#digests = new StepDigests((grant.checkpoint?.step ?? 0) + 1)
     this.#manifest = grant.checkpoint?.position ?? 0
     this.#step = grant.checkpoint?.step ?? 0
     for (const peer of [...grant.inputs, ...grant.outputs]) this.#peers.set(peer.vnode, peer)
@@ -124,7 +126,17 @@ export class VNodeDriver {
     })
     const onFailure = (error: unknown) => void this.#fail(error)
     const { signal } = this.#abort
-    this.#inbox = new VNodeInbox({ host, peers: this.#peers, signal, onEvent: (event) => this.#handle(event), onFailure })
+    const { run, generation } = grant
+    this.#inbox = new VNodeInbox({
+      host,
+      run,
+      generation,
+      forms,
+      peers: this.#peers,
+      signal,
+      onEvent: (event) => this.#handle(event),
+      onFailure,
+    })
     this.#reports = new VNodeReports({
       host,
       run: grant.run,
@@ -311,7 +323,7 @@ export class VNodeDriver {
   #done(entry: Entry, { frame, feedback }: Made, metrics: { readonly [name: string]: number }, busyMs: number): void {
     const { run, vnode, term, generation, pnode } = this.grant
     const sums = entry.evaluation > 0 ? this.#sums.add(entry, metrics) : undefined
-    if (isTraining(entry)) this.#digests.push(payloadDigest(frame))
+    if (isTraining(entry)) this.#digests.add(frame)
     this.#reports.applied(entry, metrics)
     const argument = { vnode: this.vnode, term, generation, step: entry.step }
     if (sums) this.#reports.tell({ method: 'evaluated', argument: { ...argument, sums } }, entry.position)
@@ -329,16 +341,13 @@ export class VNodeDriver {
     try {
       const blob = await this.#host.compute.snapshot(this.id)
       if (this.#abort.signal.aborted) return
-      const firstStep = this.#digestsFrom
-      const digests = Uint32Array.from(this.#digests.splice(0, step - firstStep + 1))
-      this.#digestsFrom = step + 1
+      const digests = this.#digests.take(step)
       const hash = await hashStateInBackground(blob as Uint8Array<ArrayBuffer>)
       const commit = { vnode, term, generation, step, position, marks, hash, sizeBytes: blob.byteLength, computeClass: this.#computeClass }
       const isHeld = this.#log.heldAt === position
       const argument = {
         ...commit,
-        firstStep,
-        digests: Buffer.from(digests.buffer).toString('base64'),
+        ...digests,
         ...(isHeld && { heldAsOf: this.#standing.asOf }),
       }
       await this.#reports.committed({ method: 'committed', argument }, blob)
