@@ -70,7 +70,8 @@ export class FrameChecks {
     if (!isFinite && frame.header.vnode !== SOURCE) return this.#suspect(frame, from, 'finite')
     const envelope = this.#envelopeOf(frame)
     const isBatchKnown = this.#isOfTheBatch(frame)
-    const isNormal = norm === undefined || envelope.admits(norm)
+    // Data are as large as they are: one batch may be nothing like the one before.
+    const isNormal = norm === undefined || frame.header.vnode === SOURCE || envelope.admits(norm)
     const odd = isFinite ? (isBatchKnown ? (isNormal ? undefined : 'norm') : 'batch') : 'finite'
     if (odd && !this.#isInsisted(frame, bytes, from)) return this.#suspect(frame, from, odd)
     if (!odd) this.#forget(frame, bytes, from)

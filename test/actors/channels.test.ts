@@ -99,9 +99,16 @@ test('what is no report harms nobody', (t) => {
 
 test('every reason for which a frame is refused is told, and so is every suspicion; others are nobody’s', (t) => {
   const dropped = CONTENT_REASONS.map((reason): Report => ({ type: 'dropped', run: 'r', vnode: 'b', reason }))
-  const suspected = SUSPICION_REASONS.map(
-    (reason): Report => ({ type: 'suspected', run: 'r', vnode: 'b', producer: 'a', pnode: 'ann', term: 3, step: 7, reason }),
-  )
+  const suspected = SUSPICION_REASONS.map((reason): Report => ({
+    type: 'suspected',
+    run: 'r',
+    vnode: 'b',
+    producer: 'a',
+    pnode: 'ann',
+    term: 3,
+    step: 7,
+    reason,
+  }))
   const told = [...dropped, ...suspected]
   t.deepEqual(decodeReports(encodeReports(told)), told)
   const wrong = { reason: 'mood', producer: 1, pnode: null, term: 0.5, step: '7' }

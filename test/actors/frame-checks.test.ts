@@ -95,6 +95,7 @@ test('the timetable says what stands where: marks that change results, drains wi
   t.is(refusal(drain(0)), undefined)
   t.is(refusal(drain(1)), 'shape')
   t.is(refusal(outputOf('a', 201)), 'step')
+  t.is(refusal(forge(outputOf('a', 1), ({ tensors }) => void tensors.push({ ...tensors[0] }))), 'tensors')
   t.is(refusal(encodeFeedback({ header: { kind: 'feedback', ...headerOf('a', 1) }, tensors: { a: floats([2, 4]) } })), 'step')
 })
 
@@ -157,6 +158,8 @@ test('numbers that are not finite in the data are asked for again, and then thei
   const bytes = outputOf(SOURCE, 1, Number.NaN)
   t.is(refusal(bytes), 'finite')
   t.is(refusal(bytes), undefined)
+  // Nor is anything expected of their size.
+  for (let step = 2; step <= 40; step++) t.is(refusal(outputOf(SOURCE, step, step % 2 === 0 ? 1 : 1e6)), undefined)
 })
 
 test('what the own worker has made is not measured again', (t) => {
