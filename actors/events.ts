@@ -4,6 +4,7 @@ import type { Target } from '../components/define.js'
 import type { ErrorRecord } from '../runtime/errors.js'
 import type { RunStatus } from '../runtime/head.js'
 import type { MembershipState } from './calls.js'
+import type { SuspicionReason } from './pnode/frame-checks.js'
 
 export const EVENT_VERSION = 1
 
@@ -167,6 +168,21 @@ export type RunEventBody<M extends Metrics = Metrics> =
       readonly error: ErrorRecord
       /** Where it was tried; once for each time. */
       readonly pnodes: readonly string[]
+    }
+  /**
+   * What a PNode sends or says is odd: a frame that was refused (docs/trust.md), or batches that were not the source's. It is told, and decides nothing: audits do.
+   */
+  | {
+      readonly type: 'suspected'
+      /** Whose frame it was, where that VNode was then, under which term. */
+      readonly vnode: string
+      readonly pnode: string
+      readonly term: number
+      readonly step: number
+      readonly reason: SuspicionReason
+      /** The VNode that says so, and where it was. */
+      readonly by: string
+      readonly byPnode: string
     }
   /** Something went wrong that the run has survived. */
   | { readonly type: 'warning'; readonly error: ErrorRecord }

@@ -1,7 +1,7 @@
 /** From what a researcher writes to the record that decides a run's hash: compiled, bundled, with its data in the store. */
 import { bundleModules, type Bundle } from '../components/bundle.js'
 import { compile, modulesOf } from '../components/compile.js'
-import { drainsOf, feedbackOf } from '../components/feedback.js'
+import { drainsOf, feedbackOf, withSharedShape } from '../components/feedback.js'
 import { batchesPerEpoch, type Dataset, openDataset, splitValidation, storeDataset } from '../components/datasets/index.js'
 import {
   type BuiltIn,
@@ -104,15 +104,18 @@ export async function compileNetwork(network: Network, rule: Call<'rule'>, other
   const bundles = await bundleModules(modules)
   const hashes = Object.fromEntries(Object.entries(bundles).map(([url, { sha256 }]) => [url, sha256]))
   const { spec, ref } = resolve<BuiltIn<RuleSpec<any>>>(rule, builtInRules, hashes, 'rule')
-  const feedback = feedbackOf(spec, spec.options?.(ref.options) ?? ref.options)
+  const ruleOptions = spec.options?.(ref.options) ?? ref.options
+  const feedback = feedbackOf(spec, ruleOptions)
   const options = { layers: builtInLayers, bundles: hashes, endToEnd: spec.endToEnd === true, ...(feedback && { feedback }) }
-  if (modules.length === 0) return { network: compile(network, options), rule: ref, bundles, hashes }
+  if (modules.length === 0) return { network: withSharedShape(compile(network, options), spec, ruleOptions), rule: ref, bundles, hashes }
   // A user's `init` may compute with what it draws, so it is given real tensors.
   const { tf, startBackend } = await import('../components/tf.js')
   await startBackend()
   return {
-    network: tf.tidy(() => ({ value: compile(network, { ...options, zeros: (shape) => tf.zeros([...shape]) }) }) as unknown as Tensors)
-      .value as never,
+    network: tf.tidy(() => {
+      const compiled = compile(network, { ...options, zeros: (shape) => tf.zeros([...shape]) })
+      return { value: withSharedShape(compiled, spec, ruleOptions) } as unknown as Tensors
+    }).value as never,
     rule: ref,
     bundles,
     hashes,

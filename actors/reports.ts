@@ -3,6 +3,7 @@ import type { Stall } from '../components/convergence.js'
 import type { ErrorRecord } from '../runtime/errors.js'
 import type { Roots } from '../runtime/log-root.js'
 import type { Entry, Wants } from '../runtime/step-log.js'
+import type { FrameSuspicion } from './pnode/frame-checks.js'
 
 /** What a VNode tells its Run actor. */
 export type RunReport =
@@ -26,6 +27,8 @@ export interface Commit {
   readonly digests: string
   /** The step of the first digest. */
   readonly firstStep: number
+  /** SHA-256 of the digests of the batches that it has applied from the first step on, one after the other: all VNodes have the same. */
+  readonly batches: string
   readonly computeClass: string
   /** Of all that it has read and put out up to here. Absent: nobody compares it. */
   readonly roots?: Roots
@@ -96,3 +99,5 @@ export type Observation =
       readonly metrics: { readonly [name: string]: number }
     }
   | { readonly type: 'dropped'; readonly run: string; readonly vnode: string; readonly reason: string }
+  /** A VNode has got a frame that is odd. */
+  | ({ readonly type: 'suspected'; readonly run: string; readonly vnode: string } & FrameSuspicion)

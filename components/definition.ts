@@ -54,8 +54,9 @@ export interface FeedbackDefinition {
   readonly lag: number
   /** `gradients`: batches under way at a time. */
   readonly window?: number
-  /** `head`: the parameter's name. */
+  /** `head`: the parameter's name, and its shape where that is known. */
   readonly parameter?: string
+  readonly shape?: Shape
   /** `head`: it is given after every so many steps, and used as it was between one and two times as many steps before. */
   readonly everySteps?: number
 }

@@ -1,9 +1,11 @@
 /** What goes against the graph, for rules that ask for it: who gives it to whom, and how many entries of the log a step takes. */
+import type { Tensor } from '@tensorflow/tfjs-core'
 import { SwarmError } from '../runtime/errors.js'
 import type { TimetableOptions } from '../runtime/timetable.js'
 import { describe } from './define.js'
-import type { Options, RuleFeedback, RuleSpec } from './define.js'
+import type { Options, RuleFeedback, RuleSpec, Shape } from './define.js'
 import { type NetworkDefinition, SOURCE, type VNodeDefinition } from './definition.js'
+import { isShape } from './network.js'
 import { sameShape, showShape } from './shapes.js'
 
 const MOST = { window: 1_024, everySteps: 10_000 } as const
@@ -43,6 +45,30 @@ export function feedbackOf(rule: Pick<RuleSpec<Options>, 'name' | 'feedback' | '
  */
 export function withFeedback(vnodes: readonly VNodeDefinition[], output: string, feedback: RuleFeedback): VNodeDefinition[] {
   return feedback.of === 'gradients' ? withGradients(vnodes, output, feedback.window) : withSharedHead(vnodes, output, feedback)
+}
+
+/** The network, with the shape of the head that is shared, if there is one: so that frames can be checked. An `init` that computes with what it draws does not say. */
+export function withSharedShape(
+  network: NetworkDefinition,
+  { init }: Pick<RuleSpec<Options>, 'init'>,
+  options: Options,
+): NetworkDefinition {
+  const output = network.vnodes.find(({ id }) => id === network.output)!
+  const { of, parameter } = output.feedback ?? {}
+  if (of !== 'head') return network
+  const drawn = (shape: Shape) => ({ shape }) as unknown as Tensor
+  let shape: Shape | undefined
+  try {
+    const random = { glorot: drawn, he: drawn, normal: drawn, uniform: drawn, zeros: drawn, ones: drawn }
+    shape = init(output.outputShape, network.target as Parameters<typeof init>[1], random, options)[parameter!]?.shape
+  } catch {
+    return network
+  }
+  if (!isShape(shape)) return network
+  const vnodes = network.vnodes.map((vnode) =>
+    vnode.feedback?.of === 'head' ? { ...vnode, feedback: { ...vnode.feedback, shape } } : vnode,
+  )
+  return { ...network, vnodes }
 }
 
 /** Gradients go from each VNode to those it reads, as far as the output depends on it. Only the output has a loss. */

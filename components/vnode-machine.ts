@@ -2,6 +2,7 @@
 import { invariant, SwarmError } from '../runtime/errors.js'
 import type { Given } from '../runtime/feedback.js'
 import { MARK, type TensorBytes } from '../runtime/frame.js'
+import { sumOfSquares } from '../runtime/norm.js'
 import type { Machine, MachineInput, MachineOutput, Machines } from '../runtime/compute/machine.js'
 import type { BackendName } from './backends.js'
 import { measureGflops } from './benchmark.js'
@@ -160,11 +161,11 @@ export class VNodeMachine implements Machine {
     const rule = this.#rule
     return tidied(() => {
       const h = this.#forward(input, this.#inputs(input), false)
-      if (!rule) return { output: this.#send(h), metrics: {} }
+      if (!rule) return { output: this.#send(h, input.step), metrics: {} }
       const labels = readLabels(this.#definition.target, input.inputs[0].labels, batch)
       const logits = this.#learner.logits(rule, h, input.step)
       const loss = this.#learner.loss(rule, h, logits, labelTensor(this.#definition.target, labels), input.step)
-      return { output: this.#send(h), metrics: { ...this.#learner.metrics(loss, logits, labels), ...this.#watch?.measures } }
+      return { output: this.#send(h, input.step), metrics: { ...this.#learner.metrics(loss, logits, labels), ...this.#watch?.measures } }
     })
   }
 
@@ -201,13 +202,11 @@ export class VNodeMachine implements Machine {
   #pass(input: Lesson, onState: (layer: LoadedLayer, next: Tensors) => void): MachineOutput {
     const h = this.#forward(input, this.#inputs(input), true, onState)
     if (this.#definition.vnode.feedback?.of === 'gradients') {
-      // There is no loss here that would tell.
-      if (!areFinite(h)) this.#learner.diverged('output', input.step, NOT_FINITE)
       const state = Array.from(this.#layerState(), ([name, tensor]) => [name, bytesOf(tensor)])
       const inputs = input.inputs.map(({ output }) => output)
       this.#feedback!.open(input.step, inputs, Object.fromEntries(state))
     }
-    return { output: this.#send(h), metrics: {} }
+    return { output: this.#send(h, input.step), metrics: {} }
   }
 
   #learn(
@@ -230,7 +229,7 @@ export class VNodeMachine implements Machine {
     if (!Number.isFinite(metrics.loss)) this.#learner.diverged('loss', step, metrics.loss)
     const back = hasInputGradients ? this.#back(step, xs, learned.inputGradients) : undefined
     this.#learner.update(learned.gradients, step, this.#watch?.rate)
-    return { output: this.#send(learned.h), metrics, feedback: back }
+    return { output: this.#send(learned.h, step), metrics, feedback: back }
   }
 
   /** Learns from the derivatives by its output that have come back, with the inputs, the layers' states and the random numbers of their step. */
@@ -264,7 +263,12 @@ export class VNodeMachine implements Machine {
   /** What goes to the VNodes that it reads: derivatives by their outputs. */
   #back(step: number, xs: readonly tf.Tensor[], gradients: readonly (tf.Tensor | undefined)[]): Given | undefined {
     const { inputs } = this.#definition.vnode
-    const tensors = inputs.flatMap((producer, i) => (producer === SOURCE ? [] : [[producer, bytesOf(gradients[i] ?? tf.zerosLike(xs[i]))]]))
+    const tensors = inputs.flatMap((producer, i) => {
+      if (producer === SOURCE) return []
+      const gradient = gradients[i] ?? tf.zerosLike(xs[i])
+      if (!areFinite(gradient)) this.#learner.diverged(`derivative by the output of '${producer}'`, step, NOT_FINITE)
+      return [[producer, bytesOf(gradient)]]
+    })
     return tensors.length > 0 ? { step, tensors: Object.fromEntries(tensors) } : undefined
   }
 
@@ -299,9 +303,10 @@ export class VNodeMachine implements Machine {
     return inputShapes.map((shape, i) => readInput(id, input.inputs[i]?.output, shape))
   }
 
-  /** Copies a tensor into the buffer that the next call overwrites, unless it is a copy already. */
-  #send(h: tf.Tensor): MachineOutput['output'] {
+  /** Copies a tensor into the buffer that the next call overwrites, unless it is a copy already. Whoever reads it refuses what is not finite. @throws `run.diverged` */
+  #send(h: tf.Tensor, step: number): MachineOutput['output'] {
     const values = viewOf(h)
+    if (!Number.isFinite(sumOfSquares(values))) this.#learner.diverged('output', step, NOT_FINITE)
     if (areViewsCopies())
       return { dtype: 'float32', shape: h.shape, bytes: new Uint8Array(values.buffer, values.byteOffset, values.byteLength) }
     if (this.#outgoing.byteLength !== values.byteLength) this.#outgoing = new Uint8Array(values.byteLength)
@@ -366,4 +371,4 @@ function tensorOf({ bytes, shape, dtype }: TensorBytes): tf.Tensor {
 
 const NOT_FINITE = 'a number that is not finite'
 
-const areFinite = (tensor: tf.Tensor): boolean => tensor.dtype !== 'float32' || viewOf(tensor).every(Number.isFinite)
+const areFinite = (tensor: tf.Tensor): boolean => tensor.dtype !== 'float32' || Number.isFinite(sumOfSquares(viewOf(tensor)))

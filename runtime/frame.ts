@@ -14,6 +14,7 @@
  * | 12 | term, u32 | | 52 | crc32 of the first 52 bytes, u32 |
  * | 16 | step, u64 | | 56 | zero |
  */
+import { createHash } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 import { Packr } from 'msgpackr'
 import { crc32OfEnd } from './crc.js'
@@ -68,7 +69,7 @@ export interface Frame {
   readonly output: TensorBytes
   /** int32 [batch] for categorical targets, int32 [batch, tokens] for tokens, float32 [batch, n] for continuous ones. */
   readonly labels: TensorBytes
-  /** SHA-256, in hex, of the batch's inputs and labels as the source made them: joins require it to be equal. */
+  /** Of the inputs and labels as the source made them, 64 hex digits (`batchDigest`): joins require it to be equal, and labels to fit it. */
   readonly batch: string
 }
 
@@ -208,9 +209,20 @@ function bytesOf(bytes: Uint8Array, payloadOffset: number, [, dtype, shape, offs
   return { dtype, shape, bytes: bytes.subarray(payloadOffset + offset, payloadOffset + offset + size) }
 }
 
-/** Checks all of what a producer has sent, and says whose it is: for those who leave its tensors to others. Errors as `decodeFrame`. */
-export function headerOf(bytes: Uint8Array): Header {
-  return open(bytes, {}).header
+/** What a producer has sent, of whatever kind. */
+export interface AnyFrame {
+  readonly header: Header
+  /** Empty for feedback. */
+  readonly batch: string
+  /** All that it names, in its order, as views; of an output only `output` and `labels` are known to lie within the frame. */
+  readonly tensors: readonly (readonly [name: string, tensor: TensorBytes])[]
+}
+
+/** Checks all of what a producer has sent, and says what is in it. Parameters and errors as `decodeFrame`. */
+export function readFrame(bytes: Uint8Array, options: { readonly isWhole?: boolean } = {}): AnyFrame {
+  const { header, metadata, payloadOffset } = open(bytes, options)
+  const tensors = metadata.tensors.map((entry) => [entry[0], bytesOf(bytes, payloadOffset, entry)] as const)
+  return { header, batch: metadata.batch, tensors }
 }
 
 function open(bytes: Uint8Array, { isWhole = false }: { readonly isWhole?: boolean }) {
@@ -254,6 +266,20 @@ export function underTerm(frame: Uint8Array, term: number): Uint8Array {
   view.setUint32(52, crc32(copy.subarray(0, 52)), true)
   return copy
 }
+
+/** What a batch is known by: half of the SHA-256 of its inputs, then half of that of its labels, in hex; so whoever has the labels alone can check them. */
+export function batchDigest(inputs: Uint8Array, labels: Uint8Array): string {
+  return halfOf(inputs) + halfOf(labels)
+}
+
+/** Whether labels are those that the source has named in the digest of their batch. */
+export function areLabelsOf(batch: string, labels: Uint8Array): boolean {
+  return batch.length === 2 * HALF_DIGITS && batch.endsWith(halfOf(labels))
+}
+
+/** 128 bits: nobody finds other bytes for them. */
+const HALF_DIGITS = 32
+const halfOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex').slice(0, HALF_DIGITS)
 
 /** The digest of the batch that a whole frame or a tombstone is of. @throws as `decodeFrame` */
 export function batchOf(bytes: Uint8Array): string {

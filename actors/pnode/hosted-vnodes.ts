@@ -12,6 +12,7 @@ import type { Roots } from '../../runtime/log-root.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import type { TensorBus } from '../../runtime/tensor-bus/tensor-bus.js'
 import { actor, call, type Calls, type Profile, untilHeard } from '../calls.js'
+import { FrameForms } from './frame-forms.js'
 import { MemoryUse } from './memory-use.js'
 import { leftBehind, NO_QUEUES, type Queues, sumOf } from './queues.js'
 import type { Observation, RunReport, Whereabouts } from '../reports.js'
@@ -219,6 +220,7 @@ export class HostedVNodes {
     return new VNodeDriver({
       host: this.#hostOf(),
       definition: await machineDefinition(this.#options, definition, vnode),
+      forms: new FrameForms(definition, vnode),
       initial: definition.initial?.[vnode],
       computeClass: this.#context.profile()!.computeClass,
       grant,

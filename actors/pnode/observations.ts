@@ -3,12 +3,14 @@ import type { Clock } from '../../runtime/clock.js'
 import { SwarmError } from '../../runtime/errors.js'
 import { DROP_REASONS, isTraining } from '../../runtime/step-log.js'
 import type { Observation } from '../reports.js'
+import { CONTENT_REASONS, type FrameSuspicion, SUSPICION_REASONS } from './frame-checks.js'
 
 const OBSERVATIONS_VERSION = 1
 /** How long observations are gathered, in ms: half of what a progress display shows. */
 const GATHER_MS = 100
 /** Why VNodes drop messages; another reason is somebody's who wants to fill control's memory. */
-const REASONS: ReadonlySet<unknown> = new Set([...DROP_REASONS, 'frame.damaged', 'frame.version'])
+const REASONS: ReadonlySet<unknown> = new Set([...DROP_REASONS, ...CONTENT_REASONS, 'frame.damaged', 'frame.version'])
+const SUSPICIONS: ReadonlySet<unknown> = new Set(SUSPICION_REASONS)
 
 type Applied = Observation & { readonly type: 'applied' }
 type Restored = Observation & { readonly type: 'restored' }
@@ -38,7 +40,7 @@ interface Span {
   readonly sums: { [name: string]: number }
 }
 
-export type Report = AppliedSpan | Restored | (Observation & { readonly type: 'dropped' })
+export type Report = AppliedSpan | Restored | (Observation & { readonly type: 'dropped' | 'suspected' })
 
 /** Gathers a PNode's observations and sends them on together. The first step after a restore goes at once: somebody waits for it. */
 export class ObservationSender {
@@ -126,9 +128,15 @@ function isReport(report: Partial<AppliedSpan> | null): boolean {
   const { type, firstStep, lastStep, term, metrics, busyMs } = report
   const reason = (report as { readonly reason?: unknown }).reason
   if (String(type) === 'dropped') return REASONS.has(reason)
+  if (String(type) === 'suspected') return isSuspicion(report)
   if (String(type) === 'restored') return Number.isSafeInteger(term)
   if (type !== 'span' || ![firstStep, lastStep, term].every(Number.isSafeInteger) || typeof busyMs !== 'number') return false
   // JSON has no NaN: what is not finite arrives as null.
   const isMetric = (value: unknown) => typeof value === 'number' || value === null
   return typeof metrics === 'object' && metrics !== null && Object.values(metrics).every(isMetric)
+}
+
+function isSuspicion(report: object): boolean {
+  const { producer, pnode, term, step, reason } = report as Partial<FrameSuspicion>
+  return typeof producer === 'string' && typeof pnode === 'string' && [term, step].every(Number.isSafeInteger) && SUSPICIONS.has(reason)
 }

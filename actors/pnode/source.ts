@@ -1,9 +1,8 @@
 /** The source: numbered batches from (data set, seed, step), and the marks on steps (PROTOCOL.md rules 6 and 8). */
-import { createHash } from 'node:crypto'
 import { type Dataset, type Split, batch, batchIndices, epochOrder } from '../../components/datasets/index.js'
 import type { Clock } from '../../runtime/clock.js'
 import { isSwarmError, toSwarmError } from '../../runtime/errors.js'
-import { MARK, encodeFrame } from '../../runtime/frame.js'
+import { MARK, batchDigest, encodeFrame } from '../../runtime/frame.js'
 import type { Grant, Placed } from '../../runtime/grant.js'
 import { RandomStream } from '../../runtime/random.js'
 import { decodeSignal, encodeSignal, subjectOf } from '../../runtime/signal.js'
@@ -299,7 +298,7 @@ export class SourceDriver {
         header: { kind: 'output', ...entry, run, vnode: SOURCE, generation, term },
         output: { dtype: 'float32', shape: [indices.length, ...dataset.input], bytes: bytes.inputs },
         labels: { ...labelForm(definition.network, indices.length), bytes: bytes.labels },
-        batch: createHash('sha256').update(bytes.inputs).update(bytes.labels).digest('hex'),
+        batch: batchDigest(bytes.inputs, bytes.labels),
       },
       true,
     )

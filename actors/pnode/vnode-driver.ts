@@ -4,11 +4,13 @@ import type { VNodeMachineDefinition } from '../../components/definition.js'
 import type { ComputeLoss } from '../../runtime/compute/compute.js'
 import { type ErrorCode, SwarmError, isSwarmError, toSwarmError } from '../../runtime/errors.js'
 import { followed, vnodeOf } from '../../runtime/followers.js'
-import { batchOf, payloadDigest, underTerm } from '../../runtime/frame.js'
+import { batchOf, underTerm } from '../../runtime/frame.js'
 import type { Grant, Placed } from '../../runtime/grant.js'
 import type { Roots } from '../../runtime/log-root.js'
 import { EvaluationSums } from './evaluation-sums.js'
 import { FollowerLag } from './follower-lag.js'
+import type { FrameForms } from './frame-forms.js'
+import { Logbook } from './logbook.js'
 import { type Queues, queuesOf } from './queues.js'
 import { RefinementQueue } from './refinement-queue.js'
 import type { Failure, Whereabouts } from '../reports.js'
@@ -22,11 +24,12 @@ import { Standing } from './standing.js'
 import { type Made, VNodeFrames } from './vnode-frames.js'
 import { VNodeInbox } from './vnode-inbox.js'
 import { VNodeReports } from './vnode-reports.js'
-import { VNodeRoots } from './vnode-roots.js'
 
 export interface VNodeDriverOptions {
   readonly host: VNodeHost
   readonly definition: VNodeMachineDefinition
+  /** What the frames that it gets must look like. */
+  readonly forms: FrameForms
   /** Hash of the weights to start from when there is no checkpoint; undefined: from the seed. */
   readonly initial: string | undefined
   readonly computeClass: string
@@ -73,10 +76,7 @@ export class VNodeDriver {
   readonly #abort = new AbortController()
   /** In the order of the log. */
   readonly #underWay: UnderWay[] = []
-  /** CRC-32 of the outputs since the newest cut. */
-  #digests: number[] = []
-  #digestsFrom: number
-  readonly #roots: VNodeRoots | undefined
+  readonly #logbook: Logbook
   readonly #sums: EvaluationSums
   readonly #reports: VNodeReports
   #grant: Grant
@@ -89,7 +89,7 @@ export class VNodeDriver {
   #step: number
   readonly #lag = new FollowerLag()
 
-  constructor({ host, definition, initial, computeClass, grant, window, maxAhead, isReviewed }: VNodeDriverOptions) {
+  constructor({ host, definition, forms, initial, computeClass, grant, window, maxAhead, isReviewed }: VNodeDriverOptions) {
     // Every report that is not heard yet waits.
     setMaxListeners(0, this.#abort.signal)
     this.#host = host
@@ -102,9 +102,8 @@ export class VNodeDriver {
     this.id = `${grant.run}/${grant.vnode}/${grant.term}`
     this.#frames = new VNodeFrames(definition.vnode.feedback, () => ({ ...this.#me(), run: this.#grant.run, vnode: this.vnode }))
     this.#refinement = new RefinementQueue({ compute: host.compute, definition, run: grant.run, machine: this.id })
-    this.#roots = isReviewed ? new VNodeRoots(grant, definition.vnode.feedback) : undefined
     this.#sums = new EvaluationSums(definition.vnode.hasHead)
-    this.#digestsFrom = (grant.checkpoint?.step ?? 0) + 1
+    this.#logbook = new Logbook(grant, definition.vnode.feedback, isReviewed ?? false)
     this.#manifest = grant.checkpoint?.position ?? 0
     this.#step = grant.checkpoint?.step ?? 0
     for (const peer of [...grant.inputs, ...grant.outputs]) this.#peers.set(peer.vnode, peer)
@@ -122,7 +121,17 @@ export class VNodeDriver {
     })
     const onFailure = (error: unknown) => void this.#fail(error)
     const { signal } = this.#abort
-    this.#inbox = new VNodeInbox({ host, peers: this.#peers, signal, onEvent: (event) => this.#handle(event), onFailure })
+    const { run, generation } = grant
+    this.#inbox = new VNodeInbox({
+      host,
+      run,
+      generation,
+      forms,
+      peers: this.#peers,
+      signal,
+      onEvent: (event) => this.#handle(event),
+      onFailure,
+    })
     this.#reports = new VNodeReports({
       host,
       run: grant.run,
@@ -157,7 +166,7 @@ export class VNodeDriver {
 
   /** What it has read and put out up to a position; undefined: it has not come there, or nobody compares it. */
   rootsAt(position: number): Roots | undefined {
-    return this.#roots?.at(position)
+    return this.#logbook.rootsAt(position)
   }
 
   get queues(): Queues {
@@ -214,7 +223,7 @@ export class VNodeDriver {
     if (this.#abort.signal.aborted || this.#hasFailed) return
     this.#manifest = Math.max(this.#manifest, position)
     this.#reports.manifest(position)
-    this.#roots?.release(this.#manifest)
+    this.#logbook.release(this.#manifest)
     this.#handle({ type: 'manifest', position })
   }
 
@@ -316,8 +325,7 @@ export class VNodeDriver {
   #done({ entry, inputs }: UnderWay, { frame, feedback }: Made, metrics: { readonly [name: string]: number }, busyMs: number): void {
     const { run, vnode, term, generation, pnode } = this.grant
     const sums = entry.evaluation > 0 ? this.#sums.add(entry, metrics) : undefined
-    if (isTraining(entry)) this.#digests.push(payloadDigest(frame))
-    this.#roots?.applied(entry, inputs, { frame, feedback })
+    this.#logbook.applied(entry, inputs, { frame, feedback })
     this.#reports.applied(entry, metrics)
     const argument = { vnode: this.vnode, term, generation, step: entry.step }
     if (sums) this.#reports.tell({ method: 'evaluated', argument: { ...argument, sums } }, entry.position)
@@ -329,24 +337,20 @@ export class VNodeDriver {
   }
 
   /** The snapshot is taken between two steps; hashing and storing it goes on in the background. */
-  async #commit({ step, position, marks }: Entry): Promise<void> {
-    const { vnode } = this
-    const { term, generation } = this.grant
+  async #commit(entry: Entry): Promise<void> {
+    const { vnode, grant } = this
+    const { step, position, marks } = entry
+    const { term, generation } = grant
     try {
       const blob = await this.#host.compute.snapshot(this.id)
       if (this.#abort.signal.aborted) return
-      const firstStep = this.#digestsFrom
-      const digests = Uint32Array.from(this.#digests.splice(0, step - firstStep + 1))
-      this.#digestsFrom = step + 1
+      const said = this.#logbook.take(entry)
       const hash = await hashStateInBackground(blob as Uint8Array<ArrayBuffer>)
       const commit = { vnode, term, generation, step, position, marks, hash, sizeBytes: blob.byteLength, computeClass: this.#computeClass }
-      const roots = this.#roots?.at(position)
       const isHeld = this.#log.heldAt === position
       const argument = {
         ...commit,
-        firstStep,
-        digests: Buffer.from(digests.buffer).toString('base64'),
-        ...(roots && { roots }),
+        ...said,
         ...(isHeld && { heldAsOf: this.#standing.asOf }),
       }
       await this.#reports.committed({ method: 'committed', argument }, blob)

@@ -1,13 +1,19 @@
 /** What arrives for one VNode: read, checked and counted before its step log hears of it. */
 import { isSwarmError } from '../../runtime/errors.js'
-import { headerOf } from '../../runtime/frame.js'
+import { readFrame } from '../../runtime/frame.js'
 import type { Grant, Placed } from '../../runtime/grant.js'
 import { decodeSignal, subjectOf } from '../../runtime/signal.js'
 import type { StepEvent } from '../../runtime/step-log.js'
+import { FrameChecks } from './frame-checks.js'
+import type { FrameForms } from './frame-forms.js'
 import type { VNodeHost } from './vnode-host.js'
 
 export interface VNodeInboxOptions {
   readonly host: VNodeHost
+  readonly run: string
+  readonly generation: number
+  /** What frames must look like. */
+  readonly forms: FrameForms
   /** Neighbours, as the newest grant names them. */
   readonly peers: ReadonlyMap<string, Placed>
   readonly signal: AbortSignal
@@ -22,10 +28,15 @@ export class VNodeInbox {
   readonly #options: VNodeInboxOptions
   /** Messages, by reason. */
   readonly #dropped = new Map<string, number>()
+  readonly #checks: FrameChecks
   #address: Pick<Grant, 'run' | 'vnode'> = { run: '', vnode: '' }
 
   constructor(options: VNodeInboxOptions) {
     this.#options = options
+    const { host, run, forms } = options
+    const onSuspicion: ConstructorParameters<typeof FrameChecks>[0]['onSuspicion'] = (suspicion) =>
+      host.observe({ type: 'suspected', ...this.#address, ...suspicion })
+    this.#checks = new FrameChecks({ run, forms, pnode: host.pnode, onSuspicion })
   }
 
   /** Messages that were dropped, by reason. */
@@ -60,12 +71,23 @@ export class VNodeInbox {
 
   #onFrame(bytes: Uint8Array, from: string): void {
     this.#guard(() => {
-      const { vnode, position, step, evaluation, marks, generation, term, kind } = headerOf(bytes)
+      const frame = readFrame(bytes)
+      const { vnode, position, step, evaluation, marks, generation, term, kind } = frame.header
       if (!this.#isFromOwner(vnode, term, from)) return
+      // What is of another time its log refuses unseen.
+      const isCurrent = generation === this.#options.generation && term === this.#options.peers.get(vnode)!.term
+      const refusal = isCurrent ? this.#checks.refusalOf(frame, bytes, from) : undefined
+      if (refusal) return this.#refuse(refusal)
       const entry = { position, step, evaluation, marks }
       const what = { isTombstone: kind === 'tombstone', isFeedback: kind === 'feedback' }
       this.#options.onEvent({ type: 'frame', from: vnode, generation, term, entry, ref: bytes, ...what })
     })
+  }
+
+  /** It is as if it had been lost on its way: it is asked for again. */
+  #refuse(reason: string): void {
+    this.drop(reason)
+    this.#options.onEvent({ type: 'lost' })
   }
 
   #onSignal(bytes: Uint8Array, from: string): void {

@@ -21,7 +21,7 @@ export interface DeadLetter extends Skip {
   readonly run: string
   /** In which it was given up. */
   readonly generation: number
-  /** SHA-256 of the batch's inputs and labels: data set, seed and step make it again. */
+  /** Digest of the batch's inputs and labels (`batchDigest`): data set, seed and step make it again. */
   readonly batch: string
   /** Why: the newest error. */
   readonly error: ErrorRecord

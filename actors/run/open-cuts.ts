@@ -1,4 +1,6 @@
 /** Cuts that not every VNode has committed yet. Several may be open: the last that retention has room for comes whatever became of the one before. */
+import { type NetworkDefinition, SOURCE } from '../../components/definition.js'
+import type { Head } from '../../runtime/head.js'
 import type { RunEventBody } from '../events.js'
 import type { Commit } from '../reports.js'
 
@@ -39,6 +41,38 @@ export class OpenCuts {
   clear(): void {
     this.#commits.clear()
   }
+}
+
+/** What the run's events tell of a complete cut. @param after as for `stallsIn` */
+export function toldBy(
+  commits: readonly Commit[],
+  after: number,
+  network: Pick<NetworkDefinition, 'vnodes'>,
+  { directory }: Head,
+): RunEventBody[] {
+  const strays = strayBatches(commits, network).map(({ commit: { vnode, term, step }, by }): RunEventBody => {
+    const [pnode, byPnode] = [vnode, by].map((id) => directory[id]?.pnode ?? '')
+    return { type: 'suspected', vnode, pnode, term, step, reason: 'batch', by, byPnode }
+  })
+  return [...stallsIn(commits, after), ...strays]
+}
+
+/**
+ * Those who say that they have applied other batches than a VNode that they read, or, reading the source, than another that does: one of the two lies, or was
+ * sent something else than what is said. Commits that begin at different steps are not compared.
+ */
+export function strayBatches(
+  commits: readonly Commit[],
+  { vnodes }: Pick<NetworkDefinition, 'vnodes'>,
+): { readonly commit: Commit; readonly by: string }[] {
+  const of = new Map(commits.map((commit) => [commit.vnode, commit]))
+  const first = vnodes.find(({ inputs }) => inputs.includes(SOURCE))?.id
+  return vnodes.flatMap(({ id, inputs }) => {
+    const commit = of.get(id)
+    const others = inputs.map((input) => of.get(input === SOURCE ? (first ?? '') : input))
+    const other = others.find((each) => each && commit && each.firstStep === commit.firstStep && each.batches !== commit.batches)
+    return commit && other ? [{ commit, by: other.vnode }] : []
+  })
 }
 
 /** What VNodes have decided between two checkpoints, in the order of steps. @param after the step of the one before: what was decided until then was told */

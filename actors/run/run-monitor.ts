@@ -153,6 +153,7 @@ export class RunMonitor {
       this.#dropped.set(observation.reason, (this.#dropped.get(observation.reason) ?? 0) + 1)
       return
     }
+    if (observation.type === 'suspected') return this.#suspected(observation)
     const tracked = this.#vnodes.get(observation.vnode)
     if (!tracked || tracked.term !== observation.term) return
     if (observation.type === 'restored') this.#restored(tracked, observation.step)
@@ -161,6 +162,11 @@ export class RunMonitor {
       this.#applied(observation.vnode, tracked, observation.entry.step, observation.metrics)
     }
     this.#maybeTellProgress()
+  }
+
+  #suspected({ vnode: by, producer: vnode, pnode, term, step, reason }: Observation & { readonly type: 'suspected' }): void {
+    if (this.#status !== 'running') return
+    this.emit({ type: 'suspected', vnode, pnode, term, step, reason, by, byPnode: this.pnodeOf(by) ?? '' })
   }
 
   /** Steps that a PNode applied one after the other; what it told before and did not arrive is among them. */

@@ -28,7 +28,7 @@ import { evict, newestUsable, readManifest, sweepAll, writeManifest } from './ch
 import type { Evaluations } from './evaluations.js'
 import type { RunDefinition } from './run-definition.js'
 import { Moves } from './moves.js'
-import { OpenCuts, stallsIn } from './open-cuts.js'
+import { OpenCuts, toldBy } from './open-cuts.js'
 import type { Constraints } from './constraints.js'
 import { DeadLetters } from './dead-letters.js'
 import { Failures } from './failures.js'
@@ -255,7 +255,7 @@ export class RunOwner {
     this.#manifest = manifest
     this.#cuts.close(step)
     this.reviews.close(step)
-    for (const stalled of stallsIn(commits, before.manifests[0]?.step ?? 0)) this.#monitor.emit(stalled)
+    for (const told of toldBy(commits, before.manifests[0]?.step ?? 0, this.#definition.network, before)) this.#monitor.emit(told)
     this.#monitor.emit({ type: 'checkpoint', step, generation: ref.generation, key: ref.key })
     this.#echo.manifest(position)
     evict(this.#options.store, this.head, before).catch(this.#report)

@@ -54,6 +54,10 @@ export function sentenceOf(event: RunEvent, isVerbose = false): string | undefin
       return `${count(event.count)} events were not shown`
     case 'paused':
       return `paused after step ${count(event.step)}`
+    case 'suspected': {
+      const { vnode, pnode, step, reason, by } = event
+      return `${pnode} is under suspicion: what it says of ${vnode} at step ${count(step)} is odd (${reason}), says ${by}`
+    }
     case 'warning':
       return `warning: ${event.error.message}`
     case 'failed':
@@ -66,11 +70,12 @@ export function sentenceOf(event: RunEvent, isVerbose = false): string | undefin
   }
 }
 
+const YELLOW: ReadonlySet<RunEvent['type']> = new Set(['relocated', 'dropped', 'warning', 'waiting', 'rated', 'stalled', 'suspected'])
+
 /** How bad it is, as the name of a colour. */
 export function colourOf({ type }: RunEvent): 'red' | 'yellow' | 'green' | 'white' {
   if (type === 'lost' || type === 'failed' || type === 'rolledBack' || type === 'deadLettered') return 'red'
-  if (type === 'relocated' || type === 'dropped' || type === 'warning' || type === 'waiting' || type === 'rated' || type === 'stalled')
-    return 'yellow'
+  if (YELLOW.has(type)) return 'yellow'
   if (type === 'evaluated' || type === 'done') return 'green'
   return 'white'
 }

@@ -1,6 +1,7 @@
 import test from 'ava'
 import type { Heartbeat } from '../../actors/calls.js'
 import { type Channel, channel, controlLine, decodeHeartbeat, encodeHeartbeat } from '../../actors/control/channels.js'
+import { CONTENT_REASONS, SUSPICION_REASONS } from '../../actors/pnode/frame-checks.js'
 import { decodeReports, encodeReports, ObservationSender, type Report } from '../../actors/pnode/observations.js'
 import type { Observation } from '../../actors/reports.js'
 import { memoryBroker } from '../../runtime/tensor-bus/memory-bus.js'
@@ -94,6 +95,25 @@ test('what is no report harms nobody', (t) => {
   t.deepEqual(decodeReports(bytesOf({ v: 1, reports: [...wrong, SPAN] })), [SPAN])
   const diverged = bytesOf({ v: 1, reports: [{ ...SPAN, metrics: { loss: Number.NaN } }] })
   t.is(decodeReports(diverged).length, 1)
+})
+
+test('every reason for which a frame is refused is told, and so is every suspicion; others are nobody’s', (t) => {
+  const dropped = CONTENT_REASONS.map((reason): Report => ({ type: 'dropped', run: 'r', vnode: 'b', reason }))
+  const suspected = SUSPICION_REASONS.map((reason): Report => ({
+    type: 'suspected',
+    run: 'r',
+    vnode: 'b',
+    producer: 'a',
+    pnode: 'ann',
+    term: 3,
+    step: 7,
+    reason,
+  }))
+  const told = [...dropped, ...suspected]
+  t.deepEqual(decodeReports(encodeReports(told)), told)
+  const wrong = { reason: 'mood', producer: 1, pnode: null, term: 0.5, step: '7' }
+  const broken = Object.entries(wrong).map(([name, value]) => ({ ...suspected[0], [name]: value }))
+  t.deepEqual(decodeReports(bytesOf({ v: 1, reports: broken })), [])
 })
 
 test('a PNode’s line carries both, each on its channel, until it is closed', async (t) => {

@@ -212,7 +212,7 @@ test.serial(
     for await (const { type } of run.events()) if (type === 'progress') break
     const { head } = await readHead(store, 'a')
     const generation = head.generation + 1
-    const cut = { step: 1, position: 1, marks: 0, hash: '', sizeBytes: 0, digests: '', firstStep: 1, computeClass: '' }
+    const cut = { step: 1, position: 1, marks: 0, hash: '', sizeBytes: 0, digests: '', batches: '', firstStep: 1, computeClass: '' }
     const later = { vnode: 'a', term: head.termCounter, generation, ...cut }
     const tell = () => call<'Run', 'committed'>(system, actor.run('a'), 'committed', later)
     // Whoever says so may be lying: nothing comes of it.

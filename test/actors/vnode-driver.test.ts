@@ -1,12 +1,13 @@
 /** One VNode's driver by itself: what it tells its run, and what it does with tombstones. */
 import test from 'ava'
 import type { Failure } from '../../actors/reports.js'
+import { FrameForms } from '../../actors/pnode/frame-forms.js'
 import { VNodeDriver } from '../../actors/pnode/vnode-driver.js'
 import { SOURCE, type TrainingDefinition } from '../../components/definition.js'
 import { systemClock } from '../../runtime/clock.js'
 import type { ApplyRequest, Compute } from '../../runtime/compute/compute.js'
 import { SwarmError } from '../../runtime/errors.js'
-import { decodeFrameOrTombstone, encodeFrame, encodeTombstone, MARK, TOMBSTONE_DIGEST } from '../../runtime/frame.js'
+import { batchDigest, decodeFrameOrTombstone, encodeFrame, encodeTombstone, MARK, TOMBSTONE_DIGEST } from '../../runtime/frame.js'
 import { memoryStore } from '../../runtime/object-store/memory-store.js'
 import { encodeSignal, subjectOf } from '../../runtime/signal.js'
 import { memoryBroker } from '../../runtime/tensor-bus/memory-bus.js'
@@ -23,13 +24,25 @@ const place = (position: number, marks = 0) => ({
   generation: 1,
   term: 1,
 })
-const batch = (position: number): string => String(position).repeat(64).slice(0, 64)
+const samples = (position: number) =>
+  ({ dtype: 'float32', shape: [1, 1], bytes: new Uint8Array(Float32Array.of(position).buffer) }) as const
+const labels = { dtype: 'int32', shape: [1], bytes: new Uint8Array(4) } as const
+const batch = (position: number): string => batchDigest(samples(position).bytes, labels.bytes)
 
 /** What the source sends. */
 function output(position: number, marks = 0): Uint8Array {
-  const tensor = { dtype: 'float32', shape: [1], bytes: new Uint8Array(Float32Array.of(position).buffer) } as const
-  return encodeFrame({ header: { kind: 'output', ...place(position, marks) }, output: tensor, labels: tensor, batch: batch(position) })
+  return encodeFrame({ header: { kind: 'output', ...place(position, marks) }, output: samples(position), labels, batch: batch(position) })
 }
+const TARGET = { kind: 'categorical', classes: 2 } as const
+const m = { id: 'm', inputs: [SOURCE], inputShapes: [[1]], outputShape: [1], layers: [], hasHead: true, parameters: 1, cost: 1 }
+const forms = new FrameForms(
+  {
+    network: { v: 1, input: [1], target: TARGET, vnodes: [m], output: 'm' },
+    training: { batchSize: 1 } as TrainingDefinition,
+    timetable: { epochs: 1, stepsPerEpoch: 100, evaluationBatches: 0, finalBatches: 0 },
+  },
+  'm',
+)
 const tombstone = (position: number): Uint8Array =>
   encodeTombstone({ header: { kind: 'tombstone', ...place(position) }, batch: batch(position) })
 
@@ -87,6 +100,7 @@ async function driven(
       observe: () => undefined,
     },
     definition: { vnode: { id: 'm', hasHead: true }, training } as never,
+    forms,
     initial: undefined,
     computeClass: 'none',
     grant: {
@@ -135,8 +149,7 @@ async function driven(
 }
 
 const applied = ({ header }: ApplyRequest): Promise<Uint8Array> => {
-  const tensor = { dtype: 'float32', shape: [1], bytes: new Uint8Array(4) } as const
-  return Promise.resolve(encodeFrame({ header, output: tensor, labels: tensor, batch: batch(header.position) }))
+  return Promise.resolve(encodeFrame({ header, output: samples(0), labels, batch: batch(header.position) }))
 }
 
 test('what is skipped here or before is never given to the compute, and goes on as a tombstone in its turn', async (t) => {

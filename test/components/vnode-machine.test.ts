@@ -270,6 +270,18 @@ test('a loss that is not finite stops the VNode before its state is touched', as
   machine.dispose()
 })
 
+test('an output that is not finite is never sent, by a VNode without a loss neither, in training and evaluation', async (t) => {
+  const definition = sketch(mlp)
+  const machine = await VNodeMachine.load({ ...definition, vnode: { ...definition.vnode, hasHead: false } })
+  const input = inputOf(2, new Float32Array(24).fill(Infinity), [4, 6], Int32Array.of(0, 1, 2, 0))
+  for (const evaluation of [1, 0]) {
+    const error = t.throws(() => machine.apply({ ...input, evaluation }))
+    t.true(isSwarmError(error, 'run.diverged'))
+    t.regex(error!.message, /output of .* at step 2/)
+  }
+  machine.dispose()
+})
+
 test.serial('inputs, labels, order and checkpoints that do not fit are refused', async (t) => {
   const machine = await trained(sketch(mlp), 1, 3)
   const x = new Float32Array(24)

@@ -16,7 +16,7 @@ import {
   encodeFeedback,
   encodeFrame,
   encodeTombstone,
-  headerOf,
+  readFrame,
   payloadDigest,
 } from '../../runtime/frame.js'
 
@@ -66,7 +66,7 @@ test('the format of feedback has not changed: kind 3 of minor version 2, tensors
   t.is(Buffer.from(bytes.subarray(0, 16)).toString('hex'), '53474652010203030200000007000000')
   t.is(createHash('sha256').update(bytes).digest('hex'), 'ef9663c84ef6ffd2d2d367f37fab4a3a98d0f4edd38c657040c94377b5593e25')
   t.deepEqual(decodeFeedback(bytes), feedback)
-  t.deepEqual(headerOf(bytes), feedback.header)
+  t.deepEqual(readFrame(bytes).header, feedback.header)
   const nothing = { ...feedback, tensors: {} }
   t.deepEqual(decodeFeedback(encodeFeedback(nothing)), nothing)
 })

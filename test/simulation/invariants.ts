@@ -140,6 +140,8 @@ export class Invariants {
 
   onObservation(_host: string, observation: Observation): void {
     if (observation.type === 'restored' && observation.step > (this.#newest?.step ?? 0)) this.takeovers++
+    // Everybody is honest here, whatever is lost or comes twice: nothing that a frame says may look odd.
+    if (observation.type === 'suspected') this.fail(`false alarm: ${JSON.stringify(observation)}`)
     if (observation.type !== 'applied') return
     this.stepsApplied++
     const { vnode, entry } = observation

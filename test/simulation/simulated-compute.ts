@@ -12,8 +12,20 @@ import type {
 import { type Claim, RANK, type Turn, Turns } from '../../runtime/compute/turns.js'
 import { type Feedback, type FrameHeader, decodeFeedback, decodeFrame, encodeFeedback, encodeFrame } from '../../runtime/frame.js'
 import { metricsOfStall } from '../../components/convergence.js'
-import type { VNodeMachineDefinition } from '../../components/definition.js'
-import { type Numbers, advance, decides, firstNumbers, metricsOf, numbersOf, refine, stateOf } from './simulated-numbers.js'
+import { SOURCE, type VNodeMachineDefinition } from '../../components/definition.js'
+import {
+  type Numbers,
+  VALUE,
+  advance,
+  decides,
+  firstNumbers,
+  floatOf,
+  metricsOf,
+  numbersOf,
+  refine,
+  stateOf,
+  valueOf,
+} from './simulated-numbers.js'
 import { isTraining } from '../../runtime/step-log.js'
 import type { Process } from './world.js'
 
@@ -39,14 +51,20 @@ export function contentOf(frame: Uint8Array): Content {
   const { header, output, labels, batch } = decodeFrame(frame)
   let value = 0
   for (let i = 0; i < output.bytes.length; i++) value = Math.imul(value ^ output.bytes[i], 0x01000193)
-  // What a VNode puts out is one integer; of the source's samples all bytes count.
-  if (output.dtype === 'int32') value = new DataView(output.bytes.buffer, output.bytes.byteOffset).getInt32(0, true)
+  // What a VNode puts out is one number, again and again; of the source's samples all bytes count.
+  if (header.vnode !== SOURCE) value = output.bytes.length > 0 ? valueOf(viewOf(output.bytes).getFloat32(0, true)) : 0
   const content = { value: value >>> 0, labels: labels.bytes, count: labels.shape[0], batch, header, arrivals: {} }
   ;(frame as Known)[CONTENT] = content
   return content
 }
 
-const word = (value: number) => ({ dtype: 'int32', shape: [1], bytes: new Uint8Array(Int32Array.of(value).buffer) }) as const
+const viewOf = ({ buffer, byteOffset }: Uint8Array) => new DataView(buffer, byteOffset)
+
+/** A number as a tensor of the shape that is due. */
+function filled(shape: readonly number[], value: number) {
+  const values = new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(floatOf(value))
+  return { dtype: 'float32', shape, bytes: new Uint8Array(values.buffer) } as const
+}
 
 /** By the byte of its kind. */
 const isFeedback = (frame: Uint8Array): boolean => frame[6] === 3
@@ -54,8 +72,8 @@ const isFeedback = (frame: Uint8Array): boolean => frame[6] === 3
 /** Feedback without tensors is of no value. */
 function contentOfFeedback(frame: Uint8Array): Content {
   const { header, tensors } = decodeFeedback(frame)
-  const bytes = tensors.value?.bytes
-  const value = bytes ? new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true) : Number.NaN
+  const bytes = tensors[VALUE]?.bytes
+  const value = bytes ? valueOf(viewOf(bytes).getFloat32(0, true)) : Number.NaN
   const content = { value, labels: new Uint8Array(0), count: 0, batch: '', header, arrivals: {} }
   ;(frame as Known)[CONTENT] = content
   return content
@@ -118,8 +136,6 @@ export interface ComputeTimes {
 const DEFAULT_TIMES: ComputeTimes = { startMs: 30, loadMs: 3, snapshotMs: 0 }
 const RESTART_MS = 60
 const DEFAULT_DEADLINE_MS = 60_000
-const outputBytes = new Uint8Array(4)
-const outputView = new DataView(outputBytes.buffer)
 
 export class SimulatedCompute implements Compute {
   /** It takes requests and answers none, as a worker in an endless loop. */
@@ -194,16 +210,15 @@ export class SimulatedCompute implements Compute {
     if (inputs.some((input) => input.batch !== batch)) throw new SwarmError('compute.failed', `inputs of different batches at ${id}`)
     const reads = { inputs: inputs.map((input) => input.value), feedback: request.feedback?.map(feedbackIn) }
     const { output: value, back } = advance(numbers, request.header, reads, definition)
-    outputView.setInt32(0, value | 0, true)
     const frame = encodeFrame({
       header: request.header,
-      output: { dtype: 'int32', shape: [1], bytes: outputBytes },
+      output: filled([count, ...definition.vnode.outputShape], value),
       labels: { dtype: 'int32', shape: [count], bytes: labels },
       batch,
     })
     ;(frame as Known)[CONTENT] = { value, labels, count, batch, header: request.header, arrivals: {} }
     const { feedbackHeader: goesBack } = request
-    const tensors: Feedback['tensors'] = back === undefined ? {} : { value: word(back) }
+    const tensors: Feedback['tensors'] = back === undefined ? {} : { [VALUE]: filled([1], back) }
     const feedback = goesBack && { feedback: encodeFeedback({ header: { ...goesBack, step: request.step }, tensors }) }
     const hasDecided = isTraining(request.header) && decides(definition, numbers)
     return { frame, ...feedback, metrics: { ...metricsOf(value, count), ...(hasDecided && metricsOfStall('alert')) }, busyMs }

@@ -1,6 +1,7 @@
 /** What simulated VNodes compute: exact integers in the place of tensors. */
 import type { Refinement, VNodeMachineDefinition } from '../../components/definition.js'
 import { FEEDBACK } from '../../runtime/feedback.js'
+import { MARK } from '../../runtime/frame.js'
 import { decodeState, encodeState } from '../../runtime/state.js'
 import { type Entry, isTraining } from '../../runtime/step-log.js'
 
@@ -57,11 +58,26 @@ export function advance(
   if (isBatch && keeps > 0) numbers.kept = [...numbers.kept, inputs.reduce((all, input) => mix(all ^ input), 0)].slice(-keeps)
   const { to, lag } = vnode.vnode.feedback ?? { to: [], lag: 0 }
   // Not always is there something.
-  const back = to.length > 0 && position % 3 > 0 ? mix(numbers.state ^ position) : undefined
+  const back = to.length > 0 && position % 3 > 0 ? mix(numbers.state ^ position) >>> BITS : undefined
   numbers.given = numbers.given.filter((each) => each.position > position)
   if (back !== undefined) numbers.given = [...numbers.given, { position: position + lag, step, value: back }]
-  return { output: mix(sum ^ 0x5bd1e995), back }
+  // A drain has no samples, and so nothing to say.
+  return { output: (marks & MARK.drain) === 0 ? mix(sum ^ 0x5bd1e995) >>> BITS : 0, back }
 }
+
+/** What VNodes say to each other are 23 bits, so that each is a float32 between 1 and 2. */
+const BITS = 9
+const one = new DataView(new ArrayBuffer(4))
+export function floatOf(value: number): number {
+  one.setUint32(0, 0x3f800000 | value)
+  return one.getFloat32(0)
+}
+export function valueOf(float: number): number {
+  one.setFloat32(0, float)
+  return one.getUint32(0) & 0x7fffff
+}
+/** What goes against the graph is called so. */
+export const VALUE = 'value'
 
 /** One update after a training step, as `VNodeMachine.refine`. */
 export function refine(numbers: Numbers, step: number, update: number, refinement: Refinement | undefined): void {
@@ -87,9 +103,11 @@ export function metricsOf(output: number, count: number): { readonly loss: numbe
 
 export function stateOf({ state, chain, kept, given }: Numbers): Uint8Array {
   const values = Int32Array.of(state, chain, ...kept)
-  const back = given.map(({ position, step, value }) => ({ name: `${FEEDBACK}${position}/${step}/value`, values: Int32Array.of(value) }))
-  const all = [{ name: 'numbers', values }, ...back]
-  return encodeState(all.map((each) => ({ ...each, dtype: 'int32', shape: [each.values.length] })))
+  const back = given.map(({ position, step, value }) => {
+    const name = `${FEEDBACK}${position}/${step}/${VALUE}`
+    return { name, dtype: 'float32', shape: [1], values: Float32Array.of(floatOf(value)) } as const
+  })
+  return encodeState([{ name: 'numbers', dtype: 'int32', shape: [values.length], values }, ...back])
 }
 
 export function numbersOf(blob: Uint8Array): Numbers {
@@ -97,7 +115,7 @@ export function numbersOf(blob: Uint8Array): Numbers {
   const [state, chain, ...kept] = Array.from(tensors.find(({ name }) => name === 'numbers')!.values, (value) => value >>> 0)
   const given = tensors.flatMap(({ name, values }) => {
     const [, position, step] = name.split('/').map(Number)
-    return name.startsWith(FEEDBACK) ? [{ position, step, value: values[0] >>> 0 }] : []
+    return name.startsWith(FEEDBACK) ? [{ position, step, value: valueOf(values[0]) }] : []
   })
   return { state, chain, kept, given: given.toSorted((a, b) => a.position - b.position) }
 }

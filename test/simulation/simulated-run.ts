@@ -13,7 +13,7 @@ import { MARK } from '../../runtime/frame.js'
 import { type Entry, isTraining } from '../../runtime/step-log.js'
 import { Timetable } from '../../runtime/timetable.js'
 import { updatesAfter } from '../../components/refinement.js'
-import { advance, decides, firstNumbers, metricsOf, type Numbers, refine, stateOf } from './simulated-numbers.js'
+import { advance, decides, firstNumbers, metricsOf, type Numbers, refine, stateOf, VALUE } from './simulated-numbers.js'
 
 export interface SimulatedRun {
   readonly id: string
@@ -189,18 +189,27 @@ function drawVNodes(random: RandomStream, count: number): VNodeDefinition[] {
   })
 }
 
-/** Gradients, from each VNode to those that it reads, sometimes with drains; or what the last one says to all others. */
+/** Something from each VNode to those that it reads, as gradients go, sometimes with drains; or what the last one says to all others. */
 function withFeedback(vnodes: readonly VNodeDefinition[], random: RandomStream, { hasFeedback = false }: RunSize) {
   if (!hasFeedback || vnodes.length < 2) return { vnodes: [...vnodes], drains: 0, epochDrains: 0 }
   const last = vnodes.at(-1)!.id
   const others = vnodes.slice(0, -1).map(({ id }) => id)
   if (random.below(2) === 0) {
     const lag = [1, 3, 10][random.below(3)]
-    const feedbackOf = (id: string) => ({ of: 'head' as const, from: id === last ? [] : [last], to: id === last ? others : [], lag })
+    const feedbackOf = (id: string) => ({
+      of: 'head' as const,
+      parameter: VALUE,
+      shape: [1],
+      from: id === last ? [] : [last],
+      to: id === last ? others : [],
+      lag,
+    })
     return { vnodes: vnodes.map((vnode) => ({ ...vnode, feedback: feedbackOf(vnode.id) })), drains: 0, epochDrains: 0 }
   }
   const feedbackOf = ({ id, inputs }: VNodeDefinition) => ({
-    of: 'gradients' as const,
+    of: 'head' as const,
+    parameter: VALUE,
+    shape: [1],
     from: vnodes.filter((reader) => reader.inputs.includes(id)).map((reader) => reader.id),
     to: inputs.filter((input) => input !== SOURCE),
     lag: 1,
