@@ -146,8 +146,9 @@ function normOf({ tensors }: AnyFrame): number | undefined {
     const { buffer, byteOffset, byteLength } = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice()
     const squares = sumOfSquares(new Float32Array(buffer, byteOffset, byteLength / 4))
     // Labels that are numbers are the batch's, and as large as they are.
-    sum += name === 'labels' ? squares * 0 : squares
-    count += name === 'labels' ? 0 : byteLength / 4
+    if (name === 'labels' && Number.isFinite(squares)) continue
+    sum += squares
+    count += byteLength / 4
   }
   return count > 0 ? Math.sqrt(sum / count) : undefined
 }

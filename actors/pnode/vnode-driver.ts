@@ -121,17 +121,8 @@ export class VNodeDriver {
     })
     const onFailure = (error: unknown) => void this.#fail(error)
     const { signal } = this.#abort
-    const { run, generation } = grant
-    this.#inbox = new VNodeInbox({
-      host,
-      run,
-      generation,
-      forms,
-      peers: this.#peers,
-      signal,
-      onEvent: (event) => this.#handle(event),
-      onFailure,
-    })
+    const inbox = { host, grant, forms, peers: this.#peers, signal, onFailure }
+    this.#inbox = new VNodeInbox({ ...inbox, onEvent: (event) => this.#handle(event) })
     this.#reports = new VNodeReports({
       host,
       run: grant.run,

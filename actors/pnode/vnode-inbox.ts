@@ -10,8 +10,8 @@ import type { VNodeHost } from './vnode-host.js'
 
 export interface VNodeInboxOptions {
   readonly host: VNodeHost
-  readonly run: string
-  readonly generation: number
+  /** The first one: run and generation stay. */
+  readonly grant: Pick<Grant, 'run' | 'generation'>
   /** What frames must look like. */
   readonly forms: FrameForms
   /** Neighbours, as the newest grant names them. */
@@ -33,10 +33,10 @@ export class VNodeInbox {
 
   constructor(options: VNodeInboxOptions) {
     this.#options = options
-    const { host, run, forms } = options
+    const { host, grant, forms } = options
     const onSuspicion: ConstructorParameters<typeof FrameChecks>[0]['onSuspicion'] = (suspicion) =>
       host.observe({ type: 'suspected', ...this.#address, ...suspicion })
-    this.#checks = new FrameChecks({ run, forms, pnode: host.pnode, onSuspicion })
+    this.#checks = new FrameChecks({ run: grant.run, forms, pnode: host.pnode, onSuspicion })
   }
 
   /** Messages that were dropped, by reason. */
@@ -75,7 +75,7 @@ export class VNodeInbox {
       const { vnode, position, step, evaluation, marks, generation, term, kind } = frame.header
       if (!this.#isFromOwner(vnode, term, from)) return
       // What is of another time its log refuses unseen.
-      const isCurrent = generation === this.#options.generation && term === this.#options.peers.get(vnode)!.term
+      const isCurrent = generation === this.#options.grant.generation && term === this.#options.peers.get(vnode)!.term
       const refusal = isCurrent ? this.#checks.refusalOf(frame, bytes, from) : undefined
       if (refusal) return this.#refuse(refusal)
       const entry = { position, step, evaluation, marks }

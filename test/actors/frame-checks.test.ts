@@ -55,7 +55,7 @@ const outputOf = (vnodeId: string, step: number, value = 1, term = 1): Uint8Arra
     labels,
     batch,
   })
-const derivative = (step: number, tensors = { a: floats([2, 4]) as TensorBytes } as { [name: string]: TensorBytes }): Uint8Array =>
+const derivative = (step: number, tensors: { readonly [name: string]: TensorBytes } = { a: floats([2, 4]) }): Uint8Array =>
   encodeFeedback({ header: { kind: 'feedback', ...headerOf('b', step), position: 2 * step }, tensors })
 
 function checksOf(reader: 'a' | 'b', pnode = 'here') {

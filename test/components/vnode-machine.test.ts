@@ -277,7 +277,7 @@ test('an output that is not finite is never sent, by a VNode without a loss neit
   for (const evaluation of [1, 0]) {
     const error = t.throws(() => machine.apply({ ...input, evaluation }))
     t.true(isSwarmError(error, 'run.diverged'))
-    t.regex(error!.message, /output of .* at step 2/)
+    t.regex(error.message, /output of .* at step 2/)
   }
   machine.dispose()
 })
