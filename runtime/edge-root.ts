@@ -10,7 +10,7 @@
  */
 import { createHash } from 'node:crypto'
 import { invariant } from './errors.js'
-import { decodeFeedback, decodeFrameOrTombstone, headerOf, MARK, type TensorBytes } from './frame.js'
+import { MARK, readFrame } from './frame.js'
 
 export const EDGE_ROOT_VERSION = 1
 const [LOG_TAG, FRAME_TAG] = ['SGLG', 'SGFD']
@@ -67,16 +67,9 @@ export function extendEdgeRoot({ stream, position, frames, root }: EdgeRoot, ent
  * @throws `frame.damaged`, `frame.version`
  */
 export function edgeEntryOf(frame: Uint8Array): EdgeEntry {
-  const header = headerOf(frame)
+  const { header, batch, tensors: all } = readFrame(frame, { isWhole: true })
   const { kind, marks, position, step, evaluation } = header
-  let batch = ''
-  let tensors: readonly (readonly [name: string, tensor: TensorBytes])[] = []
-  if (kind === 'feedback') tensors = Object.entries(decodeFeedback(frame, { isWhole: true }).tensors)
-  else {
-    const decoded = decodeFrameOrTombstone(frame, { isWhole: true })
-    batch = decoded.batch
-    if ('output' in decoded) tensors = Object.entries({ output: decoded.output, labels: decoded.labels })
-  }
+  const tensors = kind === 'output' ? ['output', 'labels'].map((name) => all.find((tensor) => tensor[0] === name)!) : all
   const bytes = new ByteWriter()
   bytes
     .ascii(FRAME_TAG)
