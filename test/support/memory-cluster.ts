@@ -5,6 +5,7 @@ import { CONTROL, controlLine } from '../../actors/control/channels.js'
 import { type ClusterKeys, clusterKeys, controlKeyOf } from '../../actors/control/cluster-keys.js'
 import { type ControlApiOptions, controlApi } from '../../actors/control/control-api.js'
 import { ControlHost } from '../../actors/control/control-host.js'
+import { claimName } from '../../actors/control/host-registry.js'
 import type { MembershipOptions } from '../../actors/placement/placement.js'
 import { PNodeHost } from '../../actors/pnode/pnode.js'
 import type { ActorSystem } from '../../runtime/actor-system/actor-system.js'
@@ -20,6 +21,7 @@ import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import { memoryBroker } from '../../runtime/tensor-bus/memory-bus.js'
 import type { TensorBus } from '../../runtime/tensor-bus/tensor-bus.js'
 import { VERSION } from '../../runtime/version.js'
+import { publicKeyOf } from './identities.js'
 import type { Teardown } from './servers.js'
 
 export interface MemoryClusterOptions {
@@ -78,6 +80,8 @@ export async function memoryCluster(t: Teardown, options: MemoryClusterOptions =
   await host.start()
   const joined: PNodeHost[] = []
   const addPNode = async (name: string) => {
+    // As the API does for those who join from afar: with the identity that belongs to the name.
+    await claimName(store, { name, publicKey: '', identity: publicKeyOf(name), owner: '' })
     const own = await connect(name)
     const line = controlLine(own, clock)
     const asks = asker(own, name, clock)
