@@ -56,6 +56,11 @@ export function controlKeyOf({ controlKey }: ClusterKeys): ControlKey {
   return { privateKey, publicKey: createPublicKey(privateKey) }
 }
 
+/** What control hosts sign what they say among themselves with. A label that is no name of a host: it is nobody's token. */
+export function controlSecretOf({ hostSecret }: Pick<ClusterKeys, 'hostSecret'>): Uint8Array {
+  return createHmac('sha256', hostSecret).update('calls between control hosts').digest()
+}
+
 /** What a host that has joined shows: its name, and a proof that it was given it. */
 export function hostToken({ hostSecret }: ClusterKeys, host: string): string {
   return `host.${host}.${createHmac('sha256', hostSecret).update(host).digest('base64url')}`

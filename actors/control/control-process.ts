@@ -13,7 +13,7 @@ import { natsBus } from '../../runtime/tensor-bus/nats-bus.js'
 import { RIGHTS_EXPIRED, watchPresence } from '../../runtime/tensor-bus/nats-presence.js'
 import type { BalanceOptions } from '../run/balance.js'
 import { CONTROL } from './channels.js'
-import { clusterKeys, controlKeyOf } from './cluster-keys.js'
+import { clusterKeys, controlKeyOf, controlSecretOf } from './cluster-keys.js'
 import { controlApi } from './control-api.js'
 import { ControlHost } from './control-host.js'
 import { DEFAULT_MEMBERSHIP, type MembershipOptions } from '../placement/placement.js'
@@ -93,6 +93,7 @@ export async function startControl(options: ControlProcessOptions): Promise<Cont
       asker: asking,
       clock,
       controlKey: controlKeyOf(keys),
+      controlSecret: controlSecretOf(keys),
       membership: { ...options.membership, isHearing: () => bus.isUp },
       balance: options.balance,
       onError,

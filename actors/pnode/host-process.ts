@@ -161,6 +161,8 @@ export async function startHost(options: HostProcessOptions): Promise<HostProces
     const mine = new RegExp(`^sg\\.[^.]+\\.to\\.${name}\\.`)
     const pnode: PNodeHost = new PNodeHost({
       pnode: name,
+      identity,
+      incarnation,
       system,
       bus: loopbackBus(limit ? limitedBus(data, limit, clock) : data, (subject) => mine.test(subject)),
       compute: pool.compute(name),

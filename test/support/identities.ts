@@ -1,7 +1,6 @@
 /** Identities that are the same in every run of a test. */
 import { createHash, createPrivateKey, createPublicKey } from 'node:crypto'
-import type { Clock } from '../../runtime/clock.js'
-import { systemClock } from '../../runtime/clock.js'
+import { type Clock, systemClock } from '../../runtime/clock.js'
 import { type Identity, publicKeyText } from '../../runtime/identity.js'
 import { keySigner, Sender } from '../../runtime/signed-message.js'
 
@@ -20,7 +19,13 @@ export const publicKeyOf = (text: string): string => publicKeyText(seededIdentit
 
 export const pemOf = ({ privateKey }: Identity): string => privateKey.export({ type: 'pkcs8', format: 'pem' }) as string
 
+interface SenderParts {
+  readonly text?: string
+  readonly incarnation?: string
+  readonly clock?: Clock
+}
+
 /** Signs as somebody, with the identity that belongs to a text, by default to the name. */
-export function senderOf(from: string, { text = from, incarnation = `${from}-1`, clock = systemClock as Clock } = {}): Sender {
+export function senderOf(from: string, { text = from, incarnation = `${from}-1`, clock = systemClock }: SenderParts = {}): Sender {
   return new Sender({ from, incarnation, signer: keySigner(seededIdentity(text).privateKey), clock })
 }

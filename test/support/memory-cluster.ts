@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import { tmpdir } from 'node:os'
 import { CONTROL, controlLine } from '../../actors/control/channels.js'
-import { type ClusterKeys, clusterKeys, controlKeyOf } from '../../actors/control/cluster-keys.js'
+import { type ClusterKeys, clusterKeys, controlKeyOf, controlSecretOf } from '../../actors/control/cluster-keys.js'
 import { type ControlApiOptions, controlApi } from '../../actors/control/control-api.js'
 import { ControlHost } from '../../actors/control/control-host.js'
 import { claimName } from '../../actors/control/host-registry.js'
@@ -21,7 +21,7 @@ import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import { memoryBroker } from '../../runtime/tensor-bus/memory-bus.js'
 import type { TensorBus } from '../../runtime/tensor-bus/tensor-bus.js'
 import { VERSION } from '../../runtime/version.js'
-import { publicKeyOf } from './identities.js'
+import { publicKeyOf, seededIdentity } from './identities.js'
 import type { Teardown } from './servers.js'
 
 export interface MemoryClusterOptions {
@@ -45,8 +45,10 @@ export interface MemoryCluster {
   readonly store: ObjectStore
   readonly keys: ClusterKeys
   readonly host: ControlHost
-  /** Control's and everybody's. */
+  /** As control uses it. */
   readonly system: ActorSystem
+  /** Everybody's, in which nothing is signed. */
+  readonly unsigned: ActorSystem
   /** What was reported to nobody in particular. */
   readonly errors: readonly SwarmError[]
   /** Those that have joined, in this order. */
@@ -75,7 +77,8 @@ export async function memoryCluster(t: Teardown, options: MemoryClusterOptions =
   const system = localActors({ store: memoryStore(), clock, onError })
   const bus = await connect(CONTROL)
   const asking = asker(bus, CONTROL, clock)
-  const host = new ControlHost({ system, store, bus, asker: asking, clock, controlKey: controlKeyOf(keys), membership, onError })
+  const [controlKey, controlSecret] = [controlKeyOf(keys), controlSecretOf(keys)]
+  const host = new ControlHost({ system, store, bus, asker: asking, clock, controlKey, controlSecret, membership, onError })
   t.teardown(() => host.close())
   await host.start()
   const joined: PNodeHost[] = []
@@ -88,6 +91,7 @@ export async function memoryCluster(t: Teardown, options: MemoryClusterOptions =
     await asks.ready
     const pnode = new PNodeHost({
       pnode: name,
+      identity: seededIdentity(name),
       system,
       bus: own,
       compute: compute(name, inlinePool({ machines: MACHINES, clock }).compute(name)),
@@ -95,7 +99,7 @@ export async function memoryCluster(t: Teardown, options: MemoryClusterOptions =
       link: options.isMeasured ? { ping: (signal) => asks.ask(CONTROL, 'ping', null, { signal }), store } : undefined,
       store,
       clock,
-      controlKey: controlKeyOf(keys).publicKey,
+      controlKey: controlKey.publicKey,
       memoryBytes: options.memoryBytes ?? 4e9,
       heartbeatMs: HEARTBEAT_MS,
       heartbeat: (beat) => line.heartbeat(beat),
@@ -126,7 +130,8 @@ export async function memoryCluster(t: Teardown, options: MemoryClusterOptions =
     store,
     keys,
     host,
-    system,
+    system: host.system,
+    unsigned: system,
     errors,
     pnodes: joined,
     connect,
