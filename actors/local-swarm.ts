@@ -8,6 +8,7 @@ import type { Clock } from '../runtime/clock.js'
 import type { ComputePool } from '../runtime/compute/compute.js'
 import { type SwarmError, toSwarmError } from '../runtime/errors.js'
 import { type ControlKey, createControlKey } from '../runtime/grant.js'
+import { TrustedKeys } from '../runtime/control-keys.js'
 import { createIdentity, type Identity, publicKeyText } from '../runtime/identity.js'
 import { memoryStore } from '../runtime/object-store/memory-store.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
@@ -229,7 +230,7 @@ export class LocalSwarm {
       compute: pool.compute(pnode),
       store,
       clock,
-      controlKey: this.#controlKey.publicKey,
+      controlKeys: new TrustedKeys([{ key: publicKeyText(this.#controlKey.publicKey) }], clock),
       memoryBytes: memoryBytes ?? PLENTY_BYTES,
       heartbeatMs: membership?.heartbeatMs ?? DEFAULT_MEMBERSHIP.heartbeatMs,
       dataset: (id) => (id === run ? dataset : undefined),

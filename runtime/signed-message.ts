@@ -32,6 +32,9 @@ export interface SignedMessage {
   readonly message: Message
   /** Base64: Ed25519, or between control hosts HMAC-SHA256 under a secret that they share. */
   readonly signature: string
+  /** Control's: the name of the key that it is signed with, and how that followed on those before it, oldest first (control-keys.ts). */
+  readonly key?: string
+  readonly successions?: readonly SignedMessage[]
 }
 
 /** Names in a message are no longer. */
@@ -51,6 +54,8 @@ export function messageBytes(message: Message): Uint8Array {
 /** What signs, and what makes sure: a private key and its public one, or one secret. */
 export interface MessageSigner {
   signature(bytes: Uint8Array): Buffer
+  /** What goes with a signature, to tell whose it is. */
+  readonly credentials?: () => Pick<SignedMessage, 'key' | 'successions'>
 }
 export interface MessageVerifier {
   isSignature(bytes: Uint8Array, signature: Buffer): boolean
@@ -97,13 +102,13 @@ export class Sender {
     const { from, incarnation } = this
     const issuedAtMs = Math.round(this.#options.clock.now())
     const message: Message = { v: MESSAGE_VERSION, from, incarnation, to, purpose, seq: ++this.#seq, issuedAtMs, body }
-    return { message, signature: signer.signature(messageBytes(message)).toString('base64') }
+    return { message, signature: signer.signature(messageBytes(message)).toString('base64'), ...signer.credentials?.() }
   }
 }
 
 /** What claims to be a signed message, its signature not looked at yet. @throws `message.unsigned`, `message.damaged`, `message.version` */
 export function readMessage(value: unknown): SignedMessage {
-  const { message, signature } = (isRecord(value) ? value : {}) as Partial<SignedMessage>
+  const { message, signature, key, successions } = (isRecord(value) ? value : {}) as Partial<SignedMessage>
   if (signature === undefined || message === undefined)
     throw refused('message.unsigned', 'a message without a signature', undefined, { fix: 'Use the same version of swarmgrad everywhere' })
   if (!isRecord(message) || typeof signature !== 'string') throw refused('message.damaged', 'a signed message with wrong fields', undefined)
@@ -117,9 +122,11 @@ export function readMessage(value: unknown): SignedMessage {
     Number.isSafeInteger(message.seq) &&
     message.seq > 0 &&
     Number.isFinite(message.issuedAtMs) &&
-    'body' in message
+    'body' in message &&
+    (key === undefined || typeof key === 'string') &&
+    (successions === undefined || Array.isArray(successions))
   if (!isWhole) throw refused('message.damaged', 'a signed message with wrong fields', undefined)
-  return { message, signature }
+  return { message, signature, ...(key !== undefined && { key }), ...(successions && { successions }) }
 }
 
 /** @throws `message.signature`, `message.damaged` */

@@ -3,18 +3,24 @@
  * broker, what trainers and hosts show at the door. They are all that control needs besides the runs to be rebuilt after the loss of its disk.
  */
 import { createHmac, createPrivateKey, createPublicKey, randomBytes, timingSafeEqual } from 'node:crypto'
+import type { Clock } from '../../runtime/clock.js'
+import { type AcceptedKey, MAX_SUCCESSIONS, signSuccession } from '../../runtime/control-keys.js'
 import { SwarmError, isSwarmError } from '../../runtime/errors.js'
 import { type ControlKey, createControlKey } from '../../runtime/grant.js'
+import { publicKeyText } from '../../runtime/identity.js'
+import type { SignedMessage } from '../../runtime/signed-message.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import { createAuthority, type NatsAuthority } from '../../runtime/tensor-bus/nats-authority.js'
 
-const CLUSTER_KEYS_VERSION = 1
+const CLUSTER_KEYS_VERSION = 2
 const KEY = 'control/keys'
 
 export interface ClusterKeys {
   readonly v: typeof CLUSTER_KEYS_VERSION
-  /** PKCS #8, PEM. */
+  /** The one that signs: PKCS #8, PEM. */
   readonly controlKey: string
+  /** Those that are still accepted, oldest first, and how each was followed. Their private halves are gone. */
+  readonly former: readonly (Required<AcceptedKey> & { readonly succession: SignedMessage })[]
   readonly broker: NatsAuthority
   /** What trainers show. */
   readonly trainerToken: string
@@ -28,7 +34,8 @@ function createClusterKeys(): ClusterKeys {
   const secret = () => randomBytes(32).toString('base64url')
   return {
     v: CLUSTER_KEYS_VERSION,
-    controlKey: createControlKey().privateKey.export({ type: 'pkcs8', format: 'pem' }) as string,
+    controlKey: pemOf(createControlKey()),
+    former: [],
     broker: createAuthority(),
     trainerToken: secret(),
     joinToken: secret(),
@@ -51,9 +58,50 @@ export async function clusterKeys(store: ObjectStore): Promise<ClusterKeys> {
   return decode((await store.get(KEY)).bytes)
 }
 
-export function controlKeyOf({ controlKey }: ClusterKeys): ControlKey {
+const pemOf = ({ privateKey }: ControlKey): string => privateKey.export({ type: 'pkcs8', format: 'pem' }) as string
+
+export function controlKeyOf({ controlKey, former }: Pick<ClusterKeys, 'controlKey' | 'former'>): ControlKey {
   const privateKey = createPrivateKey(controlKey)
-  return { privateKey, publicKey: createPublicKey(privateKey) }
+  const successions = former.map(({ succession }) => succession)
+  return { privateKey, publicKey: createPublicKey(privateKey), ...(successions.length > 0 && { successions }) }
+}
+
+/** What hosts that join are told to accept. */
+export function acceptedKeys(keys: Pick<ClusterKeys, 'controlKey' | 'former'>): AcceptedKey[] {
+  const former = keys.former.map(({ key, untilMs }) => ({ key, untilMs }))
+  return [...former, { key: publicKeyText(controlKeyOf(keys).publicKey) }]
+}
+
+/**
+ * Gives control another key; the one that it has had is accepted for so long, in ms. Control hosts take it up within seconds.
+ * @throws `usage`: too many are on their way out; `store.conflict`, retryable: somebody else changes it now
+ */
+export async function rotateControlKey(
+  store: ObjectStore,
+  clock: Clock,
+  acceptMs: number,
+): Promise<{ readonly key: string; readonly former: string }> {
+  await clusterKeys(store)
+  const { bytes, etag } = await store.get(KEY)
+  const keys = decode(bytes)
+  const now = clock.now()
+  const former = keys.former.filter(({ untilMs }) => untilMs > now)
+  if (former.length >= MAX_SUCCESSIONS) {
+    const fix = `Wait until ${new Intl.DateTimeFormat('sv', { dateStyle: 'short', timeStyle: 'medium' }).format(former[0].untilMs)}`
+    throw new SwarmError('usage', {
+      what: `${former.length} former keys are still accepted`,
+      expected: `fewer than ${MAX_SUCCESSIONS}`,
+      fix,
+    })
+  }
+  const old = controlKeyOf(keys)
+  const next = createControlKey()
+  const untilMs = Math.round(now + acceptMs)
+  const succession = signSuccession(old, next.publicKey, untilMs, clock)
+  const [key, formerKey] = [publicKeyText(next.publicKey), publicKeyText(old.publicKey)]
+  const changed: ClusterKeys = { ...keys, controlKey: pemOf(next), former: [...former, { key: formerKey, untilMs, succession }] }
+  await store.put(KEY, new TextEncoder().encode(JSON.stringify(changed)), { ifMatch: etag })
+  return { key, former: formerKey }
 }
 
 /** What control hosts sign what they say among themselves with. A label that is no name of a host: it is nobody's token. */
@@ -88,6 +136,8 @@ function decode(bytes: Uint8Array): ClusterKeys {
   } catch (cause) {
     throw new SwarmError('store.damaged', { what: 'unreadable keys of the cluster', where: KEY, cause })
   }
+  // Before keys could be changed.
+  if ((keys?.v as number) === 1) return { ...keys, v: CLUSTER_KEYS_VERSION, former: [] }
   if (keys?.v !== CLUSTER_KEYS_VERSION)
     throw new SwarmError('cluster.version', {
       what: 'keys of a cluster of another version',

@@ -4,8 +4,9 @@ import type { ActorSystem } from '../../runtime/actor-system/actor-system.js'
 import type { Clock } from '../../runtime/clock.js'
 import type { ErrorCode } from '../../runtime/errors.js'
 import type { ControlKey } from '../../runtime/grant.js'
+import { publicKeyText } from '../../runtime/identity.js'
 import { ReplayGuard } from '../../runtime/replay-guard.js'
-import { assertSignature, keySigner, Sender, sharedSecret } from '../../runtime/signed-message.js'
+import { assertSignature, keySigner, type MessageSigner, Sender, sharedSecret } from '../../runtime/signed-message.js'
 import { HostKeys, type HostKeysOptions } from '../host-keys.js'
 import { signedActors, type SignedActorsOptions } from '../signed-actors.js'
 import { CONTROL } from './channels.js'
@@ -24,7 +25,14 @@ export interface ControlActorsOptions {
 export function controlSignatures({ clock, controlKey, secret, hostKeys, onRefused }: ControlActorsOptions): SignedActorsOptions {
   const amongControl = sharedSecret(secret)
   const hosts = new HostKeys({ read: hostKeys, clock })
-  const signer = { signature: (bytes: Uint8Array) => keySigner(controlKey.privateKey).signature(bytes) }
+  // The key of the moment: it may be changed while we run.
+  const signer: MessageSigner = {
+    signature: (bytes) => keySigner(controlKey.privateKey).signature(bytes),
+    credentials: () => {
+      const { publicKey, successions } = controlKey
+      return { key: publicKeyText(publicKey), ...(successions && { successions }) }
+    },
+  }
   return {
     sender: new Sender({ from: CONTROL, incarnation: randomUUID(), signer, clock }),
     amongControl,

@@ -18,6 +18,7 @@
 import { once } from 'node:events'
 import { z } from 'zod'
 import type { Clock } from '../../runtime/clock.js'
+import type { AcceptedKey } from '../../runtime/control-keys.js'
 import { SwarmError, toSwarmError } from '../../runtime/errors.js'
 import { httpApp, httpJson, type Express, type Request, type Response } from '../../runtime/http-server.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
@@ -28,7 +29,8 @@ import { publicKeyFrom } from '../../runtime/identity.js'
 import { ReplayGuard } from '../../runtime/replay-guard.js'
 import { assertSignature, keyVerifier, readMessage, type SignedMessage } from '../../runtime/signed-message.js'
 import { hostUser } from '../../runtime/tensor-bus/nats-authority.js'
-import { type ClusterKeys, controlKeyOf, holderOf, hostToken } from './cluster-keys.js'
+import { type ClusterKeys, holderOf, hostToken } from './cluster-keys.js'
+import type { LiveKey } from './live-key.js'
 import type { ControlHost } from './control-host.js'
 import { claimName, HOST_NAME, hostAccess, releaseName } from './host-registry.js'
 import { CONTROL } from './channels.js'
@@ -65,8 +67,10 @@ export interface JoinAnswer {
   readonly version: string
   /** For this API. */
   readonly token: string
-  /** Verifies grants: SPKI, PEM. */
-  readonly controlKey: string
+  /** What control signs with, and has signed with. */
+  readonly controlKeys: readonly AcceptedKey[]
+  /** How these keys followed each other: a host that is here already learns new ones by that. */
+  readonly successions: readonly SignedMessage[]
   readonly broker: { readonly servers: readonly string[]; readonly jwt: string; readonly expiresAtMs: number }
   /** `host:port`. */
   readonly placement: string
@@ -95,6 +99,7 @@ export interface ControlApiOptions {
   /** For hosts it has to sign URLs. */
   readonly store: ObjectStore & Partial<Pick<S3Store, 'presign'>>
   readonly keys: ClusterKeys
+  readonly controlKey: Pick<LiveKey, 'accepted' | 'successions'>
   readonly clock: Clock
   /** Of swarmgrad. */
   readonly version: string
@@ -234,7 +239,8 @@ async function join(options: ControlApiOptions, guard: ReplayGuard, who: ReturnT
     name,
     version,
     token: hostToken(keys, name),
-    controlKey: controlKeyOf(keys).publicKey.export({ type: 'spki', format: 'pem' }) as string,
+    controlKeys: options.controlKey.accepted,
+    successions: options.controlKey.successions ?? [],
     broker: {
       servers: servers.broker,
       jwt: await hostUser(keys.broker, name, { publicKey, expiresAtS: Math.floor(expiresAtMs / 1000) }),

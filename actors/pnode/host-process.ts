@@ -1,5 +1,5 @@
 /** The process of a PNode: joins a cluster over its API, then computes for it. Everything it opens is outbound. */
-import { createPublicKey, randomUUID } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import { setFlagsFromString } from 'node:v8'
 import { asker } from '../../runtime/ask.js'
 import { daprActors } from '../../runtime/actor-system/dapr-actors.js'
@@ -7,6 +7,7 @@ import type { SidecarAddress } from '../../runtime/actor-system/dapr-sidecar.js'
 import { answerRelayedCalls } from '../../runtime/actor-system/relayed-actors.js'
 import type { Clock } from '../../runtime/clock.js'
 import type { ComputePool } from '../../runtime/compute/compute.js'
+import { TrustedKeys } from '../../runtime/control-keys.js'
 import { SwarmError } from '../../runtime/errors.js'
 import { type Identity, publicKeyText } from '../../runtime/identity.js'
 import { type MachineUseSource, machineUse } from '../../runtime/machine-use.js'
@@ -109,12 +110,16 @@ export async function startHost(options: HostProcessOptions): Promise<HostProces
   }
   try {
     let rights = joined.broker
+    const controlKeys = new TrustedKeys(joined.controlKeys, clock)
     let cancelRenewal = () => {}
     const closing = new AbortController()
     const renewLater = () => {
       if (closing.signal.aborted) return
       cancelRenewal = clock.after(Math.max(RENEW_LEAST_MS, RENEW_AFTER * (rights.expiresAtMs - clock.now())), () => {
-        const renewed = client.join({ ...request, isRenewal: true }, sender).then(({ broker }) => void (rights = broker))
+        const renewed = client.join({ ...request, isRenewal: true }, sender).then(({ broker, successions }) => {
+          rights = broker
+          controlKeys.learn(successions)
+        })
         void renewed.catch(onError).then(renewLater)
       })
     }
@@ -170,7 +175,7 @@ export async function startHost(options: HostProcessOptions): Promise<HostProces
       measureEveryMs: options.measureEveryMs,
       store,
       clock,
-      controlKey: createPublicKey(joined.controlKey),
+      controlKeys,
       memoryBytes: options.memoryBytes,
       terms: { owner, maxVNodes: options.maxVNodes, allowsCode: options.allowsCode },
       heartbeatMs: joined.heartbeatMs,

@@ -4,7 +4,7 @@ import type { ActorSystem } from '../../runtime/actor-system/actor-system.js'
 import { type ErrorCode, SwarmError, toSwarmError } from '../../runtime/errors.js'
 import type { Identity } from '../../runtime/identity.js'
 import { ReplayGuard } from '../../runtime/replay-guard.js'
-import { assertSignature, keySigner, keyVerifier, Sender } from '../../runtime/signed-message.js'
+import { keySigner, Sender } from '../../runtime/signed-message.js'
 import { actor, call, type Calls, type Heartbeat, isTransient, type Profile, untilHeard } from '../calls.js'
 import type { HostUse } from './host-limits.js'
 import { HostedVNodes, type HostedVNodesOptions } from './hosted-vnodes.js'
@@ -56,12 +56,11 @@ export class PNodeHost {
     setMaxListeners(0, this.#abort.signal)
     this.pnode = options.pnode
     this.#options = options
-    const { pnode, clock, identity, controlKey, incarnation = crypto.randomUUID() } = options
+    const { pnode, clock, identity, controlKeys, incarnation = crypto.randomUUID() } = options
     this.#incarnation = incarnation
-    const control = keyVerifier(controlKey)
     this.#system = signedActors(options.system, {
       sender: new Sender({ from: pnode, incarnation, signer: keySigner(identity.privateKey), clock }),
-      assertSigned: (signed) => assertSignature(signed, control),
+      assertSigned: (signed) => controlKeys.assertSigned(signed),
       guard: new ReplayGuard(clock),
       onRefused: (code) => this.refused.set(code, (this.refused.get(code) ?? 0) + 1),
     })

@@ -1,7 +1,7 @@
 import test, { type ExecutionContext } from 'ava'
 import { cluster, type ClusterRun, clusterStore } from '../../actors/cluster.js'
 import { channel } from '../../actors/control/channels.js'
-import { hostToken } from '../../actors/control/cluster-keys.js'
+import { controlKeyOf, hostToken } from '../../actors/control/cluster-keys.js'
 import { ControlClient } from '../../actors/control/control-client.js'
 import { hostAccess, hostRecord } from '../../actors/control/host-registry.js'
 import { settingsKey } from '../../actors/run/run-settings.js'
@@ -9,6 +9,7 @@ import { train } from '../../actors/train.js'
 import { SOURCE } from '../../components/definition.js'
 import { systemClock } from '../../runtime/clock.js'
 import type { ErrorCode } from '../../runtime/errors.js'
+import { publicKeyText } from '../../runtime/identity.js'
 import { keys } from '../../runtime/head.js'
 import { readHead } from '../../runtime/head-store.js'
 import { createHostKey } from '../../runtime/tensor-bus/nats-authority.js'
@@ -36,7 +37,8 @@ test('a machine is told all that it needs to be a PNode, again and again under i
   const dan = senderOf('dan')
   const joined = await clientOf(made, made.keys.joinToken).join(request, dan)
   t.like(joined, { v: 1, name: 'dan', version: VERSION, placement: '127.0.0.1:1', token: hostToken(made.keys, 'dan') })
-  t.regex(joined.controlKey, /^-----BEGIN PUBLIC KEY-----/)
+  t.deepEqual(joined.controlKeys, [{ key: publicKeyText(controlKeyOf(made.keys).publicKey) }])
+  t.deepEqual(joined.successions, [])
   t.true(joined.broker.expiresAtMs > joined.nowMs)
   t.is((await clientOf(made, joined.token).join(request, dan)).token, joined.token)
   t.deepEqual(await clientOf(made, joined.token).servers(), { role: 'host', broker: ['nats://127.0.0.1:1'], placement: '127.0.0.1:1' })

@@ -211,7 +211,7 @@ test('a call that arrives twice is heard once, and one that is made again is hea
       return local.call(target, method, argument)
     },
   }
-  const caller = signedActors(doubling as typeof local, {
+  const caller = signedActors(doubling, {
     sender: senderOf('control', { incarnation: 'another', clock }),
     assertSigned: () => undefined,
     guard: new ReplayGuard(clock),

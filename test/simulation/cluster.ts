@@ -6,6 +6,7 @@ import type { ActorRef, Json } from '../../runtime/actor-system/actor-system.js'
 import { answer, asker } from '../../runtime/ask.js'
 import type { ApplyRequest } from '../../runtime/compute/compute.js'
 import { isSwarmError, type SwarmError } from '../../runtime/errors.js'
+import { TrustedKeys } from '../../runtime/control-keys.js'
 import type { Identity } from '../../runtime/identity.js'
 import { type MemoryObjects, memoryObjects } from '../../runtime/object-store/memory-store.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
@@ -223,7 +224,7 @@ export class SimulatedCluster {
       compute,
       store,
       clock,
-      controlKey: controlKey.publicKey,
+      controlKeys: new TrustedKeys([{ key: publicKeyOf('control') }], clock),
       memoryBytes: plan.memoryBytes,
       heartbeatMs: HEARTBEAT_MS,
       incarnation: `start-${++this.#incarnations}`,

@@ -2,8 +2,9 @@
 import { join } from 'node:path'
 import { tmpdir } from 'node:os'
 import { CONTROL, controlLine } from '../../actors/control/channels.js'
-import { type ClusterKeys, clusterKeys, controlKeyOf, controlSecretOf } from '../../actors/control/cluster-keys.js'
+import { type ClusterKeys, clusterKeys, controlSecretOf } from '../../actors/control/cluster-keys.js'
 import { type ControlApiOptions, controlApi } from '../../actors/control/control-api.js'
+import { LiveKey } from '../../actors/control/live-key.js'
 import { ControlHost } from '../../actors/control/control-host.js'
 import { claimName } from '../../actors/control/host-registry.js'
 import type { MembershipOptions } from '../../actors/placement/placement.js'
@@ -14,6 +15,7 @@ import { asker } from '../../runtime/ask.js'
 import { systemClock } from '../../runtime/clock.js'
 import { inlinePool } from '../../runtime/compute/inline-compute.js'
 import type { Compute } from '../../runtime/compute/compute.js'
+import { TrustedKeys } from '../../runtime/control-keys.js'
 import type { SwarmError } from '../../runtime/errors.js'
 import { type HttpServer, listen } from '../../runtime/http-server.js'
 import { memoryStore } from '../../runtime/object-store/memory-store.js'
@@ -44,6 +46,8 @@ export interface MemoryCluster {
   readonly url: string
   readonly store: ObjectStore
   readonly keys: ClusterKeys
+  /** As control has it now. */
+  readonly controlKey: LiveKey
   readonly host: ControlHost
   /** As control uses it. */
   readonly system: ActorSystem
@@ -77,7 +81,8 @@ export async function memoryCluster(t: Teardown, options: MemoryClusterOptions =
   const system = localActors({ store: memoryStore(), clock, onError })
   const bus = await connect(CONTROL)
   const asking = asker(bus, CONTROL, clock)
-  const [controlKey, controlSecret] = [controlKeyOf(keys), controlSecretOf(keys)]
+  const controlKey = new LiveKey(store, clock, keys)
+  const controlSecret = controlSecretOf(keys)
   const host = new ControlHost({ system, store, bus, asker: asking, clock, controlKey, controlSecret, membership, onError })
   t.teardown(() => host.close())
   await host.start()
@@ -99,7 +104,7 @@ export async function memoryCluster(t: Teardown, options: MemoryClusterOptions =
       link: options.isMeasured ? { ping: (signal) => asks.ask(CONTROL, 'ping', null, { signal }), store } : undefined,
       store,
       clock,
-      controlKey: controlKey.publicKey,
+      controlKeys: new TrustedKeys(controlKey.accepted, clock),
       memoryBytes: options.memoryBytes ?? 4e9,
       heartbeatMs: HEARTBEAT_MS,
       heartbeat: (beat) => line.heartbeat(beat),
@@ -114,7 +119,7 @@ export async function memoryCluster(t: Teardown, options: MemoryClusterOptions =
   }
   await Promise.all(pnodes.map(addPNode))
   const app = () => {
-    const api = { host, store, keys, clock, version: VERSION, servers: NOWHERE, heartbeatMs: HEARTBEAT_MS, ...options.api }
+    const api = { host, store, keys, controlKey, clock, version: VERSION, servers: NOWHERE, heartbeatMs: HEARTBEAT_MS, ...options.api }
     return controlApi(api)
   }
   let server: HttpServer | undefined = await listen(app())
@@ -129,6 +134,7 @@ export async function memoryCluster(t: Teardown, options: MemoryClusterOptions =
     url,
     store,
     keys,
+    controlKey,
     host,
     system: host.system,
     unsigned: system,
