@@ -61,7 +61,7 @@ export function acceptGrant(signed: SignedGrant, keys: { find(name: string): Key
   const key = keys.find(signed.key)
   if (key) return verifyGrant(signed, key)
   const what = `grant for ${signed.grant.vnode}, term ${signed.grant.term}, is signed by a key that is not control’s`
-  throw new SwarmError('grant.refused', { what, got: String(signed.key) })
+  throw new SwarmError('grant.refused', { what, got: signed.key })
 }
 
 /** The grant, if its signature and version hold. @throws `grant.refused`, `grant.version` */
