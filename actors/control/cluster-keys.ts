@@ -72,6 +72,14 @@ export function acceptedKeys(keys: Pick<ClusterKeys, 'controlKey' | 'former'>): 
   return [...former, { key: publicKeyText(controlKeyOf(keys).publicKey) }]
 }
 
+/** How long hosts are told what has followed on a key, in ms, though it is accepted no more: one that has not heard of it trusts it still. */
+const TELL_MS = 7 * 24 * 3_600_000
+
+/** Former keys that somebody may still trust. */
+export function stillTold(former: ClusterKeys['former'], now: number): ClusterKeys['former'] {
+  return former.filter(({ untilMs, succession }) => untilMs > now || succession.message.issuedAtMs > now - TELL_MS)
+}
+
 /**
  * Gives control another key; the one that it has had is accepted for so long, in ms. Control hosts take it up within seconds.
  * @throws `usage`: too many are on their way out; `store.conflict`, retryable: somebody else changes it now
@@ -85,11 +93,13 @@ export async function rotateControlKey(
   const { bytes, etag } = await store.get(KEY)
   const keys = decode(bytes)
   const now = clock.now()
-  const former = keys.former.filter(({ untilMs }) => untilMs > now)
-  if (former.length >= MAX_SUCCESSIONS) {
-    const fix = `Wait until ${new Intl.DateTimeFormat('sv', { dateStyle: 'short', timeStyle: 'medium' }).format(former[0].untilMs)}`
+  const told = stillTold(keys.former, now)
+  // Room for one more; who slept through all of these has to join anew.
+  const former = told.slice(Math.max(0, told.length - MAX_SUCCESSIONS + 1))
+  if (told.length > former.length && told[0].untilMs > now) {
+    const fix = `Wait until ${new Intl.DateTimeFormat('sv', { dateStyle: 'short', timeStyle: 'medium' }).format(told[0].untilMs)}`
     throw new SwarmError('usage', {
-      what: `${former.length} former keys are still accepted`,
+      what: `${told.length} former keys are still accepted`,
       expected: `fewer than ${MAX_SUCCESSIONS}`,
       fix,
     })

@@ -6,7 +6,7 @@ import { isSwarmError } from '../../runtime/errors.js'
 import type { ControlKey } from '../../runtime/grant.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import type { SignedMessage } from '../../runtime/signed-message.js'
-import { acceptedKeys, type ClusterKeys, clusterKeys, controlKeyOf } from './cluster-keys.js'
+import { acceptedKeys, type ClusterKeys, clusterKeys, controlKeyOf, stillTold } from './cluster-keys.js'
 
 /** How often the keys are looked at, in ms: so long after a change the former one still signs. */
 export const LOOK_MS = 5_000
@@ -32,12 +32,10 @@ export class LiveKey implements ControlKey {
     return this.#key.publicKey
   }
 
-  /** Of former keys that are still accepted. */
+  /** Of former keys that hosts may still trust. */
   get successions(): readonly SignedMessage[] | undefined {
-    const now = this.#clock.now()
-    // A chain without its first links is one all the same; one that is cut further on is none.
-    const open = this.#keys.former.slice(this.#keys.former.findIndex(({ untilMs }) => untilMs > now))
-    return open.some(({ untilMs }) => untilMs > now) ? open.map(({ succession }) => succession) : undefined
+    const told = stillTold(this.#keys.former, this.#clock.now())
+    return told.length > 0 ? told.map(({ succession }) => succession) : undefined
   }
 
   /** What hosts that join are told to accept. */

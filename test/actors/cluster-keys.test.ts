@@ -92,7 +92,7 @@ test('control gets another key; the one before is accepted until its time is ove
   await clock.advance(10_000)
   t.throws(() => trusted.assertSigned(old), { code: 'message.signature' } as never)
   t.deepEqual(live.accepted, [{ key }])
-  t.is(signed().successions, undefined, 'nobody could learn anything by it any more')
+  t.is(signed().successions?.length, 1, 'who has not heard of it trusts the old one still')
   // Nothing but the rest is as it was.
   const { trainerToken, joinToken, hostSecret, broker } = await clusterKeys(store)
   t.deepEqual(
@@ -111,6 +111,10 @@ test('control gets another key; the one before is accepted until its time is ove
   await rotateControlKey(store, clock, 0)
   await live.look()
   t.is(live.accepted.length, 1, 'one that may be in other hands is accepted no more')
+  t.notThrows(() => trusted.assertSigned(signed()), 'and hosts learn that from the next message')
+  t.is(trusted.names.length, 1)
+  await clock.advance(8 * 24 * 3_600_000)
+  t.is(signed().successions, undefined)
 })
 
 test('no key follows on another that has not signed it', async (t) => {
