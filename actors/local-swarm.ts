@@ -1,4 +1,5 @@
 /** A swarm in this process: the actors on this thread, each PNode with a compute worker of its own (DESIGN.md §6). */
+import { randomBytes } from 'node:crypto'
 import { SOURCE } from '../components/definition.js'
 import type { Dataset } from '../components/datasets/index.js'
 import { localActors } from '../runtime/actor-system/local-actors.js'
@@ -7,6 +8,8 @@ import type { Clock } from '../runtime/clock.js'
 import type { Compute, ComputePool } from '../runtime/compute/compute.js'
 import { type SwarmError, toSwarmError } from '../runtime/errors.js'
 import { type ControlKey, createControlKey } from '../runtime/grant.js'
+import { TrustedKeys } from '../runtime/control-keys.js'
+import { createIdentity, type Identity, publicKeyText } from '../runtime/identity.js'
 import { memoryStore } from '../runtime/object-store/memory-store.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import { memoryBroker } from '../runtime/tensor-bus/memory-bus.js'
@@ -23,6 +26,7 @@ import { bundleFolder, type RunDefinition } from './run/run-definition.js'
 import { RunMonitor } from './run/run-monitor.js'
 import type { Observation } from './reports.js'
 import { StepRatings } from './control/step-ratings.js'
+import { controlActors } from './control/control-actors.js'
 import { isTraining } from '../runtime/step-log.js'
 
 /** What a PNode computes and speaks with. */
@@ -66,6 +70,10 @@ export class LocalSwarm {
   readonly #options: LocalSwarmOptions
   readonly #ratings: StepRatings
   readonly #system: ActorSystem
+  /** The same, as control: its calls are signed, and so are those that its actors hear. */
+  readonly #control: ActorSystem
+  /** By name: a PNode that comes back is who it was. */
+  readonly #identities = new Map<string, Identity>()
   readonly #connect: BusConnect
   readonly #controlKey: ControlKey = createControlKey()
   readonly #hosts = new Map<string, PNodeHost>()
@@ -82,12 +90,19 @@ export class LocalSwarm {
     this.#connect = options.connect ?? memoryBroker().connect
     // Everybody ends together with this process: what outlives it is in the run's records.
     this.#system = localActors({ store: memoryStore(), clock, onError: this.#onError })
+    this.#control = controlActors(this.#system, {
+      clock,
+      controlKey: this.#controlKey,
+      secret: randomBytes(32),
+      hostKeys: async (pnode) => (this.#identities.has(pnode) ? publicKeyText(this.#identities.get(pnode)!.publicKey) : undefined),
+      onRefused: (code) => this.monitor.observe({ type: 'dropped', run, vnode: '', reason: `call: ${code}` }),
+    })
     this.monitor = new RunMonitor(run, definition, clock, () => [...this.#members.values()])
     this.#ratings = new StepRatings({
       clock,
       everyMs: options.membership?.rateMs,
-      members: () => listMembers(this.#system),
-      rate: (rating) => call<'Placement', 'rate'>(this.#system, actor.placement, 'rate', rating),
+      members: () => listMembers(this.#control),
+      rate: (rating) => call<'Placement', 'rate'>(this.#control, actor.placement, 'rate', rating),
       onError: (error) => this.#onError(toSwarmError(error, 'internal', 'ratings')),
     })
     this.#ratings.watch(run, definition)
@@ -96,7 +111,7 @@ export class LocalSwarm {
   /** Starts the control actors and the PNodes, and begins or continues the run. */
   async start(): Promise<void> {
     const { run, store, membership, balance, pnodes } = this.#options
-    this.#system.register(
+    this.#control.register(
       placementActor({
         ...DEFAULT_MEMBERSHIP,
         tiers: TIERS_WITHOUT_FLOOR,
@@ -104,8 +119,8 @@ export class LocalSwarm {
         onMember: (member, reason) => this.#onMember(member, reason),
       }),
     )
-    this.#system.register(relocationActor())
-    this.#system.register(
+    this.#control.register(relocationActor())
+    this.#control.register(
       runActor({
         store,
         controlKey: this.#controlKey,
@@ -118,15 +133,15 @@ export class LocalSwarm {
         onReplaced: (_run, error) => this.monitor.emit({ type: 'failed', error: error.toJSON() }),
       }),
     )
-    await this.#system.start()
+    await this.#control.start()
     await Promise.all(pnodes.map((pnode) => this.#join(pnode)))
-    await this.#system.call(actor.run(run), 'start', null, { deadlineMs: 60_000 })
+    await this.#control.call(actor.run(run), 'start', null, { deadlineMs: 60_000 })
   }
 
   /** At the next step boundary. */
   async pause(): Promise<void> {
     const { clock, run } = this.#options
-    await untilHeard(clock, this.#closing.signal, () => call<'Run', 'pause'>(this.#system, actor.run(run), 'pause', null))
+    await untilHeard(clock, this.#closing.signal, () => call<'Run', 'pause'>(this.#control, actor.run(run), 'pause', null))
   }
 
   /** PNodes that are up, in the order of their names. */
@@ -158,12 +173,12 @@ export class LocalSwarm {
       })
       this.#returns.add(cancel)
     }
-    await call<'Placement', 'leave'>(this.#system, actor.placement, 'leave', { pnode, reason })
+    await call<'Placement', 'leave'>(this.#control, actor.placement, 'leave', { pnode, reason })
   }
 
   /** Takes a PNode for lost although it lives on, as after a partition of the network: its terms are over, and it does not know. */
   async giveUp(pnode: string, reason = 'not heard of'): Promise<void> {
-    await call<'Placement', 'leave'>(this.#system, actor.placement, 'leave', { pnode, reason })
+    await call<'Placement', 'leave'>(this.#control, actor.placement, 'leave', { pnode, reason })
   }
 
   /** Deactivates the actor of a VNode, as an actor system does with idle ones. */
@@ -176,7 +191,7 @@ export class LocalSwarm {
   async restartControl(): Promise<void> {
     const run = actor.run(this.#options.run)
     for (const ref of [run, actor.relocation, actor.placement]) await this.#system.deactivate(ref)
-    await untilHeard(this.#options.clock, this.#closing.signal, () => call<'Run', 'wake'>(this.#system, run, 'wake', null))
+    await untilHeard(this.#options.clock, this.#closing.signal, () => call<'Run', 'wake'>(this.#control, run, 'wake', null))
   }
 
   /** Ends the compute worker of a PNode; the PNode lives on with the spare. */
@@ -216,11 +231,14 @@ export class LocalSwarm {
     const { run, dataset, store, clock, pool, membership, memoryBytes, disguise } = this.#options
     const bus = await this.#connect(pnode)
     const seams: Seams = { system: this.#system, bus, compute: pool.compute(pnode), store }
+    const identity = this.#identities.get(pnode) ?? createIdentity()
+    this.#identities.set(pnode, identity)
     const host = new PNodeHost({
       pnode,
+      identity,
       ...(disguise?.(pnode, seams) ?? seams),
       clock,
-      controlKey: this.#controlKey.publicKey,
+      controlKeys: new TrustedKeys([{ key: publicKeyText(this.#controlKey.publicKey) }], clock),
       memoryBytes: memoryBytes ?? PLENTY_BYTES,
       heartbeatMs: membership?.heartbeatMs ?? DEFAULT_MEMBERSHIP.heartbeatMs,
       dataset: (id) => (id === run ? dataset : undefined),

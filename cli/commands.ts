@@ -258,6 +258,18 @@ export const COMMANDS: readonly CommandSpec[] = [
     run: async (context) => (await import('./commands/control.js')).control(context),
   },
   {
+    name: 'keys',
+    parameters: ['<ACTION>'],
+    summary: 'Give control another key to sign with (rotate); control hosts and PNodes that run take it up by themselves.',
+    examples: [
+      'keys rotate --store-endpoint http://127.0.0.1:9000',
+      'keys rotate --accept-former 0 --store-endpoint http://127.0.0.1:9000',
+      'keys rotate --store-endpoint http://127.0.0.1:9000 --json',
+    ],
+    flags: ['storeEndpoint', 'storeBucket', 'storeRegion', 'acceptFormer', 'folder'],
+    run: async (context, action) => (await import('./commands/keys.js')).keys(context, action!),
+  },
+  {
     name: 'doctor',
     parameters: [],
     summary: 'Check this machine, and a cluster from here: programs, versions, clocks, rights; say how to repair what is wrong.',

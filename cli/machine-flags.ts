@@ -181,6 +181,12 @@ export const MACHINE_FLAGS = {
     key: 'balanceHold',
     parse: number('seconds from 1 to 86400', (x) => x >= 1 && x <= 86_400),
   }),
+  acceptFormer: flag({
+    syntax: '--accept-former <SECONDS>',
+    description: 'so long the key before is accepted, so that hosts learn the new one; 0 where it may be in other hands',
+    default: '172800, two days',
+    parse: number('seconds from 0 to 2592000', (x) => x >= 0 && x <= 2_592_000),
+  }),
   printNatsConfig: flag({
     syntax: '--print-nats-config',
     description: 'only print the nats.conf that admits this cluster’s hosts, for a NATS server of your own',

@@ -92,6 +92,19 @@ export type ErrorCode =
   | 'ledger.key' // signed by another key
   | 'ledger.version'
   | 'ledger.invalid' // what no ledger may say: steps twice, points that are not there
+  | 'key.missing' // the key of a machine is not where it was
+  | 'key.unreadable' // no right to read it, or no file
+  | 'key.exposed' // others on the machine can read it
+  | 'key.damaged' // no key
+  | 'key.kind' // a key for something else
+  | 'message.unsigned' // a control message that nobody has signed
+  | 'message.signature' // signed, but not by whom it is said to be from
+  | 'message.expired' // said too long ago, or by a clock that is wrong
+  | 'message.replayed' // said before
+  | 'message.damaged' // malformed
+  | 'message.too-large'
+  | 'message.version'
+  | 'message.denied' // well signed, and not the sender's to say
   | 'internal' // a broken invariant: a bug in swarmgrad
   | 'aborted'
 

@@ -2,7 +2,9 @@
 import { generateKeyPairSync, sign, verify, type KeyObject } from 'node:crypto'
 import { canonicalJson } from './canonical-json.js'
 import { SwarmError } from './errors.js'
+import { publicKeyText } from './identity.js'
 import type { Roots } from './log-root.js'
+import type { SignedMessage } from './signed-message.js'
 
 export const GRANT_VERSION = 1
 
@@ -42,24 +44,36 @@ export interface SignedGrant {
   readonly grant: Grant
   /** Ed25519 over the grant's canonical JSON, base64. */
   readonly signature: string
+  /** The name of the key that it is signed with: its public half (identity.ts). */
+  readonly key: string
 }
 
 /** The key pair of the control plane. */
 export interface ControlKey {
   readonly privateKey: KeyObject
   readonly publicKey: KeyObject
+  /** How it followed on keys that are still accepted, oldest first (control-keys.ts). Absent: there are none. */
+  readonly successions?: readonly SignedMessage[]
 }
 
 export function createControlKey(): ControlKey {
   return generateKeyPairSync('ed25519')
 }
 
-export function signGrant(grant: Grant, { privateKey }: ControlKey): SignedGrant {
-  return { grant, signature: sign(null, grantBytes(grant), privateKey).toString('base64') }
+export function signGrant(grant: Grant, { privateKey, publicKey }: ControlKey): SignedGrant {
+  return { grant, signature: sign(null, grantBytes(grant), privateKey).toString('base64'), key: publicKeyText(publicKey) }
+}
+
+/** The grant, if it is signed by a key that is accepted. @throws `grant.refused`, `grant.version` */
+export function acceptGrant(signed: SignedGrant, keys: { find(name: string): KeyObject | undefined }): Grant {
+  const key = keys.find(signed.key)
+  if (key) return verifyGrant(signed, key)
+  const what = `grant for ${signed.grant.vnode}, term ${signed.grant.term}, is signed by a key that is not control’s`
+  throw new SwarmError('grant.refused', { what, got: signed.key })
 }
 
 /** The grant, if its signature and version hold. @throws `grant.refused`, `grant.version` */
-export function verifyGrant({ grant, signature }: SignedGrant, publicKey: KeyObject): Grant {
+export function verifyGrant({ grant, signature }: Pick<SignedGrant, 'grant' | 'signature'>, publicKey: KeyObject): Grant {
   if (grant.v !== GRANT_VERSION) {
     throw new SwarmError('grant.version', {
       what: `grant for ${grant.vnode} of an unknown version`,

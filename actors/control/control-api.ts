@@ -5,7 +5,7 @@
  * | | who | |
  * |---|---|---|
  * | GET /health | anybody | `{v, version, nowMs}` |
- * | POST /v1/hosts | join token | a machine joins: `JoinRequest` → `JoinAnswer` |
+ * | POST /v1/hosts | join token | a machine joins: `JoinRequest`, signed with the key in it → `JoinAnswer` |
  * | DELETE /v1/hosts/:name | that host | gives its name back |
  * | GET /v1/servers | anybody with a token | what the token is good for, and the addresses of a host's other servers: `ServersAnswer` |
  * | GET /metrics, /queue_stats, /checkpoint_state | trainer | node-endpoints.ts |
@@ -18,14 +18,19 @@
 import { once } from 'node:events'
 import { z } from 'zod'
 import type { Clock } from '../../runtime/clock.js'
+import type { AcceptedKey } from '../../runtime/control-keys.js'
 import { SwarmError, toSwarmError } from '../../runtime/errors.js'
 import { httpApp, httpJson, type Express, type Request, type Response } from '../../runtime/http-server.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import type { S3Store } from '../../runtime/object-store/s3-store.js'
 import { type Access, type StoreOperation, storeRoutes } from '../../runtime/object-store/store-routes.js'
 import { statusOf } from '../../runtime/object-store/store-protocol.js'
+import { publicKeyFrom } from '../../runtime/identity.js'
+import { ReplayGuard } from '../../runtime/replay-guard.js'
+import { assertSignature, keyVerifier, readMessage, type SignedMessage } from '../../runtime/signed-message.js'
 import { hostUser } from '../../runtime/tensor-bus/nats-authority.js'
-import { type ClusterKeys, controlKeyOf, holderOf, hostToken } from './cluster-keys.js'
+import { type ClusterKeys, holderOf, hostToken } from './cluster-keys.js'
+import type { LiveKey } from './live-key.js'
 import type { ControlHost } from './control-host.js'
 import { claimName, HOST_NAME, hostAccess, releaseName } from './host-registry.js'
 import { CONTROL } from './channels.js'
@@ -33,16 +38,22 @@ import { LEDGER_PREFIX } from '../trust/ledger-entry.js'
 import { addNodeEndpoints, controlReport } from './node-endpoints.js'
 
 export const API_VERSION = 1
+/** 2: with an identity, and signed. */
+export const JOIN_VERSION = 2
+/** What a request to join is for. */
+export const JOIN = 'join'
 /** A host's right to the broker runs out after so long, in seconds; it fetches a new one long before. */
 const HOST_USER_S = 24 * 3600
 const MAX_BODY_BYTES = 64 * 1024
 
 const joinRequest = z.object({
-  v: z.literal(API_VERSION),
+  v: z.literal(JOIN_VERSION),
   name: z.string().regex(HOST_NAME, 'wants 1 to 40 of a-z, 0-9 and -, not beginning with -'),
   owner: z.string().max(100),
   /** Its user key on the broker. */
   publicKey: z.string().regex(/^U[A-Z2-7]{55}$/, 'wants a user key, U…'),
+  /** Its public identity key (identity.ts). The request is signed with it. */
+  identity: z.string().regex(/^[A-Za-z0-9_-]{43}$/, 'wants a public key, 32 bytes in base64url'),
   /** Of swarmgrad. */
   version: z.string().max(40),
   /** It is here, and only wants its right to the broker anew. */
@@ -57,8 +68,10 @@ export interface JoinAnswer {
   readonly version: string
   /** For this API. */
   readonly token: string
-  /** Verifies grants: SPKI, PEM. */
-  readonly controlKey: string
+  /** What control signs with, and has signed with. */
+  readonly controlKeys: readonly AcceptedKey[]
+  /** How these keys followed each other: a host that is here already learns new ones by that. */
+  readonly successions: readonly SignedMessage[]
   readonly broker: { readonly servers: readonly string[]; readonly jwt: string; readonly expiresAtMs: number }
   /** `host:port`. */
   readonly placement: string
@@ -87,6 +100,7 @@ export interface ControlApiOptions {
   /** For hosts it has to sign URLs. */
   readonly store: ObjectStore & Partial<Pick<S3Store, 'presign'>>
   readonly keys: ClusterKeys
+  readonly controlKey: Pick<LiveKey, 'accepted' | 'successions'>
   readonly clock: Clock
   /** Of swarmgrad. */
   readonly version: string
@@ -98,6 +112,7 @@ export interface ControlApiOptions {
 export function controlApi(options: ControlApiOptions): Express {
   const { host, store, keys, clock, version } = options
   const app = httpApp()
+  const guard = new ReplayGuard(clock)
   const holder = (request: Request) => holderOf(keys, /^Bearer (.+)$/.exec(request.headers.authorization ?? '')?.[1])
   const onlyTrainers = (request: Request) => {
     if (holder(request).role !== 'trainer')
@@ -120,7 +135,7 @@ export function controlApi(options: ControlApiOptions): Express {
   app.post('/v1/hosts', httpJson(MAX_BODY_BYTES), (request, response) =>
     answer(response, async () => {
       try {
-        return await join(options, holder(request), request.body)
+        return await join(options, guard, holder(request), request.body)
       } catch (error) {
         host.refuse(`join: ${toSwarmError(error, 'internal').code}`)
         throw error
@@ -171,7 +186,11 @@ export function controlApi(options: ControlApiOptions): Express {
     return { via: 'stream', allows: (operation, key) => mayTrainer(operation, key) }
   }
   app.use(storeRoutes({ store, authorize: access, presign: store.presign?.bind(store) }))
-  app.use((error: unknown, _request: Request, response: Response, _next: () => void) => sendError(response, error))
+  app.use((error: unknown, _request: Request, response: Response, _next: () => void) => {
+    const refused = bodyError(error)
+    if (refused) host.refuse(`request: ${refused.code}`)
+    sendError(response, refused ?? error)
+  })
   return app
 }
 
@@ -186,11 +205,12 @@ function isSecret(key: string, isPrefix: boolean): boolean {
   return key.startsWith('control/') || (isPrefix && 'control/'.startsWith(key))
 }
 
-async function join(options: ControlApiOptions, who: ReturnType<typeof holderOf>, body: unknown): Promise<JoinAnswer> {
+async function join(options: ControlApiOptions, guard: ReplayGuard, who: ReturnType<typeof holderOf>, body: unknown): Promise<JoinAnswer> {
   const { store, keys, clock, version, servers, host, heartbeatMs } = options
-  const { success, data, error } = joinRequest.safeParse(body)
+  const signed = signedJoin(body, version)
+  const { success, data, error } = joinRequest.safeParse(signed.message.body)
   if (!success) throw new SwarmError('usage', { what: 'not a request to join', got: z.prettifyError(error) })
-  const { name, owner, publicKey } = data
+  const { name, owner, publicKey, identity } = data
   if (name === CONTROL) throw new SwarmError('usage', { what: `no host can be called ${CONTROL}`, fix: 'Choose another name with --name' })
   if (who.role === 'trainer') throw new SwarmError('cluster.token', { what: 'this is a trainer’s token', fix: 'Join with the join token' })
   if (who.role === 'host' && who.host !== name) throw new SwarmError('cluster.token', { what: `the token is not that of ${name}` })
@@ -203,7 +223,18 @@ async function join(options: ControlApiOptions, who: ReturnType<typeof holderOf>
       fix,
     })
   }
-  await claimName(store, { name, publicKey, owner })
+  // Whoever asks has the key that is to verify his words from now on.
+  assertSignature(signed, keyVerifier(publicKeyFrom(identity)))
+  const { from, to, purpose } = signed.message
+  if (from !== name || to !== CONTROL || purpose !== JOIN)
+    throw new SwarmError('message.denied', {
+      what: 'not signed as a request to join',
+      expected: `of ${name}`,
+      got: `${purpose} of ${from} to ${to}`,
+    })
+  // By his key, not by the name: nobody uses up the numbers of another.
+  guard.admit({ ...signed.message, from: identity })
+  await claimName(store, { name, publicKey, identity, owner })
   const known = host.members.find(({ pnode }) => pnode === name)
   if (!(who.role === 'host' && data.isRenewal) && known && known.state !== 'lost') {
     const fix = 'Choose another name with --name, or wait a few seconds if it was just stopped'
@@ -215,7 +246,8 @@ async function join(options: ControlApiOptions, who: ReturnType<typeof holderOf>
     name,
     version,
     token: hostToken(keys, name),
-    controlKey: controlKeyOf(keys).publicKey.export({ type: 'spki', format: 'pem' }) as string,
+    controlKeys: options.controlKey.accepted,
+    successions: options.controlKey.successions ?? [],
     broker: {
       servers: servers.broker,
       jwt: await hostUser(keys.broker, name, { publicKey, expiresAtS: Math.floor(expiresAtMs / 1000) }),
@@ -226,6 +258,13 @@ async function join(options: ControlApiOptions, who: ReturnType<typeof holderOf>
     heartbeatMs,
     nowMs: clock.now(),
   }
+}
+
+/** @throws `cluster.version`: of before there were identities; `message.unsigned`, `message.damaged`, `message.version` */
+function signedJoin(body: unknown, version: string): SignedMessage {
+  if ((body as Partial<JoinRequest> | null)?.v === undefined) return readMessage(body)
+  const fix = `Install swarmgrad ${version} on this machine`
+  throw new SwarmError('cluster.version', { what: 'a request to join of another version: hosts sign theirs', expected: JOIN_VERSION, fix })
 }
 
 /** `0.1` of `0.1.7`: what may differ within it does not concern the wire. */
@@ -247,6 +286,15 @@ async function streamEvents(host: ControlHost, request: Request, response: Respo
     if (response.headersSent) response.destroy()
     else sendError(response, error)
   }
+}
+
+/** What the server says of a body that it could not read. */
+function bodyError(error: unknown): SwarmError | undefined {
+  const { type, message } = error as { readonly type?: unknown; readonly message?: string }
+  if (type === 'entity.too.large')
+    return new SwarmError('message.too-large', { what: 'the request is too large', expected: `at most ${MAX_BODY_BYTES} bytes` })
+  if (type === 'entity.parse.failed') return new SwarmError('message.damaged', { what: 'the request is no JSON', got: message })
+  return undefined
 }
 
 function answer(response: Response, work: () => Promise<object>): void {

@@ -2,9 +2,11 @@
 import type { Clock } from '../../runtime/clock.js'
 import { SwarmError, isSwarmError } from '../../runtime/errors.js'
 import { errorOfAnswer } from '../../runtime/object-store/store-protocol.js'
-import { API_VERSION, type DrainAnswer, type JoinAnswer, type JoinRequest, minorOf, type ServersAnswer } from './control-api.js'
+import { JOIN, JOIN_VERSION, type DrainAnswer, type JoinAnswer, type JoinRequest, minorOf, type ServersAnswer } from './control-api.js'
 import type { Membership } from '../calls.js'
 import type { RunEvent } from '../events.js'
+import type { Sender } from '../../runtime/signed-message.js'
+import { CONTROL } from './channels.js'
 
 export interface ControlClientOptions {
   /** `http://control:7070` */
@@ -84,10 +86,11 @@ export class ControlClient {
     return (await this.#ask('GET', '/v1/servers')) as ServersAnswer
   }
 
-  /** @throws `cluster.token`, `cluster.version`, `host.name-taken`, `usage` */
-  async join(request: Omit<JoinRequest, 'v'>): Promise<JoinAnswer> {
+  /** @param sender signs with the identity in the request @throws `cluster.token`, `cluster.version`, `host.name-taken`, `usage`, `message.…` */
+  async join(request: Omit<JoinRequest, 'v'>, sender: Sender): Promise<JoinAnswer> {
     await this.greet(request.version)
-    return (await this.#ask('POST', '/v1/hosts', { v: API_VERSION, ...request })) as JoinAnswer
+    const body = { v: JOIN_VERSION, ...request }
+    return (await this.#ask('POST', '/v1/hosts', sender.sign({ to: CONTROL, purpose: JOIN, body }))) as JoinAnswer
   }
 
   /** Gives this host's name back. */

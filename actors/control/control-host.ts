@@ -19,13 +19,16 @@ import { DEFAULT_MEMBERSHIP, type MembershipOptions, placementActor } from '../p
 import { relocationActor } from '../relocation.js'
 import { runActor } from '../run/run.js'
 import { RunMonitor } from '../run/run-monitor.js'
+import { hostRecord } from './host-registry.js'
+import { type ControlActorsOptions, controlSignatures } from './control-actors.js'
+import { signedActors } from '../signed-actors.js'
 import { StepRatings } from './step-ratings.js'
 
 export interface ControlHostOptions {
   /** Not started, nothing registered. */
   readonly system: ActorSystem
   /** The same, without any relay. Default: `system`. */
-  readonly direct?: Pick<ActorSystem, 'call'>
+  readonly direct?: ActorSystem
   readonly store: ObjectStore
   /** Connected as `control`. */
   readonly bus: TensorBus
@@ -33,6 +36,10 @@ export interface ControlHostOptions {
   readonly asker: Asker
   readonly clock: Clock
   readonly controlKey: ControlKey
+  /** What control hosts of a cluster sign their own calls with: 32 bytes. */
+  readonly controlSecret: Uint8Array
+  /** The public key that a host has joined with. Default: as the object store has it. */
+  readonly hostKeys?: ControlActorsOptions['hostKeys']
   readonly membership?: Partial<Omit<MembershipOptions, 'onMember'>>
   readonly balance?: Partial<BalanceOptions>
   readonly onError: (error: SwarmError) => void
@@ -55,6 +62,9 @@ const MARKERS = 'control/running/'
 
 export class ControlHost {
   readonly #options: ControlHostOptions
+  /** Signs as control. */
+  readonly system: ActorSystem
+  readonly #direct: Pick<ActorSystem, 'call'>
   readonly #members = new Map<string, Membership>()
   readonly #monitors = new Map<string, RunMonitor>()
   readonly #logs = new Map<string, EventLog>()
@@ -68,8 +78,13 @@ export class ControlHost {
 
   constructor(options: ControlHostOptions) {
     this.#options = options
-    this.#past = new PastOwners(options)
-    const { clock, system, membership } = options
+    const { clock, store, membership, controlKey, controlSecret: secret, direct } = options
+    const { hostKeys = async (host) => (await hostRecord(store, host))?.identity } = options
+    const signatures = controlSignatures({ clock, controlKey, secret, hostKeys, onRefused: (code) => this.refuse(`call: ${code}`) })
+    const system = signedActors(options.system, signatures)
+    this.system = system
+    this.#direct = direct ? signedActors(direct, signatures) : system
+    this.#past = new PastOwners({ ...options, system })
     this.#ratings = new StepRatings({
       clock,
       everyMs: membership?.rateMs,
@@ -84,7 +99,8 @@ export class ControlHost {
 
   /** Registers the control actors, starts the actor system, and takes up the runs that are under way. */
   async start(): Promise<void> {
-    const { system, store, controlKey, membership, balance, clock } = this.#options
+    const { store, controlKey, membership, balance, clock } = this.#options
+    const { system } = this
     const times = { ...DEFAULT_MEMBERSHIP, ...membership }
     system.register(placementActor({ ...times, onMember: (member, reason) => this.#onMember(member, reason) }))
     system.register(relocationActor())
@@ -147,7 +163,8 @@ export class ControlHost {
    * when somebody joins who may. @throws codes of the run
    */
   async startRun(run: string): Promise<void> {
-    const { store, system, clock } = this.#options
+    const { store, clock } = this.#options
+    const { system } = this
     await store.put(marker(run), new Uint8Array())
     const start = () =>
       system.call(actor.run(run), 'start', null, { deadlineMs: START_DEADLINE_MS }).catch((error: unknown) => {
@@ -168,12 +185,12 @@ export class ControlHost {
 
   /** At the next step boundary, with a checkpoint. */
   async pauseRun(run: string): Promise<void> {
-    await call<'Run', 'pause'>(this.#options.system, actor.run(run), 'pause', null)
+    await call<'Run', 'pause'>(this.system, actor.run(run), 'pause', null)
   }
 
   /** A host gets nothing any more, and hands over what it has; harmless when repeated. @returns what is still there @throws `host.unknown`, `host.lost` */
   async drain(pnode: string): Promise<readonly string[]> {
-    const { system } = this.#options
+    const { system } = this
     const reason = 'it is drained'
     await call<'Placement', 'drain'>(system, actor.placement, 'drain', { pnode, reason, by: 'operator' })
     return call<'Relocation', 'drain'>(system, actor.relocation, 'drain', { pnode, reason, isPatient: true })
@@ -181,18 +198,19 @@ export class ControlHost {
 
   /** Takes `drain` back. @throws `host.unknown` */
   async undrain(pnode: string): Promise<void> {
-    await call<'Placement', 'undrain'>(this.#options.system, actor.placement, 'undrain', { pnode, by: 'operator' })
+    await call<'Placement', 'undrain'>(this.system, actor.placement, 'undrain', { pnode, by: 'operator' })
   }
 
   /** A host has given its name back. */
   async forget(pnode: string): Promise<void> {
-    await call<'Placement', 'forget'>(this.#options.system, actor.placement, 'forget', { pnode })
+    await call<'Placement', 'forget'>(this.system, actor.placement, 'forget', { pnode })
     this.#members.delete(pnode)
   }
 
   /** The broker says that a host's connection is gone: a loss at once. */
   connectionLost(pnode: string, reason: string): void {
-    const { system, clock } = this.#options
+    const { clock } = this.#options
+    const { system } = this
     const leave = () => call<'Placement', 'leave'>(system, actor.placement, 'leave', { pnode, reason })
     untilHeard(clock, this.#closing.signal, leave).catch(this.#report)
   }
@@ -215,7 +233,7 @@ export class ControlHost {
     this.#closing.abort(new SwarmError('aborted', 'this control host closes'))
     this.#options.asker.close()
     this.#ratings.close()
-    await this.#options.system.close()
+    await this.system.close()
     for (const monitor of this.#monitors.values()) monitor.feed.close()
     await Promise.all([...this.#logs.values()].map((log) => log.close()))
   }
@@ -244,13 +262,13 @@ export class ControlHost {
 
   /** Whether calls get to the sidecar of a PNode. The placement service may need seconds to spread the word of a new one. */
   async #isReachable(pnode: string): Promise<boolean> {
-    const { direct = this.#options.system, clock } = this.#options
+    const { clock } = this.#options
     const untilMs = clock.now() + REACH_MS
     this.#returning.add(pnode)
     try {
       for (;;) {
         try {
-          await call<'PNode', 'describe'>(direct, actor.pnode(pnode), 'describe', null)
+          await call<'PNode', 'describe'>(this.#direct, actor.pnode(pnode), 'describe', null)
           return true
         } catch {
           if (clock.now() >= untilMs || this.#closing.signal.aborted) return false
@@ -269,7 +287,7 @@ export class ControlHost {
 
   #onHeartbeat({ bytes, from }: { readonly bytes: Uint8Array; readonly from: string }): void {
     const beat = decodeHeartbeat(bytes, from)
-    const told = call<'Placement', 'heartbeat'>(this.#options.system, actor.placement, 'heartbeat', beat, this.#closing.signal)
+    const told = call<'Placement', 'heartbeat'>(this.system, actor.placement, 'heartbeat', beat, this.#closing.signal)
     told
       .then((isKnown) => (isKnown ? undefined : this.#options.asker.ask(from, 'rejoin', null)))
       // The next one comes in a second.
@@ -330,7 +348,8 @@ export class ControlHost {
 
   /** Sees to it that every run under way has an owner, for ever. */
   async #takeUp(): Promise<void> {
-    const { store, system, clock } = this.#options
+    const { store, clock } = this.#options
+    const { system } = this
     const { signal } = this.#closing
     while (!signal.aborted) {
       try {

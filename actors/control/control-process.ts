@@ -5,7 +5,7 @@ import { daprActors } from '../../runtime/actor-system/dapr-actors.js'
 import type { SidecarAddress } from '../../runtime/actor-system/dapr-sidecar.js'
 import { relayedActors } from '../../runtime/actor-system/relayed-actors.js'
 import type { Clock } from '../../runtime/clock.js'
-import type { SwarmError } from '../../runtime/errors.js'
+import { type SwarmError, toSwarmError } from '../../runtime/errors.js'
 import { type HttpServer, listen } from '../../runtime/http-server.js'
 import { s3Store, type S3StoreOptions } from '../../runtime/object-store/s3-store.js'
 import { controlUser, swarmAccount, systemUser } from '../../runtime/tensor-bus/nats-authority.js'
@@ -13,9 +13,10 @@ import { natsBus } from '../../runtime/tensor-bus/nats-bus.js'
 import { RIGHTS_EXPIRED, watchPresence } from '../../runtime/tensor-bus/nats-presence.js'
 import type { BalanceOptions } from '../run/balance.js'
 import { CONTROL } from './channels.js'
-import { clusterKeys, controlKeyOf } from './cluster-keys.js'
+import { clusterKeys, controlSecretOf } from './cluster-keys.js'
 import { controlApi } from './control-api.js'
 import { ControlHost } from './control-host.js'
+import { LiveKey } from './live-key.js'
 import { DEFAULT_MEMBERSHIP, type MembershipOptions } from '../placement/placement.js'
 
 export interface ControlProcessOptions {
@@ -58,6 +59,10 @@ export async function startControl(options: ControlProcessOptions): Promise<Cont
   }
   try {
     const keys = await clusterKeys(store)
+    const controlKey = new LiveKey(store, clock, keys)
+    const closing = new AbortController()
+    opened.push(() => closing.abort())
+    void controlKey.watch(closing.signal, (error) => onError(toSwarmError(error, 'internal', 'keys of control')))
     const account = swarmAccount(keys.broker)
     const servers = [...broker.servers]
     const bus = await natsBus({ servers, name: CONTROL, part: 'control', credentials: await controlUser(keys.broker), onError })
@@ -92,7 +97,8 @@ export async function startControl(options: ControlProcessOptions): Promise<Cont
       bus,
       asker: asking,
       clock,
-      controlKey: controlKeyOf(keys),
+      controlKey,
+      controlSecret: controlSecretOf(keys),
       membership: { ...options.membership, isHearing: () => bus.isUp },
       balance: options.balance,
       onError,
@@ -101,7 +107,10 @@ export async function startControl(options: ControlProcessOptions): Promise<Cont
     await host.start()
     const { heartbeatMs } = { ...DEFAULT_MEMBERSHIP, ...options.membership }
     const reached = { broker: broker.publicServers ?? broker.servers, placement, scheduler }
-    const api: HttpServer = await listen(controlApi({ host, store, keys, clock, version, servers: reached, heartbeatMs }), options.listen)
+    const api: HttpServer = await listen(
+      controlApi({ host, store, keys, controlKey, clock, version, servers: reached, heartbeatMs }),
+      options.listen,
+    )
     opened.push(() => api.close())
     return { url: api.url, host, trainerToken: keys.trainerToken, joinToken: keys.joinToken, close }
   } catch (error) {

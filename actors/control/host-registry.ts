@@ -2,6 +2,7 @@
 import { SOURCE } from '../../components/definition.js'
 import { shardKey } from '../../components/datasets/index.js'
 import { SwarmError, isSwarmError } from '../../runtime/errors.js'
+import { fingerprint } from '../../runtime/identity.js'
 import { vnodeOf } from '../../runtime/followers.js'
 import { keys } from '../../runtime/head.js'
 import { readHead } from '../../runtime/head-store.js'
@@ -13,32 +14,78 @@ import { probeKey } from '../pnode/profile.js'
 import { bundleKey, readDefinition, weightsKey } from '../run/run-definition.js'
 import { settingsKey } from '../run/run-settings.js'
 
-const HOST_RECORD_VERSION = 1
+const HOST_RECORD_VERSION = 2
 /** One token on the broker, an app-id of Dapr, a file name. */
 export const HOST_NAME = /^[a-z0-9][a-z0-9-]{0,39}$/
 
 export interface HostRecord {
   readonly v: typeof HOST_RECORD_VERSION
   readonly name: string
-  /** Its user key on the broker: another machine has another one. */
+  /** Its user key on the broker, as of its last join. */
   readonly publicKey: string
+  /** Its public identity key: another machine has another one. Verifies what it says. */
+  readonly identity: string
   readonly owner: string
 }
 
+/** Before hosts had identities: the key on the broker said who a machine is. */
+type KnownRecord = HostRecord | (Omit<HostRecord, 'v' | 'identity'> & { readonly v: 1 })
+
 const key = (name: string): string => `control/hosts/${name}`
 
-/** Gives a name to a machine; harmless when it has it already. @throws `host.name-taken` */
+/**
+ * Gives a name to a machine; harmless when it has it already. Whoever joins has shown that the identity is his own. A record of version 1 gets
+ * it now, from the machine with the same key on the broker.
+ * @throws `host.name-taken`; `store.conflict`, retryable: it joins twice at the same time
+ */
 export async function claimName(store: ObjectStore, record: Omit<HostRecord, 'v'>): Promise<void> {
   const { name } = record
+  const bytes = new TextEncoder().encode(JSON.stringify({ v: HOST_RECORD_VERSION, ...record }))
   try {
-    await store.put(key(name), new TextEncoder().encode(JSON.stringify({ v: HOST_RECORD_VERSION, ...record })), { ifNoneMatch: '*' })
+    await store.put(key(name), bytes, { ifNoneMatch: '*' })
   } catch (error) {
     if (!isSwarmError(error, 'store.conflict')) throw error
-    const known = JSON.parse(new TextDecoder().decode((await store.get(key(name))).bytes)) as HostRecord
-    if (known.publicKey === record.publicKey) return
-    const fix = 'Choose another name with --name'
-    throw new SwarmError('host.name-taken', { what: `another machine is called ${name}`, got: `owner ${known.owner}`, fix })
+    const { bytes: before, etag } = await store.get(key(name))
+    const known = decodeRecord(before, name)
+    const isSame = known.v === 1 ? known.publicKey === record.publicKey : known.identity === record.identity
+    if (!isSame) throw taken(known)
+    if (known.v === 1 || known.publicKey !== record.publicKey) await store.put(key(name), bytes, { ifMatch: etag })
   }
+}
+
+/** Who has joined under this name; undefined: nobody, or nobody who has shown an identity. @throws `cluster.version`, `store.damaged` */
+export async function hostRecord(store: ObjectStore, name: string): Promise<HostRecord | undefined> {
+  if (!HOST_NAME.test(name)) return undefined
+  try {
+    const known = decodeRecord((await store.get(key(name))).bytes, name)
+    return known.v === 1 ? undefined : known
+  } catch (error) {
+    if (isSwarmError(error, 'store.not-found')) return undefined
+    throw error
+  }
+}
+
+function decodeRecord(bytes: Uint8Array, name: string): KnownRecord {
+  let known: KnownRecord
+  try {
+    known = JSON.parse(new TextDecoder().decode(bytes))
+  } catch (cause) {
+    throw new SwarmError('store.damaged', { what: `unreadable record of host ${name}`, where: key(name), cause })
+  }
+  if (known?.v === 1 || known?.v === HOST_RECORD_VERSION) return known
+  const got = String((known as { v?: unknown } | null)?.v)
+  throw new SwarmError('cluster.version', {
+    what: 'record of a host of another version',
+    where: key(name),
+    expected: HOST_RECORD_VERSION,
+    got,
+  })
+}
+
+function taken(known: KnownRecord): SwarmError {
+  const got = `owner ${known.owner}, ${known.v === 1 ? 'with another key on the broker' : `key ${fingerprint(known.identity)}`}`
+  const fix = 'Choose another name with --name, or start it from the folder with the key that it has joined with'
+  return new SwarmError('host.name-taken', { what: `another machine is called ${known.name}`, got, fix })
 }
 
 /** A machine gives its name back. */

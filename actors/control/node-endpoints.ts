@@ -68,6 +68,12 @@ export function pnodeReport(host: PNodeHost): NodeReport {
   return {
     metrics: () => [
       ...queueMetrics(host),
+      {
+        name: 'refused_total',
+        help: 'Messages refused on arrival, by reason.',
+        kind: 'counter',
+        samples: [...host.refused].map(([reason, value]) => ({ labels: { pnode: host.pnode, reason: `call: ${reason}` }, value })),
+      },
       { name: 'vnodes', help: 'VNodes that are placed here.', kind: 'gauge', samples: [sampleOf(host.pnode, host.vnodes.length)] },
       { name: 'applied_position', help: 'Position of the last applied batch.', kind: 'gauge', samples: perVNode((s) => s.applied) },
       { name: 'waiting_inputs', help: 'Inputs that wait for their turn.', kind: 'gauge', samples: perVNode((s) => s.waiting) },

@@ -9,6 +9,7 @@ import { asked, assertDrainable, isPatient, keptAtRestart, unknownHost } from '.
 import { OtherRuns } from './other-runs.js'
 import { OpenRequests, pageOf } from './parts.js'
 import { WaitingRuns } from './waiting-runs.js'
+import { hostOf, type HeardContext } from '../who-may.js'
 
 /** Deadlines of the membership, in ms, and who may be part of it. */
 export interface MembershipOptions {
@@ -204,7 +205,7 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
       drain: async (context, { members }, { pnode, reason, by = 'host' }: Argument<'drain'>) => {
         const member = members.get(pnode)
         if (by === 'operator') assertDrainable(pnode, member)
-        if (!member || member.state === 'lost') return
+        if (!member || member.state === 'lost' || isOfThePast(context, member)) return
         setDrains(member, asked(member.drains, by, reason), reason)
         await remember(context, members)
         handOver(context, member)
@@ -212,13 +213,14 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
       undrain: async (context, { members }, { pnode, by }: Argument<'undrain'>) => {
         const member = members.get(pnode)
         if (!member) throw unknownHost(pnode)
+        if (isOfThePast(context, member)) return
         setDrains(member, asked(member.drains, by, undefined), 'it may have VNodes again')
         await remember(context, members)
         if (!member.isDraining) welcome(context, pnode)
       },
       lend: async (context, { members }, { pnode, memoryBytes, maxVNodes }: Argument<'lend'>) => {
         const member = members.get(pnode)
-        if (!member) return
+        if (!member || isOfThePast(context, member)) return
         Object.assign(member, { memoryBytes, maxVNodes })
         await remember(context, members)
         options.onMember?.(view(member), 'its owner lends more, or less')
@@ -226,7 +228,7 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
       },
       leave: (context, { members }, { pnode, reason }: Argument<'leave'>) => {
         const member = members.get(pnode)
-        if (member) lose(context, member, reason)
+        if (member && !isOfThePast(context, member)) lose(context, member, reason)
       },
       forget: async (context, { members }, { pnode }: Argument<'forget'>) => {
         const member = members.get(pnode)
@@ -275,6 +277,12 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
       },
     },
   }
+}
+
+/** Whether it is said by a start of its process that is over. */
+function isOfThePast(context: HeardContext, { incarnation }: Member): boolean {
+  const host = hostOf(context)
+  return host !== undefined && host.incarnation !== incarnation
 }
 
 /** Whether a run could begin here, if there were no others. */

@@ -1,5 +1,5 @@
 /** The process of a PNode: joins a cluster over its API, then computes for it. Everything it opens is outbound. */
-import { createPublicKey } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import { setFlagsFromString } from 'node:v8'
 import { asker } from '../../runtime/ask.js'
 import { daprActors } from '../../runtime/actor-system/dapr-actors.js'
@@ -7,12 +7,15 @@ import type { SidecarAddress } from '../../runtime/actor-system/dapr-sidecar.js'
 import { answerRelayedCalls } from '../../runtime/actor-system/relayed-actors.js'
 import type { Clock } from '../../runtime/clock.js'
 import type { ComputePool } from '../../runtime/compute/compute.js'
+import { TrustedKeys } from '../../runtime/control-keys.js'
 import { SwarmError } from '../../runtime/errors.js'
+import { type Identity, publicKeyText } from '../../runtime/identity.js'
 import { type MachineUseSource, machineUse } from '../../runtime/machine-use.js'
 import { httpStore } from '../../runtime/object-store/http-store.js'
 import { FIRST_DELAY_MS, patientStore } from '../../runtime/object-store/patient-store.js'
 import { limitedStore } from '../../runtime/object-store/limited-store.js'
 import { RateLimit } from '../../runtime/rate-limit.js'
+import { keySigner, Sender } from '../../runtime/signed-message.js'
 import { loopbackBus } from '../../runtime/tensor-bus/loopback-bus.js'
 import type { HostKey } from '../../runtime/tensor-bus/nats-authority.js'
 import { limitedBus } from '../../runtime/tensor-bus/limited-bus.js'
@@ -31,6 +34,8 @@ export interface HostProcessOptions {
   readonly owner: string
   /** This machine's user key on the broker; it stays on this machine. */
   readonly key: HostKey
+  /** Who this machine is: it signs what it says. */
+  readonly identity: Identity
   /** A token to join with, or the one that this host was given before. */
   readonly token: string
   /** Its daprd, or starts it, now that it is known where the placement is. */
@@ -91,10 +96,12 @@ const COLLECT_LESS = '--heap-growing-percent=100'
  */
 export async function startHost(options: HostProcessOptions): Promise<HostProcess> {
   setFlagsFromString(COLLECT_LESS)
-  const { name, owner, key, clock, onError, pool, version, relay = 'auto' } = options
-  const request = { name, owner, publicKey: key.publicKey, version }
+  const { name, owner, key, identity, clock, onError, pool, version, relay = 'auto' } = options
+  const request = { name, owner, publicKey: key.publicKey, identity: publicKeyText(identity.publicKey), version }
+  const incarnation = randomUUID()
+  const sender = new Sender({ from: name, incarnation, signer: keySigner(identity.privateKey), clock })
   const newcomer = new ControlClient({ url: options.url, token: options.token, clock })
-  const joined = await newcomer.join(request)
+  const joined = await newcomer.join(request, sender)
   options.onJoined?.(joined)
   const client = new ControlClient({ url: options.url, token: joined.token, clock })
   const opened: (() => Promise<void> | void)[] = []
@@ -103,12 +110,16 @@ export async function startHost(options: HostProcessOptions): Promise<HostProces
   }
   try {
     let rights = joined.broker
+    const controlKeys = new TrustedKeys(joined.controlKeys, clock)
     let cancelRenewal = () => {}
     const closing = new AbortController()
     const renewLater = () => {
       if (closing.signal.aborted) return
       cancelRenewal = clock.after(Math.max(RENEW_LEAST_MS, RENEW_AFTER * (rights.expiresAtMs - clock.now())), () => {
-        const renewed = client.join({ ...request, isRenewal: true }).then(({ broker }) => void (rights = broker))
+        const renewed = client.join({ ...request, isRenewal: true }, sender).then(({ broker, successions }) => {
+          rights = broker
+          controlKeys.learn(successions)
+        })
         void renewed.catch(onError).then(renewLater)
       })
     }
@@ -155,6 +166,8 @@ export async function startHost(options: HostProcessOptions): Promise<HostProces
     const mine = new RegExp(`^sg\\.[^.]+\\.to\\.${name}\\.`)
     const pnode: PNodeHost = new PNodeHost({
       pnode: name,
+      identity,
+      incarnation,
       system,
       bus: loopbackBus(limit ? limitedBus(data, limit, clock) : data, (subject) => mine.test(subject)),
       compute: pool.compute(name),
@@ -162,7 +175,7 @@ export async function startHost(options: HostProcessOptions): Promise<HostProces
       measureEveryMs: options.measureEveryMs,
       store,
       clock,
-      controlKey: createPublicKey(joined.controlKey),
+      controlKeys,
       memoryBytes: options.memoryBytes,
       terms: { owner, maxVNodes: options.maxVNodes, allowsCode: options.allowsCode },
       heartbeatMs: joined.heartbeatMs,

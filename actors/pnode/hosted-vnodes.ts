@@ -1,13 +1,13 @@
 /** The VNodes that a PNode hosts: what grants open, promote and end here, and what a lost worker takes with it. */
-import type { KeyObject } from 'node:crypto'
 import { type Dataset, datasetFromShards, shardKey } from '../../components/datasets/index.js'
 import { SOURCE } from '../../components/definition.js'
 import type { ActorContext, ActorDefinition, ActorSystem } from '../../runtime/actor-system/actor-system.js'
 import type { Clock } from '../../runtime/clock.js'
 import type { Compute, ComputeLoss } from '../../runtime/compute/compute.js'
+import type { TrustedKeys } from '../../runtime/control-keys.js'
 import { SwarmError } from '../../runtime/errors.js'
 import { vnodeOf } from '../../runtime/followers.js'
-import { type Grant, type SignedGrant, verifyGrant } from '../../runtime/grant.js'
+import { acceptGrant, type Grant, type SignedGrant } from '../../runtime/grant.js'
 import type { Roots } from '../../runtime/log-root.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import type { TensorBus } from '../../runtime/tensor-bus/tensor-bus.js'
@@ -30,8 +30,8 @@ export interface HostedVNodesOptions {
   readonly compute: Compute
   readonly store: ObjectStore
   readonly clock: Clock
-  /** Verifies grants. */
-  readonly controlKey: KeyObject
+  /** Verify grants, and what else control says. */
+  readonly controlKeys: TrustedKeys
   /** What else its owner says of it. */
   readonly terms?: Pick<Profile, 'owner' | 'maxVNodes' | 'allowsCode'>
   /** Data at hand, so that the source need not read it from the store. */
@@ -177,8 +177,8 @@ export class HostedVNodes {
 
   /** Makes this PNode the owner. The restore goes on after the turn: calls are short. */
   async #onGrant({ ref }: ActorContext, signed: SignedGrant): Promise<void> {
-    const { store, terms, pnode, controlKey } = this.#options
-    const grant = verifyGrant(signed, controlKey)
+    const { store, terms, pnode, controlKeys } = this.#options
+    const grant = acceptGrant(signed, controlKeys)
     const current = this.#drivers.get(ref.id)
     this.#terms.admit(ref.id, grant, { pnode, incarnation: this.#context.profile()?.incarnation }, current !== undefined)
     // The very same grant again: from an owner that has just begun. Neighbours may have moved meanwhile.

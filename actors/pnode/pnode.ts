@@ -1,13 +1,20 @@
 /** A PNode: one machine's share of the swarm. It hosts VNodes, reports its worker's loss, and says that it is there. */
 import { setMaxListeners } from 'node:events'
-import { SwarmError, toSwarmError } from '../../runtime/errors.js'
+import type { ActorSystem } from '../../runtime/actor-system/actor-system.js'
+import { type ErrorCode, SwarmError, toSwarmError } from '../../runtime/errors.js'
+import type { Identity } from '../../runtime/identity.js'
+import { ReplayGuard } from '../../runtime/replay-guard.js'
+import { keySigner, Sender } from '../../runtime/signed-message.js'
 import { actor, call, type Calls, type Heartbeat, isTransient, type Profile, untilHeard } from '../calls.js'
 import type { HostUse } from './host-limits.js'
 import { HostedVNodes, type HostedVNodesOptions } from './hosted-vnodes.js'
 import { type Link, MEASURE_MS, measureLink, measureQuietly } from './profile.js'
 import type { Queues } from './queues.js'
+import { signedActors } from '../signed-actors.js'
 
 export interface PNodeOptions extends HostedVNodesOptions {
+  /** Who it is: it signs what it says. Control has to know the public key under its name. */
+  readonly identity: Identity
   readonly memoryBytes: number
   readonly heartbeatMs: number
   /** Names this start of the process. Default: at random. */
@@ -32,6 +39,11 @@ const DRAIN_POLLS = 40
 export class PNodeHost {
   readonly pnode: string
   readonly #options: PNodeOptions
+  /** Calls are signed, and nobody but control is heard. */
+  readonly #system: ActorSystem
+  readonly #incarnation: string
+  /** Messages that were refused on arrival, by reason. */
+  readonly refused = new Map<ErrorCode, number>()
   readonly #hosted: HostedVNodes
   readonly #abort = new AbortController()
   readonly #heartbeat: (heartbeat: Heartbeat) => Promise<boolean>
@@ -44,15 +56,27 @@ export class PNodeHost {
     setMaxListeners(0, this.#abort.signal)
     this.pnode = options.pnode
     this.#options = options
-    const { system } = options
-    this.#hosted = new HostedVNodes(options, { signal: this.#abort.signal, report: this.#report, profile: () => this.#profile })
+    const { pnode, clock, identity, controlKeys, incarnation = crypto.randomUUID() } = options
+    this.#incarnation = incarnation
+    this.#system = signedActors(options.system, {
+      sender: new Sender({ from: pnode, incarnation, signer: keySigner(identity.privateKey), clock }),
+      assertSigned: (signed) => controlKeys.assertSigned(signed),
+      guard: new ReplayGuard(clock),
+      onRefused: (code) => this.refused.set(code, (this.refused.get(code) ?? 0) + 1),
+    })
+    const system = this.#system
+    this.#hosted = new HostedVNodes(
+      { ...options, system },
+      { signal: this.#abort.signal, report: this.#report, profile: () => this.#profile },
+    )
     this.#heartbeat = options.heartbeat ?? ((beat) => call<'Placement', 'heartbeat'>(system, actor.placement, 'heartbeat', beat))
   }
 
   /** Warms the compute, registers the actor types, measures, joins. */
   async join(): Promise<void> {
-    const { system, compute, clock, memoryBytes, heartbeatMs, link, measureEveryMs = MEASURE_MS } = this.#options
-    const { incarnation = crypto.randomUUID() } = this.#options
+    const { compute, clock, memoryBytes, heartbeatMs, link, measureEveryMs = MEASURE_MS } = this.#options
+    const system = this.#system
+    const incarnation = this.#incarnation
     // A worker may be lost while it is measured, too.
     const { signal } = this.#abort
     const memory = link && { allocationBytes: memoryBytes }
@@ -82,12 +106,12 @@ export class PNodeHost {
 
   /** Speed and line; memory was tried when it joined, and is not taken from anybody again. */
   async #measureAgain(): Promise<void> {
-    const { compute, clock, system } = this.#options
+    const { compute, clock } = this.#options
     const { signal } = this.#abort
     try {
       const { gflops } = await compute.start(signal)
       this.#profile = { ...this.#profile!, gflops, ...(await this.#line()) }
-      await untilHeard(clock, signal, () => call<'Placement', 'measured'>(system, actor.placement, 'measured', this.#profile!))
+      await untilHeard(clock, signal, () => call<'Placement', 'measured'>(this.#system, actor.placement, 'measured', this.#profile!))
     } catch (error) {
       // A worker that is lost just now is replaced, and measured the next time.
       if (!isTransient(error)) this.#report(error)
@@ -96,9 +120,9 @@ export class PNodeHost {
 
   /** Says who it is, to a placement service that does not know it (any more). */
   async joinAgain(): Promise<void> {
-    const { system, clock } = this.#options
+    const { clock } = this.#options
     const { signal } = this.#abort
-    await untilHeard(clock, signal, () => call<'Placement', 'join'>(system, actor.placement, 'join', this.#profile!))
+    await untilHeard(clock, signal, () => call<'Placement', 'join'>(this.#system, actor.placement, 'join', this.#profile!))
     if (this.#paused !== undefined) await this.#drain(this.#paused, signal)
   }
 
@@ -111,18 +135,18 @@ export class PNodeHost {
   /** May have VNodes again. */
   async resume(): Promise<void> {
     this.#paused = undefined
-    const { system, clock } = this.#options
+    const { clock } = this.#options
     const argument = { pnode: this.pnode, by: 'host' } as const
-    await untilHeard(clock, this.#abort.signal, () => call<'Placement', 'undrain'>(system, actor.placement, 'undrain', argument))
+    await untilHeard(clock, this.#abort.signal, () => call<'Placement', 'undrain'>(this.#system, actor.placement, 'undrain', argument))
   }
 
   /** Its owner allows more, or less. Resolves when that is known; what there is no room for any more is handed over. */
   async lend(lent: Partial<Pick<Profile, 'memoryBytes' | 'maxVNodes'>>): Promise<void> {
-    const { system, clock } = this.#options
+    const { clock } = this.#options
     this.#profile = { ...this.#profile!, ...lent }
     const { pnode, memoryBytes, maxVNodes } = this.#profile
     const argument = { pnode, memoryBytes, ...(maxVNodes !== undefined && { maxVNodes }) }
-    await untilHeard(clock, this.#abort.signal, () => call<'Placement', 'lend'>(system, actor.placement, 'lend', argument))
+    await untilHeard(clock, this.#abort.signal, () => call<'Placement', 'lend'>(this.#system, actor.placement, 'lend', argument))
   }
 
   /** What its VNodes use, as of the last time that this was asked and the compute could answer, and what they were thought to need. */
@@ -131,8 +155,8 @@ export class PNodeHost {
   }
 
   async #drain(reason: string, signal: AbortSignal): Promise<void> {
-    const { system, clock } = this.#options
-    await untilHeard(clock, signal, () => call<'Placement', 'drain'>(system, actor.placement, 'drain', { pnode: this.pnode, reason }))
+    const { clock } = this.#options
+    await untilHeard(clock, signal, () => call<'Placement', 'drain'>(this.#system, actor.placement, 'drain', { pnode: this.pnode, reason }))
   }
 
   /**
@@ -140,7 +164,7 @@ export class PNodeHost {
    * @param signal its abort stops waiting for the handover: what is still here is then lost, and replayed elsewhere
    */
   async leave(reason: string, signal?: AbortSignal): Promise<void> {
-    const { system, bus, compute, clock } = this.#options
+    const { bus, compute, clock } = this.#options
     this.#paused = reason
     const stop = AbortSignal.any([this.#abort.signal, ...(signal ? [signal] : [])])
     try {
@@ -151,7 +175,7 @@ export class PNodeHost {
     } catch (error) {
       if (!stop.aborted) this.#report(error)
     }
-    await call<'Placement', 'leave'>(system, actor.placement, 'leave', { pnode: this.pnode, reason }).catch(this.#report)
+    await call<'Placement', 'leave'>(this.#system, actor.placement, 'leave', { pnode: this.pnode, reason }).catch(this.#report)
     this.#abort.abort(new SwarmError('aborted', `${this.pnode} left`))
     await this.#hosted.stop()
     await this.#unregister()
@@ -195,7 +219,7 @@ export class PNodeHost {
   }
 
   async #unregister(): Promise<void> {
-    const { system } = this.#options
+    const system = this.#system
     await Promise.all([system.unregister(`VNode.${this.pnode}`), system.unregister(`PNode.${this.pnode}`)])
   }
 

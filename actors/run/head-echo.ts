@@ -157,7 +157,8 @@ export class HeadEcho {
     const { context, head } = this.#options
     const { run, generation, directory } = head()
     const place = directory[vnode]
-    if (isSwarmError(error, 'host.restarted') && place) {
+    // It lost what it had, or does not take our word: somebody else will.
+    if (isSwarmError(error, 'host.restarted', 'message.signature') && place) {
       const loss = { ...place, what: 'worker', reason: error.message, vnodes: [`${run}/${vnode}`] } as const
       return untilHeard(context.clock, context.signal, () => call<'Run', 'hostLost'>(context, actor.run(run), 'hostLost', loss)).then(
         () => undefined,

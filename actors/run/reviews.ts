@@ -12,6 +12,7 @@ import { listMembers } from '../placement/parts.js'
 import type { Claim, Commit, Failure } from '../reports.js'
 import { afterDisputeEvent, type Conviction, type Dispute, nextAction, openDispute } from '../trust/dispute.js'
 import { type Finding, type Opinion, Review, valueOf } from './review.js'
+import { rootsAnswer } from '../who-may.js'
 import { lineageOf, type RunDefinition } from './run-definition.js'
 
 export interface ReviewsOptions {
@@ -173,7 +174,9 @@ export class Reviews {
     const answers = pnodes.map(async (pnode): Promise<Opinion[]> => {
       const here = asked.filter(([, place]) => place.pnode === pnode)
       const request = { run, position, vnodes: here.map(([id, { term }]) => [id, term] as const) }
-      const roots = await call<'PNode', 'roots'>(context, actor.pnode(pnode), 'roots', request, context.signal).catch(() => [])
+      // Whoever does not answer, or not what was asked, has said nothing.
+      const answer = await call<'PNode', 'roots'>(context, actor.pnode(pnode), 'roots', request, context.signal).catch(() => [])
+      const { data: roots = [] } = rootsAnswer.safeParse(answer)
       return here.flatMap(([id, { isTrusted }], i) =>
         roots[i] ? [{ vnode: vnodeOf(id), id, pnode, hash: '', roots: roots[i], ...(isTrusted && { isTrusted }) }] : [],
       )

@@ -1,7 +1,7 @@
 /** The Run actor: the door to the owner of a run. */
 import type { ActorContext, ActorDefinition, Json } from '../../runtime/actor-system/actor-system.js'
 import type { BalanceOptions } from './balance.js'
-import type { SwarmError } from '../../runtime/errors.js'
+import { SwarmError } from '../../runtime/errors.js'
 import type { ControlKey } from '../../runtime/grant.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import type { Leaving, Loss } from '../calls.js'
@@ -15,6 +15,7 @@ import { ROLL_CALL } from './roll-call.js'
 import { ROLL_BACK } from './rollback.js'
 import { openRun } from './run-opening.js'
 import { STANDSTILL } from './standstill.js'
+import { hostOf, type HeardContext } from '../who-may.js'
 import { RunOwner } from './run-owner.js'
 
 export interface RunActorOptions {
@@ -52,16 +53,27 @@ export function runActor(options: RunActorOptions): ActorDefinition<RunOwner> {
   const underWay = <Argument>(handle: (owner: RunOwner, argument: Argument) => Promise<Json | void>, otherwise: Json) =>
     awake(async (owner: RunOwner, argument: Argument) => (owner.isUnderWay ? handle(owner, argument) : otherwise))
   const pauseAwake = awake((owner) => owner.pause())
+  /** A PNode reports of what is placed on it. A term is of one placement: under an older one it may report, and is late. */
+  const ofOwner =
+    <Report extends Pick<Commit, 'vnode' | 'term'>>(handle: (owner: RunOwner, report: Report) => Promise<Json | void>) =>
+    (context: HeardContext, owner: RunOwner, report: Report) =>
+      awake(async (owner: RunOwner, report: Report) => {
+        const host = hostOf(context)
+        const place = owner.head.directory[report.vnode]
+        if (host && place?.term === report.term && place.pnode !== host.from)
+          throw new SwarmError('message.denied', { what: `${report.vnode} is not placed there`, expected: place.pnode, got: host.from })
+        return handle(owner, report)
+      })(context, owner, report)
   return {
     type: 'Run',
     activate: async (context) => new RunOwner(options, context, await openRun(options.store, context.ref.id)),
     handlers: {
       start: (_context, owner) => owner.start(),
       wake: awake(async ({ head }) => ({ isRunning: head.status === 'running' })),
-      committed: awake((owner, commit: Commit) => owner.committed(commit)),
-      claimed: awake((owner, claim: Claim) => owner.claimed(claim)),
-      evaluated: awake((owner, result: Evaluated) => owner.evaluated(result)),
-      failed: awake((owner, failure: Failure) => owner.failed(failure)),
+      committed: ofOwner((owner, commit: Commit) => owner.committed(commit)),
+      claimed: ofOwner((owner, claim: Claim) => owner.claimed(claim)),
+      evaluated: ofOwner((owner, result: Evaluated) => owner.evaluated(result)),
+      failed: ofOwner((owner, failure: Failure) => owner.failed(failure)),
       hostLost: awake((owner, loss: Loss) => owner.hostLost(loss)),
       drain: underWay(({ moves }, leaving: Leaving) => moves.handover.drain(leaving), []),
       joined: underWay(({ moves }, { pnode }: { readonly pnode: string }) => moves.joined(pnode), null),

@@ -1,9 +1,11 @@
 /** One PNode of a cluster in a process of its own, with its daprd. Ends with whoever started it. */
 import { once } from 'node:events'
+import { join } from 'node:path'
 import { startSidecar } from '../../actors/control/cluster-servers.js'
 import { startHost } from '../../actors/pnode/host-process.js'
 import { systemClock as clock } from '../../runtime/clock.js'
 import { computePool } from '../../runtime/compute/thread-compute.js'
+import { keepIdentity } from '../../runtime/identity.js'
 import { type ServerProcess, stopAll } from '../../runtime/services/index.js'
 import type { HostKey } from '../../runtime/tensor-bus/nats-authority.js'
 import { VERSION } from '../../runtime/version.js'
@@ -31,6 +33,8 @@ const host = await startHost({
   token,
   name,
   key,
+  // The same folder again: the same machine.
+  identity: await keepIdentity(join(folder, 'identity.pem')),
   owner: 'bench',
   sidecar: async (appPort, { placement, scheduler }) => {
     const started = await startSidecar(appPort, { folder, appId: name, placement, scheduler, role: 'pnode' })

@@ -1,5 +1,4 @@
 /** What lending a machine means, before it is lent: who, to whom, how much of it. */
-import { createHash } from 'node:crypto'
 import { availableParallelism, hostname, totalmem, userInfo } from 'node:os'
 import { SwarmError } from '../../runtime/errors.js'
 import type { Power } from '../../runtime/machine-use.js'
@@ -66,11 +65,6 @@ export function hostPlan(where: Pick<HostPlan, 'url' | 'folder' | 'name' | 'serv
     relay: settings.relay ?? 'auto',
     allowsCode: settings.allowCode ?? [],
   }
-}
-
-/** Enough of a public key to tell it from others: SHA-256 in base64, as of SSH keys. */
-export function fingerprint(publicKey: string): string {
-  return `SHA256:${createHash('sha256').update(publicKey).digest('base64').replace(/=+$/, '')}`
 }
 
 /** The plan as rows of a table. */

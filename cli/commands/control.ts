@@ -86,7 +86,7 @@ async function natsConfig(options: Omit<S3StoreOptions, 'clock'>): Promise<strin
 }
 
 /** The key comes from the environment or from a file for its owner alone: everybody can read the arguments of a process. */
-async function storeOf(settings: Settings, folder: string): Promise<Omit<S3StoreOptions, 'clock'>> {
+export async function storeOf(settings: Settings, folder: string): Promise<Omit<S3StoreOptions, 'clock'>> {
   const { SWARMGRAD_STORE_ACCESS_KEY: accessKey, SWARMGRAD_STORE_SECRET_KEY: secretKey } = process.env
   const key =
     accessKey && secretKey ? { accessKey, secretKey } : await readSecret<{ accessKey: string; secretKey: string }>(folder, KEY_FILE)

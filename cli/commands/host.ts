@@ -14,11 +14,12 @@ import { computePool } from '../../runtime/compute/thread-compute.js'
 import { keepLogsSmall } from '../../runtime/disk-room.js'
 import { SwarmError, isSwarmError } from '../../runtime/errors.js'
 import { listen } from '../../runtime/http-server.js'
+import { fingerprint, publicKeyText } from '../../runtime/identity.js'
 import { machineUse } from '../../runtime/machine-use.js'
 import { VERSION } from '../../runtime/version.js'
 import { folderOf, takeFolder } from '../cluster/folder.js'
-import { assertCanTell, describePlan, fingerprint, type HostPlan, hostPlan, nameOfMachine } from '../cluster/host-plan.js'
-import { CODE_FOLDER, hostTokenFor, identityOf, saveHostToken } from '../cluster/identity.js'
+import { assertCanTell, describePlan, type HostPlan, hostPlan, nameOfMachine } from '../cluster/host-plan.js'
+import { CODE_FOLDER, type HostKeys, hostTokenFor, identityOf, saveHostToken } from '../cluster/identity.js'
 import { ownAddress } from '../cluster/own-address.js'
 import { type Reporter, reporter } from '../cluster/reporter.js'
 import { givenSidecar, OwnSidecar } from '../cluster/sidecar.js'
@@ -59,13 +60,13 @@ export async function host(context: CommandContext, url: string): Promise<ExitSt
   let running: HostProcess | undefined
   let trimming: (() => void) | undefined
   try {
-    const key = await identityOf(folder, name)
+    const keys = await identityOf(folder, name)
     await client.greet(VERSION)
     const tokens = await tokensFor(client.url, folder)
     const { broker, placement, scheduler } = await serversOf(client.url, tokens)
     const servers = [...broker, placement, ...(scheduler === undefined ? [] : [scheduler])]
     const plan = hostPlan({ url: client.url, name, folder, servers }, settings)
-    show(context, plan, key)
+    show(context, plan, keys)
     if (!(await isAgreed(context, ending.signal))) return EXIT.failed
     const hostIp = settings.hostIp ?? (await ownAddress(plan.url))
     const logBytes = Math.floor(plan.limits.diskBytes * LOG_SHARE)
@@ -80,7 +81,8 @@ export async function host(context: CommandContext, url: string): Promise<ExitSt
         url: plan.url,
         name,
         owner: plan.owner,
-        key,
+        key: keys.key,
+        identity: keys.identity,
         token,
         appPort: given?.appPort,
         sidecar: async (appPort, { placement, scheduler }) =>
@@ -128,8 +130,8 @@ export async function host(context: CommandContext, url: string): Promise<ExitSt
   }
 }
 
-function show({ output }: CommandContext, plan: HostPlan, key: { readonly publicKey: string; readonly isNew: boolean }): void {
-  const own = { fingerprint: fingerprint(key.publicKey), isNew: key.isNew }
+function show({ output }: CommandContext, plan: HostPlan, { identity, isNew }: HostKeys): void {
+  const own = { fingerprint: fingerprint(publicKeyText(identity.publicKey)), isNew }
   output.record({ type: 'plan', ...plan, limits: { ...plan.limits }, key: own.fingerprint })
   output.note(table([{ title: '' }, { title: '' }], describePlan(plan, own), output.errorStyle))
 }

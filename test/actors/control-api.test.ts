@@ -1,19 +1,22 @@
 import test, { type ExecutionContext } from 'ava'
 import { cluster, type ClusterRun, clusterStore } from '../../actors/cluster.js'
 import { channel } from '../../actors/control/channels.js'
-import { hostToken } from '../../actors/control/cluster-keys.js'
+import { controlKeyOf, hostToken } from '../../actors/control/cluster-keys.js'
 import { ControlClient } from '../../actors/control/control-client.js'
-import { hostAccess } from '../../actors/control/host-registry.js'
+import { hostAccess, hostRecord } from '../../actors/control/host-registry.js'
 import { settingsKey } from '../../actors/run/run-settings.js'
 import { train } from '../../actors/train.js'
 import { SOURCE } from '../../components/definition.js'
 import { systemClock } from '../../runtime/clock.js'
 import type { ErrorCode } from '../../runtime/errors.js'
+import { publicKeyText } from '../../runtime/identity.js'
 import { keys } from '../../runtime/head.js'
 import { readHead } from '../../runtime/head-store.js'
 import { createHostKey } from '../../runtime/tensor-bus/nats-authority.js'
 import { VERSION } from '../../runtime/version.js'
 import { assertCode, rejectionOf, within } from '../conformance/within.js'
+import { fakeClock } from '../support/fake-clock.js'
+import { publicKeyOf, senderOf } from '../support/identities.js'
 import { type MemoryCluster, memoryCluster } from '../support/memory-cluster.js'
 import { chain, TRAINING } from '../support/small-runs.js'
 
@@ -30,40 +33,141 @@ async function refuses(t: ExecutionContext, code: ErrorCode, says: RegExp, work:
 test('a machine is told all that it needs to be a PNode, again and again under its own key', async (t) => {
   const made = await memoryCluster(t, { pnodes: [] })
   const { publicKey } = createHostKey()
-  const request = { name: 'dan', owner: 'Dan', publicKey, version: VERSION }
-  const joined = await clientOf(made, made.keys.joinToken).join(request)
+  const request = { name: 'dan', owner: 'Dan', publicKey, identity: publicKeyOf('dan'), version: VERSION }
+  const dan = senderOf('dan')
+  const joined = await clientOf(made, made.keys.joinToken).join(request, dan)
   t.like(joined, { v: 1, name: 'dan', version: VERSION, placement: '127.0.0.1:1', token: hostToken(made.keys, 'dan') })
-  t.regex(joined.controlKey, /^-----BEGIN PUBLIC KEY-----/)
+  t.deepEqual(joined.controlKeys, [{ key: publicKeyText(controlKeyOf(made.keys).publicKey) }])
+  t.deepEqual(joined.successions, [])
   t.true(joined.broker.expiresAtMs > joined.nowMs)
-  t.is((await clientOf(made, joined.token).join(request)).token, joined.token)
+  t.is((await clientOf(made, joined.token).join(request, dan)).token, joined.token)
   t.deepEqual(await clientOf(made, joined.token).servers(), { role: 'host', broker: ['nats://127.0.0.1:1'], placement: '127.0.0.1:1' })
   await made.store.put('probes/dan', new Uint8Array(1))
   await clientOf(made, joined.token).release('dan')
   await t.throwsAsync(made.store.get('probes/dan'), undefined, 'what it measured its line with goes with its name')
-  const other = { ...request, publicKey: createHostKey().publicKey }
-  t.is((await clientOf(made, made.keys.joinToken).join(other)).name, 'dan', 'a name that was given back is free')
+  const other = { ...request, publicKey: createHostKey().publicKey, identity: publicKeyOf('other') }
+  t.is(
+    (await clientOf(made, made.keys.joinToken).join(other, senderOf('dan', { text: 'other' }))).name,
+    'dan',
+    'a name that was given back is free',
+  )
 })
 
 test('who may not join is told why', async (t) => {
   const made = await memoryCluster(t, { pnodes: ['ann'] })
   const newcomer = clientOf(made, made.keys.joinToken)
-  const request = { name: 'eve', owner: 'Eve', publicKey: createHostKey().publicKey, version: VERSION }
-  await newcomer.join(request)
-  const stolen = { ...request, publicKey: createHostKey().publicKey }
-  await refuses(t, 'host.name-taken', /another machine is called eve.*owner Eve/, newcomer.join(stolen))
-  await refuses(t, 'host.name-taken', /ann is here already/, newcomer.join({ ...request, name: 'ann' }))
-  await refuses(t, 'cluster.token', /trainer’s token\. Join with the join token/, clientOf(made, made.keys.trainerToken).join(request))
-  await refuses(t, 'cluster.token', /not one of this cluster/, clientOf(made, 'guessed').join(request))
-  await refuses(t, 'cluster.token', /asks for a token/, clientOf(made, undefined).join(request))
-  await refuses(t, 'cluster.token', /not that of fay/, clientOf(made, hostToken(made.keys, 'eve')).join({ ...request, name: 'fay' }))
-  await refuses(t, 'cluster.version', /Install swarmgrad/, newcomer.join({ ...request, version: '9.0.0' }))
+  const request = { name: 'eve', owner: 'Eve', publicKey: createHostKey().publicKey, identity: publicKeyOf('eve'), version: VERSION }
+  const eve = senderOf('eve')
+  const asEve = (name: string) => senderOf(name, { text: 'eve' })
+  await newcomer.join(request, eve)
+  const stolen = { ...request, identity: publicKeyOf('mallory') }
+  await refuses(
+    t,
+    'host.name-taken',
+    /another machine is called eve.*owner Eve, key SHA256:.*from the folder/,
+    newcomer.join(stolen, senderOf('eve', { text: 'mallory' })),
+  )
+  await refuses(
+    t,
+    'host.name-taken',
+    /ann is here already/,
+    newcomer.join({ ...request, name: 'ann', identity: publicKeyOf('ann') }, senderOf('ann')),
+  )
+  await refuses(t, 'host.name-taken', /another machine is called ann/, newcomer.join({ ...request, name: 'ann' }, asEve('ann')))
+  await refuses(t, 'cluster.token', /trainer’s token\. Join with the join token/, clientOf(made, made.keys.trainerToken).join(request, eve))
+  await refuses(t, 'cluster.token', /not one of this cluster/, clientOf(made, 'guessed').join(request, eve))
+  await refuses(t, 'cluster.token', /asks for a token/, clientOf(made, undefined).join(request, eve))
+  await refuses(
+    t,
+    'cluster.token',
+    /not that of fay/,
+    clientOf(made, hostToken(made.keys, 'eve')).join({ ...request, name: 'fay' }, asEve('fay')),
+  )
+  await refuses(t, 'cluster.version', /Install swarmgrad/, newcomer.join({ ...request, version: '9.0.0' }, eve))
   for (const name of ['control', 'Eve', 'a.b', '', '-x', 'x'.repeat(41)])
-    await refuses(t, 'usage', /./, newcomer.join({ ...request, name }))
-  await refuses(t, 'usage', /wants a user key/, newcomer.join({ ...request, publicKey: 'UABC' }))
+    await refuses(t, 'usage', /./, newcomer.join({ ...request, name }, asEve(name)))
+  await refuses(t, 'usage', /wants a user key/, newcomer.join({ ...request, publicKey: 'UABC' }, eve))
   const { refused } = (await clientOf(made, made.keys.trainerToken).stats()) as { refused: { [reason: string]: number } }
-  t.deepEqual(refused, { 'join: host.name-taken': 2, 'join: cluster.token': 4, 'join: usage': 7 })
+  t.deepEqual(refused, { 'join: host.name-taken': 3, 'join: cluster.token': 4, 'join: usage': 7 })
   await refuses(t, 'cluster.token', /only eve itself/, newcomer.release('eve'))
   await refuses(t, 'cluster.token', /only eve itself/, clientOf(made, hostToken(made.keys, 'fay')).release('eve'))
+})
+
+const post = (made: MemoryCluster, body: string | object) =>
+  fetch(`${made.url}/v1/hosts`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${made.keys.joinToken}`, 'content-type': 'application/json' },
+    body: typeof body === 'string' ? body : JSON.stringify(body),
+  }).then(async (response) => ({ status: response.status, ...((await response.json()) as { code?: ErrorCode; message?: string }) }))
+
+test('who joins shows that his identity is his own: unsigned, borrowed, altered, old and repeated requests are refused and counted', async (t) => {
+  const made = await memoryCluster(t, { pnodes: [] })
+  const request = { v: 2, name: 'eve', owner: 'Eve', publicKey: createHostKey().publicKey, identity: publicKeyOf('eve'), version: VERSION }
+  const eve = senderOf('eve')
+  const join = (body: object, sender = eve) => sender.sign({ to: 'control', purpose: 'join', body })
+  const old = senderOf('eve', { incarnation: 'old', clock: fakeClock() })
+  const expected: [what: string, body: string | object, status: number, code: ErrorCode, says: RegExp][] = [
+    ['of version 1', { ...request, v: 1 }, 500, 'cluster.version', /hosts sign theirs.*Install swarmgrad/],
+    ['unsigned', { message: join(request).message }, 401, 'message.unsigned', /without a signature/],
+    ['nothing', {}, 401, 'message.unsigned', /without a signature/],
+    ['no JSON', '{"message":', 400, 'message.damaged', /no JSON/],
+    ['too long', { ...join(request), more: 'x'.repeat(70_000) }, 413, 'message.too-large', /too large.*at most 65536 bytes/],
+    [
+      'another version of messages',
+      { ...join(request), message: { ...join(request).message, v: 9 } },
+      400,
+      'message.version',
+      /expected 1, got 9/,
+    ],
+    ['altered', { ...join(request), message: { ...join(request).message, seq: 99 } }, 401, 'message.signature', /not signed by eve/],
+    ['by somebody else', join(request, senderOf('eve', { text: 'mallory' })), 401, 'message.signature', /not signed by eve/],
+    ['in another name', join(request, senderOf('bob', { text: 'eve' })), 403, 'message.denied', /expected of eve, got join of bob/],
+    ['for something else', eve.sign({ to: 'Placement/cluster', purpose: 'join', body: request }), 403, 'message.denied', /to Placement/],
+    ['old', join(request, old), 503, 'message.expired', /time service/],
+    ['with no key', join({ ...request, identity: 'x' }), 400, 'usage', /wants a public key/],
+  ]
+  for (const [what, body, status, code, says] of expected) {
+    const answer = await post(made, body)
+    t.like(answer, { status, code }, what)
+    t.regex(String(answer.message), says, what)
+  }
+  const once = join(request)
+  t.is((await post(made, once)).status, 200)
+  t.like(await post(made, once), { status: 503, code: 'message.replayed' })
+  t.is((await post(made, join(request))).status, 200)
+  t.like(made.host.stats.refused, {
+    'join: message.unsigned': 2,
+    'join: message.signature': 2,
+    'join: message.denied': 2,
+    'join: message.replayed': 1,
+    'request: message.too-large': 1,
+    'request: message.damaged': 1,
+  })
+})
+
+test('a record of before there were identities gets one at the next join, from the same machine alone', async (t) => {
+  const made = await memoryCluster(t, { pnodes: [] })
+  const { publicKey } = createHostKey()
+  const record = async () => JSON.parse(new TextDecoder().decode((await made.store.get('control/hosts/eve')).bytes)) as object
+  await made.store.put('control/hosts/eve', new TextEncoder().encode(JSON.stringify({ v: 1, name: 'eve', publicKey, owner: 'Eve' })))
+  const [eve, mallory] = [senderOf('eve'), senderOf('eve', { text: 'mallory' })]
+  const newcomer = clientOf(made, made.keys.joinToken)
+  const request = { name: 'eve', owner: 'Eve', publicKey, identity: publicKeyOf('eve'), version: VERSION }
+  const other = { ...request, publicKey: createHostKey().publicKey, identity: publicKeyOf('mallory') }
+  await refuses(t, 'host.name-taken', /another key on the broker/, newcomer.join(other, mallory))
+  t.is(await hostRecord(made.store, 'eve'), undefined)
+  await newcomer.join(request, eve)
+  t.deepEqual(await record(), { v: 2, name: 'eve', publicKey, identity: publicKeyOf('eve'), owner: 'Eve' })
+  // From now on it is the identity that counts.
+  const stolen = { ...request, identity: publicKeyOf('mallory') }
+  await refuses(t, 'host.name-taken', /another machine/, newcomer.join(stolen, mallory))
+  const renewed = { ...request, publicKey: other.publicKey }
+  await newcomer.join(renewed, eve)
+  t.like(await hostRecord(made.store, 'eve'), { v: 2, publicKey: other.publicKey, identity: publicKeyOf('eve') })
+  await made.store.put('control/hosts/eve', new TextEncoder().encode('{"v":3}'))
+  await refuses(t, 'cluster.version', /expected 2, got 3/, newcomer.join(request, eve))
+  await made.store.put('control/hosts/eve', new TextEncoder().encode('{'))
+  await refuses(t, 'store.damaged', /unreadable record of host eve/, newcomer.join(request, eve))
 })
 
 test('what is for trainers is for trainers', async (t) => {

@@ -93,7 +93,12 @@ test.serial(
   async (t) => {
     const names: readonly AdversaryName[] = ['sign-flip', 'label-flip', 'lazy', 'forger', 'slanderer', 'nan-bomber', 'other-batch']
     const liars = Object.fromEntries(names.map((name, i) => [`pnode-${2 * i + 2}`, name]))
-    const { hash, head, evidence } = await ended({ pnodes: 16, liars, trusted: ['pnode-1'], options: { constraints: { areFollowersTrusted: true } } })
+    const { hash, head, evidence } = await ended({
+      pnodes: 16,
+      liars,
+      trusted: ['pnode-1'],
+      options: { constraints: { areFollowersTrusted: true } },
+    })
     t.is(hash, honest)
     for (const pnode of head.excluded ?? []) t.true(pnode in liars, `${pnode} is honest`)
     t.true(evidence.length > 0)

@@ -261,8 +261,8 @@ test('an address at which no control host is has status 4', async (t) => {
 
 test('another version and a clock that is off are told before anything is done', async (t) => {
   const cluster = await memoryCluster(t, { pnodes: [] })
-  const { host, store, keys } = cluster
-  const common = { host, store, keys, servers: { broker: [], placement: '' }, heartbeatMs: 1000 }
+  const { host, store, keys, controlKey } = cluster
+  const common = { host, store, keys, controlKey, servers: { broker: [], placement: '' }, heartbeatMs: 1000 }
   const newer = await listen(controlApi({ ...common, clock: systemClock, version: '9.1.0' }))
   t.teardown(() => newer.close(0))
   const env = { SWARMGRAD_TOKEN: keys.trainerToken }

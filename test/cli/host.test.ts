@@ -1,15 +1,16 @@
 /** What the commands of machines decide without any server. */
-import { chmod, readFile, stat, writeFile } from 'node:fs/promises'
+import { chmod, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import test from 'ava'
 import { prometheusText } from '../../actors/control/node-endpoints.js'
 import { endHolder, readSecret, takeFolder, writeSecret } from '../../cli/cluster/folder.js'
-import { assertCanTell, describePlan, fingerprint, hostPlan, nameOfMachine } from '../../cli/cluster/host-plan.js'
+import { assertCanTell, describePlan, hostPlan, nameOfMachine } from '../../cli/cluster/host-plan.js'
 import { hostTokenFor, identityOf, saveHostToken } from '../../cli/cluster/identity.js'
 import { keepRunning } from '../../cli/cluster/keep-running.js'
 import { givenSidecar } from '../../cli/cluster/sidecar.js'
 import { FLAGS } from '../../cli/flags.js'
 import type { SwarmError } from '../../runtime/errors.js'
+import { keepIdentity } from '../../runtime/identity.js'
 import type { ServerExit } from '../../runtime/services/index.js'
 import { fakeClock } from '../support/fake-clock.js'
 import { folder } from '../support/processes.js'
@@ -53,7 +54,7 @@ test('before a machine joins, its owner reads who it is, whom it talks to and wh
   t.is(none.limits.cpuShare, 1)
   const code = 'a'.repeat(64)
   const plan = hostPlan(where, { owner: 'ada', maxMemory: 2e9, maxCpu: 0.5, maxDisk: 1e8, maxUpload: 1e7, maxVNodes: 2, allowCode: [code] })
-  const text = describePlan(plan, { fingerprint: fingerprint('U1'), isNew: true })
+  const text = describePlan(plan, { fingerprint: 'SHA256:abc', isNew: true })
     .map((row) => row.join(': '))
     .join('\n')
   for (const words of [
@@ -74,7 +75,7 @@ test('before a machine joins, its owner reads who it is, whom it talks to and wh
 test('when nothing is computed is part of the plan, and what cannot be kept is refused', (t) => {
   const where = { url: 'http://control:7070', name: 'laptop', folder: '/home/ada/laptop', servers: [] }
   const plan = hostPlan(where, { pauseWhenBusy: true, onBattery: 'pause' })
-  const rows = Object.fromEntries(describePlan(plan, { fingerprint: fingerprint('U1'), isNew: true }))
+  const rows = Object.fromEntries(describePlan(plan, { fingerprint: 'SHA256:abc', isNew: true }))
   t.is(rows.pauses, 'while you use this machine, and while it runs on its battery')
   t.throws(() => assertCanTell('pause', 'unknown', 'darwin'), { code: 'usage', message: /on darwin it cannot be told here/ } as never)
   for (const [onBattery, power] of [
@@ -92,11 +93,31 @@ test('a key is made once, for its owner alone, and a folder is that of one name'
   const first = await identityOf(own, 'laptop')
   t.true(first.isNew)
   t.is((await stat(join(own, 'identity.json'))).mode & 0o777, 0o600)
-  t.deepEqual(await identityOf(own, 'laptop'), { ...first, isNew: false })
+  t.is((await stat(join(own, 'identity.pem'))).mode & 0o777, 0o600)
+  const again = await identityOf(own, 'laptop')
+  t.deepEqual(again.key, first.key)
+  t.false(again.isNew)
+  t.true(again.identity.publicKey.equals(first.identity.publicKey))
   await t.throwsAsync(identityOf(own, 'desk'), { code: 'host.name-taken', message: /expected desk, got laptop/ } as never)
   await saveHostToken(own, { url: 'http://a:1', token: 'secret' })
   t.is(await hostTokenFor(own, 'http://a:1'), 'secret')
   t.is(await hostTokenFor(own, 'http://b:1'), undefined, 'the token of one cluster is not shown to another')
+})
+
+test('a folder of before gets an identity; one that has had it and lost it says so', async (t) => {
+  const own = await folder(t)
+  const { key } = await identityOf(own, 'laptop')
+  await rm(join(own, 'identity.pem'))
+  await t.throwsAsync(identityOf(own, 'laptop'), { code: 'key.missing', message: /identity\.pem.*from a backup/ } as never)
+  await writeSecret(own, 'identity.json', { v: 1, name: 'laptop', ...key })
+  const made = await identityOf(own, 'laptop')
+  t.deepEqual(made.key, key)
+  t.true(made.isNew)
+  await rm(join(own, 'identity.pem'))
+  await keepIdentity(join(own, 'identity.pem'))
+  await t.throwsAsync(identityOf(own, 'laptop'), { code: 'key.damaged', message: /not the one that this host has had/ } as never)
+  await writeSecret(own, 'identity.json', { v: 3, name: 'laptop', ...key })
+  await t.throwsAsync(identityOf(own, 'laptop'), { code: 'cluster.version', message: /expected 2, got 3/ } as never)
 })
 
 test('a secret that others can read is refused, with what to do', async (t) => {

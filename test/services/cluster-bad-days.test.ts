@@ -7,6 +7,7 @@ import { systemClock } from '../../runtime/clock.js'
 import { clusterKeys } from '../../actors/control/cluster-keys.js'
 import { inlinePool } from '../../runtime/compute/inline-compute.js'
 import { isSwarmError, type ErrorCode } from '../../runtime/errors.js'
+import { createIdentity } from '../../runtime/identity.js'
 import { freePort } from '../../runtime/services/index.js'
 import { subjectOf } from '../../runtime/signal.js'
 import { MAX_MESSAGE_BYTES } from '../../runtime/tensor-bus/tensor-bus.js'
@@ -41,6 +42,7 @@ test.serial('who may not join is told why, and what to do', async (t) => {
     name: 'newcomer',
     owner: 'tester',
     key: createHostKey(),
+    identity: createIdentity(),
     token: cluster.joinToken,
     sidecar: async () => Promise.reject(new Error('it came to a sidecar')),
     pool: inlinePool({ machines: MACHINES, clock: systemClock }),

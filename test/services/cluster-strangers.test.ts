@@ -17,6 +17,7 @@ import { networks } from '../support/chaos-run.js'
 import { embedded, outcomeOf, droppedOf } from '../support/cluster-runs.js'
 import { refusedBy, Stranger, unharmed } from '../support/cluster-stranger.js'
 import { TestCluster } from '../support/cluster.js'
+import { publicKeyOf, senderOf } from '../support/identities.js'
 import { forFile } from '../support/servers.js'
 import { TRAINING } from '../support/small-runs.js'
 import { until } from '../support/until.js'
@@ -309,14 +310,16 @@ test.serial('at the door each token opens what it is for', async (t) => {
       await denied(t, `list ${prefix}`, 'store.denied', () => everything(trainer, prefix))
 
     // To be another is what a machine asks for when it joins.
-    const request = { owner: 'mallory', publicKey: insider.key.publicKey, version: VERSION }
+    const request = { owner: 'mallory', publicKey: insider.key.publicKey, identity: publicKeyOf(insider.key.seed), version: VERSION }
+    const sender = senderOf(victim, { text: insider.key.seed })
+    const asControl = senderOf('control', { text: insider.key.seed })
     const as = (token: string) => new ControlClient({ url: cluster.url, token, clock: systemClock })
     for (const isRenewal of [false, true]) {
       const asVictim = { ...request, name: victim, isRenewal }
-      await denied(t, 'another’s name', 'cluster.token', () => as(own).join(asVictim))
-      await denied(t, 'another’s name', 'host.name-taken', () => as(cluster.joinToken).join(asVictim))
-      await denied(t, 'another’s name', 'cluster.token', () => as(cluster.token).join(asVictim))
-      await denied(t, 'the name of control', 'usage', () => as(cluster.joinToken).join({ ...asVictim, name: 'control' }))
+      await denied(t, 'another’s name', 'cluster.token', () => as(own).join(asVictim, sender))
+      await denied(t, 'another’s name', 'host.name-taken', () => as(cluster.joinToken).join(asVictim, sender))
+      await denied(t, 'another’s name', 'cluster.token', () => as(cluster.token).join(asVictim, sender))
+      await denied(t, 'the name of control', 'usage', () => as(cluster.joinToken).join({ ...asVictim, name: 'control' }, asControl))
     }
   })
 })

@@ -6,7 +6,8 @@ import type { ActorRef, Json } from '../../runtime/actor-system/actor-system.js'
 import { answer, asker } from '../../runtime/ask.js'
 import type { ApplyRequest } from '../../runtime/compute/compute.js'
 import { isSwarmError, type SwarmError } from '../../runtime/errors.js'
-import { createControlKey } from '../../runtime/grant.js'
+import { TrustedKeys } from '../../runtime/control-keys.js'
+import type { Identity } from '../../runtime/identity.js'
 import { type MemoryObjects, memoryObjects } from '../../runtime/object-store/memory-store.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import { patientStore } from '../../runtime/object-store/patient-store.js'
@@ -18,6 +19,7 @@ import { SimulatedBroker } from './simulated-bus.js'
 import { type ComputeTimes, SimulatedCompute } from './simulated-compute.js'
 import { isPoison, type SimulatedRun } from './simulated-run.js'
 import { StoreServer } from './simulated-store.js'
+import { publicKeyOf, seededIdentity } from '../support/identities.js'
 import type { Process, World } from './world.js'
 
 /** What a machine is like. */
@@ -74,8 +76,16 @@ const HEARTBEAT_MS = 1_000
 /** A trainer looks this often whether the run is under way, in ms. */
 const TRAINER_MS = 500
 
-/** One for all simulations: making one takes longer than simulating a second. */
-const controlKey = createControlKey()
+/** The same in all simulations. */
+const controlKey = seededIdentity('control')
+const controlSecret = new Uint8Array(32)
+/** By name. */
+const identities = new Map<string, { readonly own: Identity; readonly text: string }>()
+function identityOf(name: string): { readonly own: Identity; readonly text: string } {
+  let known = identities.get(name)
+  if (!known) identities.set(name, (known = { own: seededIdentity(name), text: publicKeyOf(name) }))
+  return known
+}
 
 export class SimulatedCluster {
   readonly world: World
@@ -172,6 +182,8 @@ export class SimulatedCluster {
       asker: asker(bus, CONTROL, clock),
       clock,
       controlKey,
+      controlSecret,
+      hostKeys: async (name) => identityOf(name).text,
       membership: {
         heartbeatMs: HEARTBEAT_MS,
         ...(this.#plan.standstillMs && { standstillMs: this.#plan.standstillMs }),
@@ -206,12 +218,13 @@ export class SimulatedCluster {
     const store: ObjectStore = patientStore(this.store.client(process), { clock })
     const pnode = new PNodeHost({
       pnode: name,
+      identity: identityOf(name).own,
       system,
       bus,
       compute,
       store,
       clock,
-      controlKey: controlKey.publicKey,
+      controlKeys: new TrustedKeys([{ key: publicKeyOf('control') }], clock),
       memoryBytes: plan.memoryBytes,
       heartbeatMs: HEARTBEAT_MS,
       incarnation: `start-${++this.#incarnations}`,

@@ -5,6 +5,7 @@ import type { ApplyRequest } from '../../runtime/compute/compute.js'
 import { isSwarmError } from '../../runtime/errors.js'
 import { followersOf, vnodeOf } from '../../runtime/followers.js'
 import type { SignedGrant } from '../../runtime/grant.js'
+import type { SignedMessage } from '../../runtime/signed-message.js'
 import { decodeHead, decodeManifest, type Head, keys, type Manifest } from '../../runtime/head.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import { AHEAD_WINDOWS } from '../../runtime/step-log.js'
@@ -78,8 +79,9 @@ export class Invariants {
 
   /** A call reaches a host: what a grant or its news say is known there from now on. */
   onCall(to: string, method: string, argument: Json, id: string): void {
+    const { body } = (argument as unknown as SignedMessage).message
     if (method === 'grant') {
-      const { grant } = argument as unknown as SignedGrant
+      const { grant } = body as SignedGrant
       const { generation, term } = grant
       const peers = new Map([...grant.inputs, ...grant.outputs].map((peer) => [peer.vnode, peer.term]))
       const key = `${to}/${grant.vnode}`
@@ -88,7 +90,7 @@ export class Invariants {
       if ((this.head?.termCounter ?? 0) < term)
         this.fail(`${grant.vnode} is granted under term ${term} and the head has given none after ${this.head?.termCounter}`)
     } else if (method === 'neighbour') {
-      const { vnode, term } = argument as unknown as { vnode: string; term: number }
+      const { vnode, term } = body as { vnode: string; term: number }
       const peers = this.#told.get(`${to}/${id.slice(id.indexOf('/') + 1)}`)?.peers
       if (peers && (peers.get(vnode) ?? 0) < term) peers.set(vnode, term)
     }

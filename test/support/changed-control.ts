@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { buffer, json } from 'node:stream/consumers'
 import type { JoinAnswer, JoinRequest } from '../../actors/control/control-api.js'
+import type { SignedMessage } from '../../runtime/signed-message.js'
 import type { Teardown } from './servers.js'
 
 /** Its answer, or undefined: none, and the connection breaks. */
@@ -22,7 +23,10 @@ export async function changedControl(t: Teardown, url: string, change: Change): 
       answer.pipe(response)
       return
     }
-    const changed = await change((await json(answer)) as JoinAnswer, JSON.parse(body.toString()) as JoinRequest)
+    const changed = await change(
+      (await json(answer)) as JoinAnswer,
+      (JSON.parse(body.toString()) as SignedMessage).message.body as JoinRequest,
+    )
     if (changed) response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(changed))
     else response.destroy()
   }

@@ -2,6 +2,7 @@
 import { startHost, type HostProcessOptions } from '../../actors/pnode/host-process.js'
 import { systemClock } from '../../runtime/clock.js'
 import { computePool } from '../../runtime/compute/thread-compute.js'
+import { identityFrom } from '../../runtime/identity.js'
 import { VERSION } from '../../runtime/version.js'
 import { MACHINES } from './chaos-run.js'
 import { pretendingPool } from './pretending-compute.js'
@@ -13,6 +14,8 @@ export type HostProcessArguments = Pick<
 > & {
   readonly sidecar: { readonly httpPort: number }
   readonly version?: string
+  /** PKCS #8, PEM. */
+  readonly identityPem: string
   /** It says 40 GFLOP/s; its steps take so many times as long as they need here. */
   readonly pretence?: { readonly slowness: number }
 }
@@ -27,6 +30,7 @@ try {
   const host = await startHost({
     version: VERSION,
     ...options,
+    identity: identityFrom(options.identityPem, options.name),
     sidecar: async () => options.sidecar,
     pool: options.pretence ? pretendingPool(pool, options.pretence.slowness) : pool,
     clock: systemClock,

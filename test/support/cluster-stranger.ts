@@ -13,6 +13,7 @@ import { type NatsBus, natsBus } from '../../runtime/tensor-bus/nats-bus.js'
 import { VERSION } from '../../runtime/version.js'
 import { networks } from './chaos-run.js'
 import { type TestCluster, untilStep } from './cluster.js'
+import { publicKeyOf, senderOf } from './identities.js'
 import type { Teardown } from './servers.js'
 import { TRAINING } from './small-runs.js'
 
@@ -38,7 +39,8 @@ export class Stranger {
   static async join(t: Teardown, cluster: TestCluster, name: string): Promise<Stranger> {
     const key = createHostKey()
     const newcomer = new ControlClient({ url: cluster.url, token: cluster.joinToken, clock: systemClock })
-    return new Stranger(t, cluster, key, await newcomer.join({ name, owner: 'stranger', publicKey: key.publicKey, version: VERSION }))
+    const request = { name, owner: 'stranger', publicKey: key.publicKey, identity: publicKeyOf(key.seed), version: VERSION }
+    return new Stranger(t, cluster, key, await newcomer.join(request, senderOf(name, { text: key.seed })))
   }
 
   /** With the rights of a PNode of the cluster, as if its machine had been broken into. */

@@ -18,6 +18,7 @@ import { createHostKey, type HostKey } from '../../runtime/tensor-bus/nats-autho
 import type { ControlProcessArguments } from './cluster-control-process.js'
 import type { HostProcessArguments } from './cluster-host-process.js'
 import { Peer } from './cluster-peer.js'
+import { pemOf, seededIdentity } from './identities.js'
 import { type HostLine, hostLine } from './host-line.js'
 import { serverFolder, type Teardown } from './servers.js'
 
@@ -129,6 +130,7 @@ export class TestCluster {
         name,
         owner: 'tester',
         key,
+        identityPem: pemOf(seededIdentity(key.seed)),
         // One that was here before shows what it was given then: it may come back before anybody has missed it.
         token: this.hosts.get(name)?.peer.joined?.token ?? this.joinToken,
         relay: 'never',

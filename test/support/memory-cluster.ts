@@ -2,9 +2,11 @@
 import { join } from 'node:path'
 import { tmpdir } from 'node:os'
 import { CONTROL, controlLine } from '../../actors/control/channels.js'
-import { type ClusterKeys, clusterKeys, controlKeyOf } from '../../actors/control/cluster-keys.js'
+import { type ClusterKeys, clusterKeys, controlSecretOf } from '../../actors/control/cluster-keys.js'
 import { type ControlApiOptions, controlApi } from '../../actors/control/control-api.js'
+import { LiveKey } from '../../actors/control/live-key.js'
 import { ControlHost } from '../../actors/control/control-host.js'
+import { claimName } from '../../actors/control/host-registry.js'
 import type { MembershipOptions } from '../../actors/placement/placement.js'
 import { PNodeHost } from '../../actors/pnode/pnode.js'
 import type { ActorSystem } from '../../runtime/actor-system/actor-system.js'
@@ -13,6 +15,7 @@ import { asker } from '../../runtime/ask.js'
 import { systemClock } from '../../runtime/clock.js'
 import { inlinePool } from '../../runtime/compute/inline-compute.js'
 import type { Compute } from '../../runtime/compute/compute.js'
+import { TrustedKeys } from '../../runtime/control-keys.js'
 import type { SwarmError } from '../../runtime/errors.js'
 import { type HttpServer, listen } from '../../runtime/http-server.js'
 import { memoryStore } from '../../runtime/object-store/memory-store.js'
@@ -20,6 +23,7 @@ import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import { memoryBroker } from '../../runtime/tensor-bus/memory-bus.js'
 import type { TensorBus } from '../../runtime/tensor-bus/tensor-bus.js'
 import { VERSION } from '../../runtime/version.js'
+import { publicKeyOf, seededIdentity } from './identities.js'
 import type { Teardown } from './servers.js'
 
 export interface MemoryClusterOptions {
@@ -42,9 +46,13 @@ export interface MemoryCluster {
   readonly url: string
   readonly store: ObjectStore
   readonly keys: ClusterKeys
+  /** As control has it now. */
+  readonly controlKey: LiveKey
   readonly host: ControlHost
-  /** Control's and everybody's. */
+  /** As control uses it. */
   readonly system: ActorSystem
+  /** Everybody's, in which nothing is signed. */
+  readonly unsigned: ActorSystem
   /** What was reported to nobody in particular. */
   readonly errors: readonly SwarmError[]
   /** Those that have joined, in this order. */
@@ -73,17 +81,22 @@ export async function memoryCluster(t: Teardown, options: MemoryClusterOptions =
   const system = localActors({ store: memoryStore(), clock, onError })
   const bus = await connect(CONTROL)
   const asking = asker(bus, CONTROL, clock)
-  const host = new ControlHost({ system, store, bus, asker: asking, clock, controlKey: controlKeyOf(keys), membership, onError })
+  const controlKey = new LiveKey(store, clock, keys)
+  const controlSecret = controlSecretOf(keys)
+  const host = new ControlHost({ system, store, bus, asker: asking, clock, controlKey, controlSecret, membership, onError })
   t.teardown(() => host.close())
   await host.start()
   const joined: PNodeHost[] = []
   const addPNode = async (name: string) => {
+    // As the API does for those who join from afar: with the identity that belongs to the name.
+    await claimName(store, { name, publicKey: '', identity: publicKeyOf(name), owner: '' })
     const own = await connect(name)
     const line = controlLine(own, clock)
     const asks = asker(own, name, clock)
     await asks.ready
     const pnode = new PNodeHost({
       pnode: name,
+      identity: seededIdentity(name),
       system,
       bus: own,
       compute: compute(name, inlinePool({ machines: MACHINES, clock }).compute(name)),
@@ -91,7 +104,7 @@ export async function memoryCluster(t: Teardown, options: MemoryClusterOptions =
       link: options.isMeasured ? { ping: (signal) => asks.ask(CONTROL, 'ping', null, { signal }), store } : undefined,
       store,
       clock,
-      controlKey: controlKeyOf(keys).publicKey,
+      controlKeys: new TrustedKeys(controlKey.accepted, clock),
       memoryBytes: options.memoryBytes ?? 4e9,
       heartbeatMs: HEARTBEAT_MS,
       heartbeat: (beat) => line.heartbeat(beat),
@@ -106,7 +119,7 @@ export async function memoryCluster(t: Teardown, options: MemoryClusterOptions =
   }
   await Promise.all(pnodes.map(addPNode))
   const app = () => {
-    const api = { host, store, keys, clock, version: VERSION, servers: NOWHERE, heartbeatMs: HEARTBEAT_MS, ...options.api }
+    const api = { host, store, keys, controlKey, clock, version: VERSION, servers: NOWHERE, heartbeatMs: HEARTBEAT_MS, ...options.api }
     return controlApi(api)
   }
   let server: HttpServer | undefined = await listen(app())
@@ -121,8 +134,10 @@ export async function memoryCluster(t: Teardown, options: MemoryClusterOptions =
     url,
     store,
     keys,
+    controlKey,
     host,
-    system,
+    system: host.system,
+    unsigned: system,
     errors,
     pnodes: joined,
     connect,
