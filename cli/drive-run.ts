@@ -86,9 +86,11 @@ const SAMPLE_LENGTH = 200
 
 /** What the flags say of checkpoints, places, and steps that fail. */
 export function executionOf({ checkpointEvery: everySteps, ...rest }: Settings): RunOptions {
-  const { replicas, minTier, together, maxDeadLetters, maxDeliveryAttempts } = rest
+  const { minTier, together, ...others } = rest
   const constraints: Constraints = { minTier, together: together?.map((ids) => ids.split(',').map((id) => id.trim())) }
-  return { checkpoint: everySteps === undefined ? undefined : { everySteps }, replicas, constraints, maxDeadLetters, maxDeliveryAttempts }
+  const { replicas, redundancy, maxDeadLetters, maxDeliveryAttempts } = others
+  const checkpoint = everySteps === undefined ? undefined : { everySteps }
+  return { checkpoint, replicas, redundancy, constraints, maxDeadLetters, maxDeliveryAttempts }
 }
 
 interface ShowOptions {

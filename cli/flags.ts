@@ -174,6 +174,14 @@ export const FLAGS = {
     key: 'replicas',
     parse: integer(0, 8),
   }),
+  redundancy: flag({
+    syntax: '--redundancy <N>',
+    description: 'machines that apply each VNode and have to agree on it; who does not is out',
+    default: '1',
+    environment: environment('REDUNDANCY'),
+    key: 'redundancy',
+    parse: integer(1, 9),
+  }),
   minTier: flag({
     syntax: '--min-tier <1|2|3>',
     description: 'only PNodes of this tier or a better one: 1 is the best',
@@ -325,6 +333,7 @@ export const EXECUTION_FLAGS = [
   'backend',
   'checkpointEvery',
   'replicas',
+  'redundancy',
   'minTier',
   'together',
   'maxDeadLetters',

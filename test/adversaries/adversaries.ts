@@ -1,17 +1,14 @@
 /** Hosts that lie: each is an honest PNode, one of whose seams is not what it seems. They keep within the protocol, so that nothing but what they compute or say gives them away. */
-import type { ActorSystem, Json } from '../../runtime/actor-system/actor-system.js'
 import type { ApplyRequest, ApplyResult, Compute } from '../../runtime/compute/compute.js'
 import { decodeFrame, encodeFrame, type Frame } from '../../runtime/frame.js'
+import { followed } from '../../runtime/followers.js'
 import { RandomStream } from '../../runtime/random.js'
 import { SwarmError } from '../../runtime/errors.js'
 import { decodeState, encodeState } from '../../runtime/state.js'
 import type { Seams } from '../../actors/local-swarm.js'
-import type { Claim } from '../../actors/reports.js'
 
 /** Takes an honest PNode's seams, and gives those of a liar. */
 export type Adversary = (honest: Seams) => Seams
-
-const MIXED = 0x9e37_79b9
 
 /** A compute in front of another one. */
 function before(inner: Compute, apply: (id: string, request: ApplyRequest) => Promise<ApplyResult>, own: Partial<Compute> = {}): Compute {
@@ -140,37 +137,27 @@ const stale: Adversary = (honest) => {
   return { ...honest, compute: before(compute, apply) }
 }
 
-/** It computes and sends what is right, and stores something else: who restores from there goes on with that. */
-const forger: Adversary = (honest) => {
-  const { compute } = honest
-  const snapshot = async (id: string) => {
-    const tensors = decodeState(await compute.snapshot(id)).map((tensor) => ({ ...tensor, values: tensor.values.slice() }))
-    const target = tensors.find(({ dtype, values }) => dtype === 'float32' && values.length > 0)
-    if (target) target.values[0] += 1
-    return encodeState(tensors as Parameters<typeof encodeState>[0])
+/** It computes and sends what is right, and says that the state of these machines is something else. */
+const forging =
+  (isForged: (id: string) => boolean): Adversary =>
+  (honest) => {
+    const { compute } = honest
+    const snapshot = async (id: string) => {
+      const blob = await compute.snapshot(id)
+      if (!isForged(id)) return blob
+      const tensors = decodeState(blob).map((tensor) => ({ ...tensor, values: tensor.values.slice() }))
+      const target = tensors.find(({ dtype, values }) => dtype === 'float32' && values.length > 0)
+      if (target) target.values[0] += 1
+      return encodeState(tensors)
+    }
+    return { ...honest, compute: before(compute, (id, request) => compute.apply(id, request), { snapshot }) }
   }
-  return { ...honest, compute: before(compute, (id, request) => compute.apply(id, request), { snapshot }) }
-}
+
+/** Who restores from its checkpoints goes on with something else. */
+const forger = forging(() => true)
 
 /** As a follower it says of every honest owner that it lies. */
-const slanderer: Adversary = (honest) => {
-  const { system } = honest
-  const call: ActorSystem['call'] = (target, method, argument, options) => {
-    if (method !== 'claimed') return system.call(target, method, argument, options)
-    const claim = argument as unknown as Claim
-    const hash = [...claim.hash].map((digit) => ((Number.parseInt(digit, 16) + MIXED) % 16).toString(16)).join('')
-    return system.call(target, method, { ...claim, hash } as unknown as Json, options)
-  }
-  const lying: ActorSystem = {
-    call,
-    register: (definition) => system.register(definition),
-    unregister: (type) => system.unregister(type),
-    deactivate: (target) => system.deactivate(target),
-    start: () => system.start(),
-    close: () => system.close(),
-  }
-  return { ...honest, system: lying }
-}
+const slanderer = forging((id) => followed(id.split('/')[1]) !== undefined)
 
 /** It stops at every tenth step of whatever it has, and says that it found a bug. */
 const falseAlarm: Adversary = (honest) => {
