@@ -13,6 +13,9 @@ export function followerOf(vnode: string, n: number): string {
   return `${vnode}~${n}`
 }
 
+/** 1 for the first follower of a VNode. */
+export const numberOf = (follower: string): number => Number(follower.slice(follower.indexOf('~') + 1))
+
 /** Whom a follower follows; undefined: it is none. */
 export function followed(id: string): string | undefined {
   const at = id.indexOf('~')

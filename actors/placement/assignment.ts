@@ -212,7 +212,7 @@ function refusalOf(member: Membership, { avoid, computeClass, code }: Request): 
   // Without figures: what is true of many is said once.
   if (member.state === 'observer' && member.refusal) return `it is an observer: ${nameRefusal(member.refusal)}`
   if (member.state !== 'ready') return `it is ${member.state}`
-  if (avoid.includes(member.pnode)) return 'it has just been lost'
+  if (avoid.includes(member.pnode)) return 'it has just been lost, or was convicted'
   if (computeClass !== undefined && member.computeClass !== computeClass) return `its compute class is ${member.computeClass}`
   const refused = code.find((sha256) => member.allowsCode && !member.allowsCode.includes(sha256))
   return refused === undefined ? undefined : `its owner does not allow the code ${refused.slice(0, 12)}…`

@@ -54,6 +54,8 @@ export class Failures {
       return lost(vnode, error.message)
     }
     if (error.code === 'checkpoint.damaged' && (await goBehindNewest(error.message))) return
+    // Others may have been blamed for what they met, too.
+    if (isConfirmed) standstill.forgive()
     const verdict = await poison.judge(failure, pnode, hasElsewhere)
     if (verdict.type === 'fail') return ending.fail(error)
     if (verdict.type === 'move') return lost(vnode, error.message)

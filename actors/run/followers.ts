@@ -1,5 +1,5 @@
 /** Standbys of a run (PROTOCOL.md rule 17): which followers there are to be, where, and who takes over when a VNode is lost. */
-import { followerOf, followersIn, followersOf, MAX_REPLICAS, vnodeOf } from '../../runtime/followers.js'
+import { followerOf, followersIn, followersOf, MAX_REPLICAS, numberOf, vnodeOf } from '../../runtime/followers.js'
 import type { ActorContext } from '../../runtime/actor-system/actor-system.js'
 import type { Placed } from '../../runtime/grant.js'
 import type { Head } from '../../runtime/head.js'
@@ -15,6 +15,8 @@ export interface FollowersOptions {
   readonly run: () => PlacingRun
   /** One durable write, then the grants. */
   readonly place: (decisions: readonly Decision[], reason: string) => Promise<void>
+  /** Nobody has room for those that have to agree: the run waits. */
+  readonly waits: (ids: readonly string[], reason: string) => void
   /** They are no more where they were. */
   readonly stop: (before: readonly Placed[]) => void
 }
@@ -30,6 +32,8 @@ export class Followers {
   readonly #options: FollowersOptions
   /** Followers of each VNode; undefined: not read yet. */
   #replicas: number | undefined
+  /** PNodes that have to apply each VNode. */
+  #redundancy = 1
 
   constructor(options: FollowersOptions) {
     this.#options = options
@@ -76,11 +80,12 @@ export class Followers {
 
   /** Places those that are missing, as far as there is room for them. */
   async fill(): Promise<void> {
-    const { context, run, place, store } = this.#options
+    const { context, run, place, waits, store } = this.#options
     try {
       if (this.#replicas === undefined) {
         const { replicas = 0, redundancy = 1 } = await readSettings(store, run().head.run)
         this.#replicas = Math.max(replicas, redundancy - 1)
+        this.#redundancy = redundancy
       }
       let missing = this.#missing()
       for (let tries = 0, size = missing.length; missing.length > 0 && tries < MAX_TRIES; tries++) {
@@ -90,6 +95,8 @@ export class Followers {
         if (decisions || size === 1) missing = missing.slice(size)
         size = decisions || size === 1 ? missing.length : Math.ceil(size / 2)
       }
+      const lacking = this.#missing().filter((id) => numberOf(id) < this.#redundancy)
+      if (lacking.length > 0) waits(lacking, `no PNode for ${lacking.join(', ')}: ${this.#redundancy} have to apply each VNode`)
     } catch (error) {
       if (!isTransient(error)) throw error
       this.seekLater()

@@ -64,6 +64,7 @@ export class Moves {
       store,
       run,
       place: (decisions, reason) => this.#move(decisions, reason),
+      waits: (ids, reason) => monitor.waits(ids, reason),
       stop: (before) => echo.stop(before),
     })
     this.handover = new Handover({

@@ -50,6 +50,11 @@ export class Review {
     this.#opinions.set(step, opinions.set(`${opinion.id} ${opinion.pnode}`, opinion))
   }
 
+  /** Whether it has said something, where it is now. */
+  has(step: number, { id, pnode }: Pick<Opinion, 'id' | 'pnode'>): boolean {
+    return this.#opinions.get(step)?.has(`${id} ${pnode}`) === true
+  }
+
   /** In graph order: what is before a VNode is settled before anything is said about it. */
   finding(step: number): Finding {
     const right = new Map<string, string>([[SOURCE, this.#sourceRoot(step)]])

@@ -4,7 +4,7 @@
  */
 import type { ActorContext } from '../../runtime/actor-system/actor-system.js'
 import { canonicalJson } from '../../runtime/canonical-json.js'
-import { followersOf, vnodeOf } from '../../runtime/followers.js'
+import { followersIn, followersOf, vnodeOf } from '../../runtime/followers.js'
 import type { Head } from '../../runtime/head.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import { actor, call, type Membership } from '../calls.js'
@@ -28,8 +28,10 @@ export interface ReviewsOptions {
   readonly goBack: (reason: string, convicted: readonly string[]) => Promise<void>
   /** A step has failed, and not for what somebody else has sent. @param isConfirmed two PNodes say so */
   readonly believe: (failure: Failure, isConfirmed: boolean) => Promise<void>
-  /** Followers begin anew. */
-  readonly dismiss: (ids: readonly string[]) => Promise<void>
+  /** Followers begin anew; elsewhere, if it is their own fault. */
+  readonly dismiss: (ids: readonly string[], areToBlame?: boolean) => Promise<void>
+  /** How long a cut waits for the word of followers, in ms; Infinity: for ever. */
+  readonly patienceMs: number
 }
 
 /** What somebody says of a step at which it failed: it is believed when all before it is agreed upon, and somebody else has failed there, too. */
@@ -44,6 +46,8 @@ interface Doubt {
 export const REVIEW = 'review'
 /** How often an open dispute is looked at, in ms: who was asked may be lost. */
 const LOOK_MS = 500
+/** Who lets others wait again and again is waited for longer each time, so often. */
+const MOST_DOUBLINGS = 6
 const EVIDENCE_VERSION = 1
 
 export const evidencePrefix = (run: string): string => `runs/${run}/evidence/`
@@ -70,6 +74,8 @@ export class Reviews {
   /** Cuts that all VNodes have committed, by step. */
   readonly #complete = new Map<number, readonly Commit[]>()
   #doubt: Doubt | undefined
+  /** Since when the oldest cut that all have committed waits for followers, and how often it was too long since something was agreed. */
+  #waiting: { readonly sinceMs: number | undefined; readonly times: number } = { sinceMs: undefined, times: 0 }
   /** The newest failure of each VNode, and where it was met. */
   readonly #failed = new Map<string, { readonly what: string; readonly pnodes: Set<string> }>()
 
@@ -125,6 +131,7 @@ export class Reviews {
   /** A VNode gets another owner. */
   moved(vnode: string): void {
     this.#review.forget(vnode)
+    this.#waiting = { ...this.#waiting, sinceMs: undefined }
     if (this.#doubt?.failure.vnode === vnode) this.#doubt = undefined
     this.#doubt?.review.forget(vnode)
     for (const [step, commits] of this.#complete) if (commits.some((commit) => commit.vnode === vnode)) this.#complete.delete(step)
@@ -145,8 +152,27 @@ export class Reviews {
       if (finding.type === 'misfed') return this.#feedAnew(finding)
     }
     const agreed = this.#review.steps.findLast((step) => this.#complete.has(step) && this.#review.finding(step).type === 'agreed')
-    if (agreed !== undefined) return complete(this.#complete.get(agreed)!)
-    if (this.#doubt) await this.#consider(this.#doubt)
+    if (agreed !== undefined) {
+      this.#waiting = { sinceMs: undefined, times: 0 }
+      return complete(this.#complete.get(agreed)!)
+    }
+    if (this.#doubt) return this.#consider(this.#doubt)
+    await this.#waitForFollowers()
+  }
+
+  /** Who says nothing about a cut that everybody else is done with is replaced. */
+  async #waitForFollowers(): Promise<void> {
+    const { context, head, dismiss, patienceMs } = this.#options
+    const { directory } = head()
+    const step = this.#review.steps.find((each) => this.#complete.has(each))
+    const silent = step === undefined ? [] : followersIn(head()).filter((id) => !this.#review.has(step, { id, ...directory[id] }))
+    if (silent.length === 0 || patienceMs === Infinity) return
+    const { sinceMs = context.clock.now(), times } = this.#waiting
+    this.#waiting = { sinceMs, times }
+    const leftMs = sinceMs + patienceMs * (1 << Math.min(times, MOST_DOUBLINGS)) - context.clock.now()
+    if (leftMs > 0) return context.setTimer(REVIEW, REVIEW, { afterMs: leftMs })
+    this.#waiting = { sinceMs: undefined, times: times + 1 }
+    await dismiss(silent, true)
   }
 
   /** What it has read may be a lie: of what is before it everybody says how far they agree. */

@@ -4,6 +4,7 @@
  * echo of what is durable in `head` already.
  */
 import { setMaxListeners } from 'node:events'
+import { isBitwise } from '../../components/backends.js'
 import { SOURCE } from '../../components/definition.js'
 import type { ActorContext } from '../../runtime/actor-system/actor-system.js'
 import { SwarmError, isSwarmError, toSwarmError } from '../../runtime/errors.js'
@@ -145,7 +146,11 @@ export class RunOwner {
         return this.#orFail(() => this.rollback.back(reason, (head) => rolledBack(excluding(head, convicted))))
       },
       believe: (failure, isConfirmed) => this.#failures.believe(failure, this.moves, isConfirmed),
-      dismiss: (ids) => this.moves.dismiss(ids),
+      dismiss: (ids, areToBlame) => {
+        if (areToBlame) for (const id of ids) this.moves.standstill.shun(this.head.directory[id].pnode)
+        return this.moves.dismiss(ids)
+      },
+      patienceMs: 2 * (options.standstillMs ?? DEFAULT_MEMBERSHIP.standstillMs),
     })
     this.moves = new Moves({
       context,
@@ -362,6 +367,8 @@ export class RunOwner {
     // One that goes back has had its places, and its turn.
     const run = { ...this.#placing, head: next, computeClass: manifest?.computeClass, isBeginning: !this.#isAwake }
     const { decisions, computeClass } = await this.moves.orSayWhyNot(this.#ids, placeAll(this.#context, run))
+    if (this.reviews.isOn && !isBitwise(computeClass))
+      throw new SwarmError('usage', { what: 'redundancy', expected: 'a compute class that gives the same bits', got: computeClass })
     const begun = { ...next, status: 'running', error: undefined, computeClass } as const
     await this.#writer.update((head) => placed({ ...begun, writer: head.writer }, decisions))
     sweepAll(this.#options.store, this.head).catch(this.#report)

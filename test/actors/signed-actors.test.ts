@@ -145,7 +145,15 @@ test('nobody else’s word changes anything: each refusal is counted, the run is
   // At a PNode: only control is heard.
   const there = actor.vnode(owner, 'r', vnode)
   for (const sender of [mallory, asControl, senderOf(owner)])
-    await refuses(t, made, there, 'stop', signedBy(sender, there, 'stop', { term }), 'message.signature', /not signed by/)
+    await refuses(
+      t,
+      made,
+      there,
+      'stop',
+      signedBy(sender, there, 'stop', { term }),
+      'message.signature',
+      /signed by a key that is not control/,
+    )
   await refuses(t, made, there, 'stop', { term }, 'message.unsigned')
   await refuses(t, made, actor.pnode(owner), 'describe', null, 'message.unsigned')
   const host = made.pnodes.find(({ pnode }) => pnode === owner)!

@@ -7,6 +7,8 @@ import { SwarmError } from '../../runtime/errors.js'
 import { decodeState, encodeState } from '../../runtime/state.js'
 import type { Seams } from '../../actors/local-swarm.js'
 
+const GFLOPS = 10
+
 /** Takes an honest PNode's seams, and gives those of a liar. */
 export type Adversary = (honest: Seams) => Seams
 
@@ -159,6 +161,13 @@ const forger = forging(() => true)
 /** As a follower it says of every honest owner that it lies. */
 const slanderer = forging((id) => followed(id.split('/')[1]) !== undefined)
 
+/** As a follower it never says anything about a checkpoint. */
+const mute: Adversary = (honest) => {
+  const { compute } = honest
+  const snapshot = (id: string) => (followed(id.split('/')[1]) === undefined ? compute.snapshot(id) : new Promise<never>(() => undefined))
+  return { ...honest, compute: before(compute, (id, request) => compute.apply(id, request), { snapshot }) }
+}
+
 /** It stops at every tenth step of whatever it has, and says that it found a bug. */
 const falseAlarm: Adversary = (honest) => {
   const { compute } = honest
@@ -167,6 +176,13 @@ const falseAlarm: Adversary = (honest) => {
     return compute.apply(id, request)
   }
   return { ...honest, compute: before(compute, apply) }
+}
+
+/** All are equally fast: what a busy machine measures decides nothing of who gets what. */
+export function measuredAlike(honest: Seams): Seams {
+  const { compute } = honest
+  const start: Compute['start'] = async (signal, options) => ({ ...(await compute.start(signal, options)), gflops: GFLOPS })
+  return { ...honest, compute: before(compute, (id, request) => compute.apply(id, request), { start }) }
 }
 
 /** By the name that `--adversary` takes. */
@@ -181,6 +197,10 @@ export const ADVERSARIES = {
   'nan-bomber': nanBomber,
   forger,
   slanderer,
+  mute,
   'false-alarm': falseAlarm,
 } as const satisfies { readonly [name: string]: Adversary }
 export type AdversaryName = keyof typeof ADVERSARIES
+
+/** They harm nobody but themselves: they get less and less to do, and nobody says that they lie. */
+export const HARMLESS: readonly AdversaryName[] = ['mute', 'false-alarm']

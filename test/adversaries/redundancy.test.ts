@@ -1,50 +1,68 @@
 /** Hosts that lie, beside others that apply the same log: each is found out within one segment, and the run ends with the hash of an honest one. */
 import test from 'ava'
 import { local, type RunOptions, train } from '../../actors/train.js'
+import type { LocalSwarm } from '../../actors/local-swarm.js'
 import type { RunEvent } from '../../actors/events.js'
 import { evidencePrefix, type Evidence } from '../../actors/run/reviews.js'
 import { readHead } from '../../runtime/head-store.js'
 import { openPools, renamed } from '../support/chaos-run.js'
-import { branching, openObjects, TRAINING } from '../support/small-runs.js'
-import { ADVERSARIES, type AdversaryName } from './adversaries.js'
+import type { Network } from '../../components/network.js'
+import { poisonedNetwork, poisonFile } from '../support/poisoned-runs.js'
+import { branching, openObjects, slowBranching, TRAINING } from '../support/small-runs.js'
+import { ADVERSARIES, type Adversary, type AdversaryName, HARMLESS, measuredAlike } from './adversaries.js'
 
 const pools = openPools()
 test.after.always(() => pools.close())
 let names = 0
 const EVERY_STEPS = 10
 
+const alike: Adversary = (honest) => honest
+
 interface Arrangement {
+  readonly net?: Network
   readonly pnodes: number
   readonly liars?: { readonly [pnode: string]: AdversaryName }
   /** PNodes whose word settles disputes. */
   readonly trusted?: readonly string[]
   readonly options?: RunOptions
+  /** A PNode that goes for good when some VNode there has applied this step. */
+  readonly leaves?: { readonly pnode: string; readonly step: number }
 }
 
-async function ended({ pnodes, liars = {}, trusted = [], options }: Arrangement) {
+async function ended({ net = branching, pnodes, liars = {}, trusted = [], options, leaves }: Arrangement) {
   const { store } = openObjects()
   const id = `redundant-${++names}`
-  const on = local({ pnodes, membership: { isTrusted: (pnode) => trusted.includes(pnode) } })
+  let swarm: LocalSwarm | undefined
+  const on = local({
+    pnodes,
+    returnMs: leaves && Infinity,
+    membership: { rateMs: 1e9, standstillMs: 2_000, isTrusted: (pnode) => trusted.includes(pnode) },
+  })
   const run = train(
-    branching,
+    net,
     TRAINING,
     { on, store, checkpoint: { everySteps: EVERY_STEPS }, redundancy: 2, ...options },
     {
       id,
       pool: renamed(pools.inline, `${id}-`),
-      disguise: (pnode, honest) => (pnode in liars ? ADVERSARIES[liars[pnode]](honest) : honest),
+      onSwarm: (made) => (swarm = made),
+      onObservation: (seen) => {
+        if (leaves && seen.type === 'applied' && seen.pnode === leaves.pnode && seen.entry.step === leaves.step)
+          void swarm?.killPNode(leaves.pnode)
+      },
+      disguise: (pnode, honest) => (pnode in liars ? ADVERSARIES[liars[pnode]] : alike)(measuredAlike(honest)),
     },
   )
   const events: RunEvent[] = []
   void (async () => {
     for await (const event of run.events()) events.push(event)
   })()
-  const { hash } = await run.result
+  const { hash, deadLetters } = await run.result
   const { head } = await readHead(store, id)
   const evidence: Evidence[] = []
   for await (const { key } of store.list(evidencePrefix(id)))
     evidence.push(JSON.parse(new TextDecoder().decode((await store.get(key)).bytes)))
-  return { hash, head, events, evidence }
+  return { hash, head, events, evidence, deadLetters }
 }
 
 let honest: string | undefined
@@ -58,9 +76,6 @@ test.serial('where nobody lies nobody is convicted, and the hash is the same', a
   t.is(head.excluded, undefined)
   t.deepEqual(evidence, [])
 })
-
-/** They harm nobody but themselves: they get less and less to do, and nobody says that they lie. */
-const HARMLESS: readonly AdversaryName[] = ['false-alarm']
 
 for (const name of HARMLESS) {
   test.serial(`${name}: nobody is believed alone, and the same hash`, async (t) => {
@@ -88,19 +103,62 @@ for (const name of ['sign-flip', 'forger', 'slanderer', 'nan-bomber'] as const) 
   })
 }
 
-test.serial(
-  'seven of sixteen lie, each in its own way, beside PNodes that are killed; a trusted one applies everything, too',
-  async (t) => {
-    const names: readonly AdversaryName[] = ['sign-flip', 'label-flip', 'lazy', 'forger', 'slanderer', 'nan-bomber', 'other-batch']
-    const liars = Object.fromEntries(names.map((name, i) => [`pnode-${2 * i + 2}`, name]))
-    const { hash, head, evidence } = await ended({
-      pnodes: 16,
-      liars,
-      trusted: ['pnode-1'],
-      options: { constraints: { areFollowersTrusted: true } },
-    })
-    t.is(hash, honest)
-    for (const pnode of head.excluded ?? []) t.true(pnode in liars, `${pnode} is honest`)
-    t.true(evidence.length > 0)
-  },
-)
+test.serial('seven of sixteen lie, each in its own way; a trusted one applies everything, too', async (t) => {
+  const names: readonly AdversaryName[] = ['sign-flip', 'label-flip', 'lazy', 'forger', 'slanderer', 'nan-bomber', 'other-batch']
+  const liars = Object.fromEntries(names.map((name, i) => [`pnode-${2 * i + 2}`, name]))
+  const { hash, head, evidence } = await ended({
+    pnodes: 16,
+    liars,
+    trusted: ['pnode-1'],
+    options: { constraints: { areFollowersTrusted: true } },
+  })
+  t.is(hash, honest)
+  for (const pnode of head.excluded ?? []) t.true(pnode in liars, `${pnode} is honest`)
+  t.true(evidence.length > 0)
+})
+
+test.serial('who lies and is gone before the checkpoint leaves a lie behind that is found all the same', async (t) => {
+  const leaves = { pnode: 'pnode-2', step: EVERY_STEPS + EVERY_STEPS / 2 }
+  const { hash, head, events } = await ended({
+    pnodes: 5,
+    liars: { 'pnode-2': 'sign-flip' },
+    leaves,
+    options: { checkpoint: { everySteps: 4 * EVERY_STEPS } },
+  })
+  t.is(hash, honest)
+  t.is(head.excluded, undefined)
+  t.true(
+    events.some((event) => event.type === 'rolledBack' && event.reason.includes('has not put out')),
+    'the run went back',
+  )
+})
+
+test.serial('a step that fails wherever it is tried is given up as ever: others confirm it', async (t) => {
+  const { file, remove } = await poisonFile()
+  t.teardown(remove)
+  const net = poisonedNetwork({ at: [EVERY_STEPS + 3], file })
+  const alone = await ended({ net, pnodes: 3, options: { redundancy: 1 } })
+  const { hash, head, deadLetters } = await ended({ net, pnodes: 5 })
+  t.is(alone.deadLetters, 1)
+  t.is(deadLetters, 1)
+  t.is(hash, alone.hash)
+  t.is(head.excluded, undefined)
+})
+
+test.serial('with nobody who could agree the run waits, and says so; it goes on when there is somebody', async (t) => {
+  const { store } = openObjects()
+  let swarm: LocalSwarm | undefined
+  const run = train(
+    slowBranching(1),
+    TRAINING,
+    { on: local({ pnodes: 1 }), store, checkpoint: { everySteps: EVERY_STEPS }, redundancy: 2 },
+    { id: 'alone', pool: renamed(pools.inline, 'alone-'), onSwarm: (made) => (swarm = made) },
+  )
+  for await (const event of run.events()) {
+    if (event.type !== 'waiting') continue
+    t.regex(event.reason, /no PNode for dense-1~1.*2 have to apply each VNode/)
+    break
+  }
+  await swarm!.add('pnode-2')
+  t.is((await run.result).status, 'done')
+})
