@@ -64,10 +64,11 @@ export function extendEdgeRoot({ stream, position, frames, root }: EdgeRoot, ent
 /**
  * The entry of an encoded frame, a tombstone or feedback. Its term, generation and run do not count: whoever makes the frame again under another
  * term makes the same entry. Nor does how it was packed.
+ * @param isWhole somebody in this process has checked its body before
  * @throws `frame.damaged`, `frame.version`
  */
-export function edgeEntryOf(frame: Uint8Array): EdgeEntry {
-  const { header, batch, tensors: all } = readFrame(frame, { isWhole: true })
+export function edgeEntryOf(frame: Uint8Array, options: { readonly isWhole?: boolean } = {}): EdgeEntry {
+  const { header, batch, tensors: all } = readFrame(frame, options)
   const { kind, marks, position, step, evaluation } = header
   const tensors = kind === 'output' ? ['output', 'labels'].map((name) => all.find((tensor) => tensor[0] === name)!) : all
   const bytes = new ByteWriter()

@@ -48,7 +48,7 @@ const hex = ({ root }: EdgeRoot): string => Buffer.from(root).toString('hex')
 const entries = new WeakMap<Uint8Array, EdgeEntry>()
 
 function entryOf(frame: Uint8Array): EdgeEntry {
-  const entry = entries.get(frame) ?? edgeEntryOf(frame)
+  const entry = entries.get(frame) ?? edgeEntryOf(frame, { isWhole: true })
   entries.set(frame, entry)
   return entry
 }

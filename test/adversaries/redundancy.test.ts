@@ -134,9 +134,9 @@ test.serial('who lies and is gone before the checkpoint leaves a lie behind that
 })
 
 test.serial('a step that fails wherever it is tried is given up as ever: others confirm it', async (t) => {
-  const { file, remove } = await poisonFile()
-  t.teardown(remove)
-  const net = poisonedNetwork({ at: [EVERY_STEPS + 3], file })
+  const poison = await poisonFile()
+  t.teardown(() => poison.remove())
+  const net = poisonedNetwork({ at: [EVERY_STEPS + 3], file: poison.file })
   const alone = await ended({ net, pnodes: 3, options: { redundancy: 1 } })
   const { hash, head, deadLetters } = await ended({ net, pnodes: 5 })
   t.is(alone.deadLetters, 1)
