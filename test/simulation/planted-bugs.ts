@@ -111,8 +111,8 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'an end that could not be written down is not tried again',
     file: 'actors/run/run-owner.ts',
-    find: 'if (commit.step > newest) return\n',
-    replace: 'if (commit.step >= newest) return\n',
+    find: 'if (commit.step > newest) return this',
+    replace: 'if (commit.step === newest) return\n    if (commit.step > newest) return this',
   },
   {
     name: 'each loss asks for everything again',
