@@ -184,6 +184,19 @@ export type RunEventBody<M extends Metrics = Metrics> =
       readonly by: string
       readonly byPnode: string
     }
+  /** A PNode has said something wrong of a VNode: it has no part in the run any more. */
+  | {
+      readonly type: 'convicted'
+      readonly pnode: string
+      readonly vnode: string
+      /** Of the checkpoint, or of the failure, that was looked at. */
+      readonly step: number
+      /** Its own VNode, or, as a follower, another's. */
+      readonly for: 'claim' | 'slander'
+      readonly by: 'agreement' | 'arbiter' | 'panel'
+      /** Key of what was said, by everybody. */
+      readonly evidence: string
+    }
   /** Something went wrong that the run has survived. */
   | { readonly type: 'warning'; readonly error: ErrorRecord }
   | { readonly type: 'failed'; readonly error: ErrorRecord }

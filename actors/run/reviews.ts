@@ -9,6 +9,7 @@ import type { Head } from '../../runtime/head.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import { actor, call, type Membership } from '../calls.js'
 import { listMembers } from '../placement/parts.js'
+import type { RunEventBody } from '../events.js'
 import type { Claim, Commit, Failure } from '../reports.js'
 import { afterDisputeEvent, type Conviction, type Dispute, nextAction, openDispute } from '../trust/dispute.js'
 import { type Finding, type Opinion, Review, valueOf } from './review.js'
@@ -24,6 +25,7 @@ export interface ReviewsOptions {
   readonly complete: (commits: readonly Commit[]) => Promise<void>
   /** This PNode is to apply the VNode's log, too. False: it cannot. */
   readonly askAnother: (vnode: string, pnode: string, reason: string) => Promise<boolean>
+  readonly tell: (event: RunEventBody) => void
   /** The run goes back to the newest checkpoint, without these PNodes. */
   readonly goBack: (reason: string, convicted: readonly string[]) => Promise<void>
   /** A step has failed, and not for what somebody else has sent. @param isConfirmed two PNodes say so */
@@ -218,13 +220,16 @@ export class Reviews {
   }
 
   async #settle(step: number, { vnode, opinions }: Finding & { readonly type: 'dispute' }): Promise<void> {
-    const { context, head, askAnother, goBack } = this.#options
+    const { context, head, askAnother, goBack, tell } = this.#options
     const members = await listMembers(context)
     const action = nextAction(disputeOf(opinions, members, step), () => false)
     if (action.type === 'settled') {
-      const convicted = action.convicted.map(({ host }) => host)
-      await this.#keepEvidence({ step, vnode, opinions, convicted: action.convicted, by: action.by, wrongWith: action.wrongWith })
-      return goBack(`${convicted.join(', ')} gave something else for ${vnode} than its log does`, convicted)
+      const { by, wrongWith } = action
+      const evidence = await this.#keepEvidence({ step, vnode, opinions, convicted: action.convicted, by, wrongWith })
+      const hosts = action.convicted.map(({ host }) => host)
+      await goBack(`${hosts.join(', ')} gave something else for ${vnode} than its log does`, hosts)
+      for (const { host, for: what } of action.convicted) tell({ type: 'convicted', pnode: host, vnode, step, for: what, by, evidence })
+      return
     }
     if (action.type === 'undecided') return goBack(`nobody knows what is right for ${vnode}: ${action.why}`, [])
     context.setTimer(REVIEW, REVIEW, { afterMs: LOOK_MS })
@@ -247,11 +252,13 @@ export class Reviews {
     await dismiss([opinion.id])
   }
 
-  async #keepEvidence(found: Omit<Evidence, 'v' | 'run' | 'generation'>): Promise<void> {
+  /** @returns its key */
+  async #keepEvidence(found: Omit<Evidence, 'v' | 'run' | 'generation'>): Promise<string> {
     const { run, generation } = this.#options.head()
     const evidence: Evidence = { v: EVIDENCE_VERSION, run, generation, ...found }
     const key = `${evidencePrefix(run)}${generation}-${found.step}-${found.vnode}`
     await this.#options.store.put(key, new TextEncoder().encode(canonicalJson(evidence)))
+    return key
   }
 }
 

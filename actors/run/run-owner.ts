@@ -141,6 +141,7 @@ export class RunOwner {
       head: () => writer.head,
       complete: (commits) => this.#complete(commits),
       askAnother: (vnode, pnode, reason) => this.moves.followers.another(vnode, pnode, reason),
+      tell: (event) => monitor.emit(event),
       goBack: (reason, convicted) => {
         this.moves.standstill.forgive()
         return this.#orFail(() => this.rollback.back(reason, (head) => rolledBack(excluding(head, convicted))))

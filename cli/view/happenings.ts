@@ -58,6 +58,10 @@ export function sentenceOf(event: RunEvent, isVerbose = false): string | undefin
       const { vnode, pnode, step, reason, by } = event
       return `${pnode} is under suspicion: what it says of ${vnode} at step ${count(step)} is odd (${reason}), says ${by}`
     }
+    case 'convicted': {
+      const lie = event.for === 'claim' ? `what it gives for ${event.vnode} is wrong` : `what it says of ${event.vnode} is wrong`
+      return `${event.pnode} is out: ${lie} at step ${count(event.step)}, by the word of ${event.by === 'panel' ? 'a panel' : 'an arbiter'}`
+    }
     case 'warning':
       return `warning: ${event.error.message}`
     case 'failed':
@@ -74,7 +78,7 @@ const YELLOW: ReadonlySet<RunEvent['type']> = new Set(['relocated', 'dropped', '
 
 /** How bad it is, as the name of a colour. */
 export function colourOf({ type }: RunEvent): 'red' | 'yellow' | 'green' | 'white' {
-  if (type === 'lost' || type === 'failed' || type === 'rolledBack' || type === 'deadLettered') return 'red'
+  if (type === 'lost' || type === 'failed' || type === 'rolledBack' || type === 'deadLettered' || type === 'convicted') return 'red'
   if (YELLOW.has(type)) return 'yellow'
   if (type === 'evaluated' || type === 'done') return 'green'
   return 'white'

@@ -87,9 +87,10 @@ for (const name of HARMLESS) {
 
 for (const name of (Object.keys(ADVERSARIES) as AdversaryName[]).filter((each) => !HARMLESS.includes(each))) {
   test.serial(`${name}: out within one segment by the word of an arbiter, and the same hash`, async (t) => {
-    const { hash, head, evidence } = await ended({ pnodes: 5, liars: { 'pnode-2': name }, trusted: ['pnode-5'] })
+    const { hash, head, events, evidence } = await ended({ pnodes: 5, liars: { 'pnode-2': name }, trusted: ['pnode-5'] })
     t.is(hash, honest)
     t.deepEqual(head.excluded, ['pnode-2'])
+    t.true(events.some((event) => event.type === 'convicted' && event.pnode === 'pnode-2' && event.by === 'arbiter'))
     t.true(evidence.length > 0 && evidence.every(({ convicted }) => convicted.every(({ host }) => host === 'pnode-2')))
   })
 }
