@@ -17,8 +17,8 @@ export interface FailuresOptions {
   readonly ending: RunEnding
   /** A VNode goes elsewhere. */
   readonly lost: (vnode: string, reason: string) => Promise<void>
-  /** To the checkpoint before the newest one, which is damaged. False: there is none at all, and the same would happen again. */
-  readonly goBehindNewest: (reason: string) => Promise<boolean>
+  /** To the checkpoint before the newest one, which is damaged; undefined: there is none at all, and the same would happen again. */
+  readonly goBehindNewest: () => ((reason: string) => Promise<void>) | undefined
   /** A step is given up, as is durable once `bury` has said why. */
   readonly goBack: (bury: () => Promise<string>) => Promise<void>
 }
@@ -32,13 +32,11 @@ export class Failures {
 
   /** Somebody says so under a term that is the VNode's. */
   async failed(failure: Failure, { reviews, moves }: { readonly reviews: Reviews; readonly moves: Moves }): Promise<void> {
-    const { run } = this.#options
     const { vnode } = failure
     if (reviews.isOn) await reviews.failed(failure)
     if (followed(vnode) !== undefined) {
       // Whoever else meets it says so.
-      if (reviews.isOn) moves.standstill.shun(run().head.directory[vnode].pnode)
-      return moves.dismiss([vnode], { hasFailed: true })
+      return moves.dismiss([vnode], { hasFailed: true, areToBlame: reviews.isOn })
     }
     if (!reviews.isOn) await this.believe(failure, moves)
   }
@@ -53,7 +51,8 @@ export class Failures {
       standstill.shun(pnode)
       return lost(vnode, error.message)
     }
-    if (error.code === 'checkpoint.damaged' && (await goBehindNewest(error.message))) return
+    const goBehind = error.code === 'checkpoint.damaged' ? goBehindNewest() : undefined
+    if (goBehind) return goBehind(error.message)
     // Others may have been blamed for what they met, too.
     if (isConfirmed) standstill.forgive()
     const verdict = await poison.judge(failure, pnode, hasElsewhere)

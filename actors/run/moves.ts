@@ -144,10 +144,16 @@ export class Moves {
     this.#options.echo.stop(before)
   }
 
-  /** Followers go; others take their places when somebody has room for them. @param hasFailed they could not go on: others may not, either */
-  async dismiss(ids: readonly string[], { hasFailed = false } = {}): Promise<void> {
+  /**
+   * Followers go; others take their places when somebody has room for them.
+   * @param hasFailed they could not go on: others may not, either
+   * @param areToBlame their PNodes get nothing for a while
+   */
+  async dismiss(all: readonly string[], { hasFailed = false, areToBlame = false } = {}): Promise<void> {
     const { writer, echo } = this.#options
     const { directory } = this.#head
+    const ids = all.filter((id) => id in directory)
+    if (areToBlame) for (const id of ids) this.standstill.shun(directory[id].pnode)
     await writer.update((head) => placed(head, [], ids))
     echo.stop(ids.map((vnode) => ({ vnode, ...directory[vnode] })))
     if (hasFailed) this.followers.seekLater()

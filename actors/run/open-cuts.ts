@@ -16,7 +16,9 @@ export class OpenCuts {
   /** Takes a commit; all of its cut, in graph order, if it was the last one missing. */
   add(commit: Commit): readonly Commit[] | undefined {
     const commits = this.#commits.get(commit.step) ?? new Map<string, Commit>()
-    this.#commits.set(commit.step, commits.set(commit.vnode, commit))
+    this.#commits.set(commit.step, commits)
+    // Nobody takes his word back.
+    if (!commits.has(commit.vnode)) commits.set(commit.vnode, commit)
     const all = this.#vnodes.map((vnode) => commits.get(vnode))
     return all.every((one) => one !== undefined) ? all : undefined
   }

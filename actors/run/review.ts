@@ -8,6 +8,7 @@ export interface Opinion {
   /** The VNode itself, or the follower, under which it says so. */
   readonly id: string
   readonly pnode: string
+  readonly position: number
   /** Of the state. */
   readonly hash: string
   readonly roots: Roots
@@ -26,7 +27,7 @@ export type Finding =
   | { readonly type: 'misfed'; readonly opinion: Opinion; readonly producer: string }
 
 /** What is to be the same. */
-export const valueOf = ({ hash, roots }: Opinion): string => `${hash} ${roots.output} ${roots.given ?? ''}`
+export const valueOf = ({ position, hash, roots }: Opinion): string => `${position} ${hash} ${roots.output} ${roots.given ?? ''}`
 
 export class Review {
   readonly #network: Pick<NetworkDefinition, 'vnodes'>
@@ -45,9 +46,12 @@ export class Review {
     return [...this.#opinions.keys()].toSorted((a, b) => a - b)
   }
 
+  /** The first word counts: nobody takes it back. */
   add(step: number, opinion: Opinion): void {
     const opinions = this.#opinions.get(step) ?? new Map<string, Opinion>()
-    this.#opinions.set(step, opinions.set(`${opinion.id} ${opinion.pnode}`, opinion))
+    this.#opinions.set(step, opinions)
+    const key = `${opinion.id} ${opinion.pnode}`
+    if (!opinions.has(key)) opinions.set(key, opinion)
   }
 
   /** Whether it has said something, where it is now. */

@@ -4,14 +4,14 @@
  */
 import type { ActorContext } from '../../runtime/actor-system/actor-system.js'
 import { canonicalJson } from '../../runtime/canonical-json.js'
-import { followersIn, followersOf, vnodeOf } from '../../runtime/followers.js'
+import { followed, followersIn, followersOf, vnodeOf } from '../../runtime/followers.js'
 import type { Head } from '../../runtime/head.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import { actor, call, type Membership } from '../calls.js'
 import { listMembers } from '../placement/parts.js'
 import type { RunEventBody } from '../events.js'
 import type { Claim, Commit, Failure } from '../reports.js'
-import { afterDisputeEvent, type Conviction, type Dispute, nextAction, openDispute } from '../trust/dispute.js'
+import { type Conviction, type Dispute, nextAction, openDispute } from '../trust/dispute.js'
 import { type Finding, type Opinion, Review, valueOf } from './review.js'
 import { rootsAnswer } from '../who-may.js'
 import { lineageOf, type RunDefinition } from './run-definition.js'
@@ -112,7 +112,8 @@ export class Reviews {
 
   /** A follower says what it makes of the log. */
   async claimed(claim: Claim): Promise<void> {
-    if (this.isOn) await this.#heard(claim)
+    // An owner commits; it claims nothing besides.
+    if (this.isOn && followed(claim.vnode) !== undefined) await this.#heard(claim)
   }
 
   /** A VNode or a follower has stopped at a step. Of a follower it is no more than what confirms what its VNode says. */
@@ -206,16 +207,16 @@ export class Reviews {
       const answer = await call<'PNode', 'roots'>(context, actor.pnode(pnode), 'roots', request, context.signal).catch(() => [])
       const { data: roots = [] } = rootsAnswer.safeParse(answer)
       return here.flatMap(([id, { isTrusted }], i) =>
-        roots[i] ? [{ vnode: vnodeOf(id), id, pnode, hash: '', roots: roots[i], ...(isTrusted && { isTrusted }) }] : [],
+        roots[i] ? [{ vnode: vnodeOf(id), id, pnode, position, hash: '', roots: roots[i], ...(isTrusted && { isTrusted }) }] : [],
       )
     })
     return (await Promise.all(answers)).flat()
   }
 
-  async #heard({ vnode: id, step, hash, roots }: Claim): Promise<void> {
+  async #heard({ vnode: id, step, position, hash, roots }: Claim): Promise<void> {
     if (!roots) return
     const { pnode, isTrusted } = this.#options.head().directory[id]
-    this.#review.add(step, { vnode: vnodeOf(id), id, pnode, hash, roots, ...(isTrusted && { isTrusted }) })
+    this.#review.add(step, { vnode: vnodeOf(id), id, pnode, position, hash, roots, ...(isTrusted && { isTrusted }) })
     await this.look()
   }
 
@@ -225,8 +226,11 @@ export class Reviews {
     const action = nextAction(disputeOf(opinions, members, step), () => false)
     if (action.type === 'settled') {
       const { by, wrongWith } = action
-      const evidence = await this.#keepEvidence({ step, vnode, opinions, convicted: action.convicted, by, wrongWith })
       const hosts = action.convicted.map(({ host }) => host)
+      // Of one owner are one voice: who is not heard beside another is no follower.
+      const others = opinions.filter((opinion) => opinion.id !== vnode && valueOf(opinion) !== action.right.root).map(({ id }) => id)
+      if (hosts.length === 0 && others.length > 0) return this.#options.dismiss(others, true)
+      const evidence = await this.#keepEvidence({ step, vnode, opinions, convicted: action.convicted, by, wrongWith })
       await goBack(`${hosts.join(', ')} gave something else for ${vnode} than its log does`, hosts)
       for (const { host, for: what } of action.convicted) tell({ type: 'convicted', pnode: host, vnode, step, for: what, by, evidence })
       return
@@ -262,12 +266,12 @@ export class Reviews {
   }
 }
 
-/** What is known so far, the owner's word first. As many may lie as leave the others a majority. */
+/** What is known so far, the owner's word first: all of them have read the same. As many may lie as leave the others a majority. */
 function disputeOf(opinions: readonly Opinion[], members: readonly Membership[], step: number): Dispute {
   const known = new Map(members.map((member) => [member.pnode, member]))
   const claimOf = (opinion: Opinion) => {
     const { owner = opinion.pnode, computeClass = '' } = known.get(opinion.pnode) ?? {}
-    return { host: opinion.pnode, owner, computeClass, inputs: canonicalJson(opinion.roots.inputs), root: valueOf(opinion) }
+    return { host: opinion.pnode, owner, computeClass, inputs: '', root: valueOf(opinion) }
   }
   const isTrusted = ({ pnode }: Opinion) => known.get(pnode)?.isTrusted === true
   const [own, ...others] = opinions.toSorted((a, b) => (a.id < b.id ? -1 : 1))
@@ -281,7 +285,5 @@ function disputeOf(opinions: readonly Opinion[], members: readonly Membership[],
   })
   const arbiter = opinions.find(isTrusted)
   if (!arbiter) return dispute
-  if (arbiter === own) return { ...dispute, verdict: claimOf(own) }
-  const claim = claimOf(arbiter)
-  return afterDisputeEvent(afterDisputeEvent(dispute, { type: 'asked', ...claim, isArbiter: true }), { type: 'claimed', claim })
+  return { ...dispute, verdict: claimOf(arbiter) }
 }

@@ -126,12 +126,7 @@ export class RunOwner {
       ending: this.ending,
       lost: (vnode, reason) =>
         this.hostLost({ pnode: this.head.directory[vnode].pnode, what: 'worker', reason, vnodes: [`${this.#run}/${vnode}`] }),
-      goBehindNewest: async (reason) => {
-        // Before the first one there is nothing to go back to.
-        const isPossible = this.#manifest !== undefined
-        if (isPossible) await this.rollback.back(reason, rolledBackBehind(this.head.manifests[0]))
-        return isPossible
-      },
+      goBehindNewest: () => this.#manifest && ((reason) => this.rollback.back(reason, rolledBackBehind(this.head.manifests[0]))),
       goBack: (bury) => this.#orFail(async () => this.rollback.back(await bury(), (head) => head)),
     })
     this.reviews = new Reviews({
@@ -142,15 +137,13 @@ export class RunOwner {
       complete: (commits) => this.#complete(commits),
       askAnother: (vnode, pnode, reason) => this.moves.followers.another(vnode, pnode, reason),
       tell: (event) => monitor.emit(event),
-      goBack: (reason, convicted) => {
-        this.moves.standstill.forgive()
-        return this.#orFail(() => this.rollback.back(reason, (head) => rolledBack(excluding(head, convicted))))
+      goBack: async (reason, convicted) => {
+        if (convicted.length > 0) this.moves.standstill.forgive()
+        await writer.update((head) => excluding(head, convicted))
+        await this.#orFail(() => this.rollback.back(reason, rolledBack))
       },
       believe: (failure, isConfirmed) => this.#failures.believe(failure, this.moves, isConfirmed),
-      dismiss: (ids, areToBlame) => {
-        if (areToBlame) for (const id of ids) this.moves.standstill.shun(this.head.directory[id].pnode)
-        return this.moves.dismiss(ids)
-      },
+      dismiss: (ids, areToBlame) => this.moves.dismiss(ids, { areToBlame }),
       patienceMs: 2 * (options.standstillMs ?? DEFAULT_MEMBERSHIP.standstillMs),
     })
     this.moves = new Moves({
@@ -237,6 +230,8 @@ export class RunOwner {
     if (!(await this.#isCurrent(commit, 'commit'))) return
     const newest = this.#manifest?.step ?? 0
     if (commit.step < newest) return
+    const isOdd = commit.position !== this.#timetable.positionOf(commit.step) || (this.reviews.isOn && !commit.roots)
+    if (isOdd) return this.#monitor.observe({ type: 'dropped', run: this.#run, vnode: commit.vnode, reason: 'odd commit' })
     if (commit.step > newest) return this.reviews.committed(commit, this.#cuts.add(commit))
     // Told again: to an owner that has just begun, or because what was to follow failed the last time.
     this.moves.handover.completed([commit])
@@ -249,7 +244,8 @@ export class RunOwner {
   }
 
   async #complete(commits: readonly Commit[]): Promise<void> {
-    const { step, position, marks } = commits[0]
+    const { step, position } = commits[0]
+    const marks = commits.reduce((all, commit) => all & commit.marks, ~0)
     const { manifest, ref } = await writeManifest(this.#options.store, this.#run, this.head.generation, commits)
     const before = this.head
     const isPaused = (marks & MARK.pause) !== 0
@@ -391,10 +387,14 @@ export class RunOwner {
 
   /** Of the current owner and generation? Anything else is dropped and counted. @throws `run.writer` another Run actor knows of it */
   async #isCurrent({ vnode, generation, term }: Pick<Commit, 'vnode' | 'generation' | 'term'>, what: string): Promise<boolean> {
-    const { status, generation: current, directory, termCounter } = this.head
+    const { generation: current, directory, termCounter } = this.head
     if (generation > current || term > termCounter) await this.#writer.confirm()
-    const isCurrent = status === 'running' && generation === current && directory[vnode]?.term === term
-    if (!isCurrent) this.#monitor.observe({ type: 'dropped', run: this.#run, vnode, reason: `late ${what}` })
+    const isCurrent = this.isUnderWay && generation === current && directory[vnode]?.term === term
+    if (!isCurrent) this.#dropped(vnode, `late ${what}`)
     return isCurrent
+  }
+
+  #dropped(vnode: string, reason: string): void {
+    this.#monitor.observe({ type: 'dropped', run: this.#run, vnode, reason })
   }
 }

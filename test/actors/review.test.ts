@@ -23,6 +23,7 @@ function opinion(id: string, pnode: string, { hash, output, inputs }: { hash?: s
     vnode,
     id,
     pnode,
+    position: STEP,
     hash: hash ?? `state of ${vnode}`,
     roots: { output: output ?? `from ${vnode}`, inputs: { ...right, ...inputs } },
   }

@@ -9,6 +9,7 @@ import { inlinePool } from '../../runtime/compute/inline-compute.js'
 import { isSwarmError, type ErrorCode } from '../../runtime/errors.js'
 import { createIdentity } from '../../runtime/identity.js'
 import { freePort } from '../../runtime/services/index.js'
+import { seededIdentity } from '../support/identities.js'
 import { subjectOf } from '../../runtime/signal.js'
 import { MAX_MESSAGE_BYTES } from '../../runtime/tensor-bus/tensor-bus.js'
 import { encodePlace, HEADER_NAME } from '../../runtime/tensor-bus/nats-header.js'
@@ -71,7 +72,16 @@ test.serial('who may not join is told why, and what to do', async (t) => {
     ],
     'with a clock that is behind': [{ clock: { ...systemClock, now: () => systemClock.now() - awayMs } }, 'cluster.clock', /300 s behind/],
     'with the name of another machine': [{ name: 'a' }, 'host.name-taken', /another machine.*--name/],
-    'twice, from the same machine': [{ name: 'a', key: cluster.hosts.get('a')!.key }, 'host.name-taken', /here already.*--name/],
+    'twice, from the same machine': [
+      { name: 'a', key: cluster.hosts.get('a')!.key, identity: seededIdentity(cluster.hosts.get('a')!.key.seed) },
+      'host.name-taken',
+      /here already.*--name/,
+    ],
+    'with the broker key of another machine': [
+      { name: 'a', key: cluster.hosts.get('a')!.key },
+      'host.name-taken',
+      /another machine.*--name/,
+    ],
     'with the name of control': [{ name: 'control' }, 'usage', /another name/],
     'with a name that is none': [{ name: 'a.b' }, 'usage', /1 to 40/],
   }
@@ -86,7 +96,7 @@ test.serial('who may not join is told why, and what to do', async (t) => {
   const counted = ['cluster.token', 'host.name-taken', 'usage'].map(
     (code) => (refused[`join: ${code}`] ?? 0) - (before[`join: ${code}`] ?? 0),
   )
-  t.deepEqual(counted, [4, 2, 2], JSON.stringify(refused))
+  t.deepEqual(counted, [4, 3, 2], JSON.stringify(refused))
   const pnodes = await cluster.client.pnodes()
   t.deepEqual(
     pnodes.map(({ pnode, state }) => [pnode, state]),
