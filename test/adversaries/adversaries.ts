@@ -5,6 +5,7 @@ import { followed } from '../../runtime/followers.js'
 import { RandomStream } from '../../runtime/random.js'
 import { SwarmError } from '../../runtime/errors.js'
 import { decodeState, encodeState } from '../../runtime/state.js'
+import { changed as changedCompute } from '../support/broken-computes.js'
 import type { Seams } from '../../actors/local-swarm.js'
 
 const GFLOPS = 10
@@ -13,21 +14,8 @@ const GFLOPS = 10
 export type Adversary = (honest: Seams) => Seams
 
 /** A compute in front of another one. */
-function before(inner: Compute, apply: (id: string, request: ApplyRequest) => Promise<ApplyResult>, own: Partial<Compute> = {}): Compute {
-  return {
-    start: (signal, options) => inner.start(signal, options),
-    load: (id, definition, blob, options) => inner.load(id, definition, blob, options),
-    apply: (id, request) => apply(id, request),
-    refine: (id, request, options) => inner.refine(id, request, options),
-    snapshot: (id) => inner.snapshot(id),
-    unload: (id) => inner.unload(id),
-    memory: () => inner.memory(),
-    onLoss: (listener) => inner.onLoss(listener),
-    kill: (reason) => inner.kill(reason),
-    close: () => inner.close(),
-    ...own,
-  }
-}
+const before = (inner: Compute, apply: (id: string, request: ApplyRequest) => Promise<ApplyResult>, own: Partial<Compute> = {}): Compute =>
+  changedCompute(inner, { apply, ...own })
 
 /** A frame with other outputs, in place. */
 function changed(frame: Uint8Array, change: (values: Float32Array, made: Frame) => void): Uint8Array {

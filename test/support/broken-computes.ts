@@ -84,9 +84,10 @@ export const BROKEN_COMPUTES: Readonly<Record<string, Breakage>> = {
 export const IGNORES_THE_DEADLINE: Breakage = (inner) =>
   changed(inner, { apply: (id, request, options) => inner.apply(id, request, { signal: options?.signal }) })
 
-function changed(inner: Compute, changes: Partial<Compute>): Compute {
+/** A compute in front of another one. */
+export function changed(inner: Compute, changes: Partial<Compute>): Compute {
   return {
-    start: (signal) => inner.start(signal),
+    start: (signal, options) => inner.start(signal, options),
     load: (id, definition, blob, options) => inner.load(id, definition, blob, options),
     apply: (id, request, options) => inner.apply(id, request, options),
     refine: (id, request, options) => inner.refine(id, request, options),
