@@ -3,6 +3,7 @@ import type { ActorRef, ActorSystem, Json } from '../runtime/actor-system/actor-
 import type { Clock } from '../runtime/clock.js'
 import { type ErrorCode, isSwarmError } from '../runtime/errors.js'
 import type { Placed, SignedGrant } from '../runtime/grant.js'
+import type { SegmentRef } from '../runtime/head.js'
 import type { Roots } from '../runtime/log-root.js'
 import type { Refusal, Tier } from './placement/admission.js'
 import type { DrainedBy, Drains } from './placement/draining.js'
@@ -76,6 +77,8 @@ export interface Decision {
   readonly incarnation?: string
   readonly computeClass?: string
   readonly isTrusted?: true
+  /** All that it is to apply, as a follower. */
+  readonly audits?: SegmentRef
   readonly candidates: readonly Candidate[]
   /** Followers that have to make room for it. */
   readonly displaces?: readonly string[]

@@ -186,6 +186,25 @@ export type RunEventBody<M extends Metrics = Metrics> =
     }
   /** A PNode has said something wrong of a VNode: it has no part in the run any more. */
   | {
+      readonly type: 'audited'
+      readonly vnode: string
+      /** Whose segment it was. */
+      readonly pnode: string
+      /** The step that it ends with. */
+      readonly step: number
+      /** Who has applied it as well, and says the same. */
+      readonly by: readonly string[]
+    }
+  /** Nobody could be found to apply a segment that was to be audited: it stays unverified. */
+  | {
+      readonly type: 'unaudited'
+      readonly vnode: string
+      readonly pnode: string
+      readonly step: number
+      readonly reason: string
+    }
+  /** Somebody gave something else than the log does, or said so of somebody who had not. */
+  | {
       readonly type: 'convicted'
       readonly pnode: string
       readonly vnode: string

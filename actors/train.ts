@@ -84,6 +84,11 @@ export interface RunOptions extends Partial<PoisonLimits> {
    * out; who does not is found out, convicted, and has no part in the run any more. Costs as many times as much. Default 1: nobody compares.
    */
   readonly redundancy?: number
+  /**
+   * The share of the segments (the steps of a VNode between two checkpoints) of each PNode that another one applies as well, 0 to 1: drawn after the first has said
+   * what they give. Who is wrong is out, and the run goes back before all of his that nobody has verified. Costs as much more as the share says. Default 0.
+   */
+  readonly audits?: number
   /** What is asked of the places of VNodes. Default: nothing. */
   readonly constraints?: Constraints
   /** Its abort pauses the run at a step boundary. */

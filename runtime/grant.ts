@@ -33,6 +33,8 @@ export interface Grant {
     /** Of what the VNode had read and put out by then, where that is compared. */
     readonly roots?: Roots
   }
+  /** A follower that applies no more than this: it says what it makes of the log up to there. Absent: to the end. */
+  readonly until?: { readonly step: number; readonly position: number }
   /** Positions after the checkpoint that it skips, ascending (PROTOCOL.md rule 15). Absent: none. */
   readonly skips?: readonly number[]
   /** Producers in the definition's order, then consumers. */

@@ -39,6 +39,23 @@ export interface Place {
   readonly incarnation?: string
   /** Whoever runs the cluster answered for the PNode when it got the VNode. */
   readonly isTrusted?: true
+  /** A follower that applies this segment, and no more. */
+  readonly audits?: SegmentRef
+}
+
+/** The steps of one VNode between two manifests. */
+export interface SegmentRef {
+  /** The step of the manifest that it begins behind; 0: the seed. */
+  readonly from: number
+  /** The step of the manifest that it ends with. */
+  readonly to: number
+}
+
+/** A segment that somebody else is to apply, too. Until he agrees it is not verified. */
+export interface OpenAudit extends SegmentRef {
+  readonly vnode: string
+  /** Who says what it gives: the VNode's PNode, and those of its followers that were to agree. */
+  readonly pnodes: readonly string[]
 }
 
 export interface Head {
@@ -59,6 +76,10 @@ export interface Head {
   readonly termCounter: number
   /** PNodes that were convicted: they get nothing of this run any more. Absent: none. */
   readonly excluded?: readonly string[]
+  /** Segments that are looked at: whatever is needed for it is kept. Absent: none. */
+  readonly audits?: readonly OpenAudit[]
+  /** By PNode: the step of the manifest behind which its first segment begins that nobody has verified, nor ever will (PROTOCOL.md rule 27). Absent: none. */
+  readonly unverified?: { readonly [pnode: string]: number }
   /** In the order in which they were decided; they outlive every rollback. Absent: none. */
   readonly skips?: readonly Skip[]
   /** Set when done: hash of the run, accuracy of the last evaluation. */
@@ -133,12 +154,18 @@ export function placed(
 ): Head {
   const directory = Object.fromEntries(Object.entries(head.directory).filter(([vnode]) => !gone.includes(vnode)))
   let { termCounter } = head
-  for (const { vnode, pnode, incarnation, isTrusted } of moves)
-    directory[vnode] = { pnode, term: ++termCounter, ...(incarnation && { incarnation }), ...(isTrusted && { isTrusted }) }
+  for (const { vnode, pnode, incarnation, isTrusted, audits } of moves)
+    directory[vnode] = {
+      pnode,
+      term: ++termCounter,
+      ...(incarnation && { incarnation }),
+      ...(isTrusted && { isTrusted }),
+      ...(audits && { audits }),
+    }
   return { ...head, directory, termCounter }
 }
 
-/** A cut is complete. */
+/** A cut is complete: the newest manifests are kept, and those that audits and rollbacks may need. */
 export function advanced(head: Head, manifest: ManifestRef): Head {
   invariant(
     manifest.generation === head.generation,
@@ -146,7 +173,42 @@ export function advanced(head: Head, manifest: ManifestRef): Head {
   )
   const newest = head.manifests[0]
   invariant(!newest || manifest.step > newest.step, () => `${head.run}: manifest ${manifest.step} after ${newest?.step}`)
-  return { ...head, manifests: [manifest, ...head.manifests].slice(0, KEPT_MANIFESTS) }
+  const pinned = pinnedSteps(head)
+  return { ...head, manifests: [manifest, ...head.manifests].filter(({ step }, i) => i < KEPT_MANIFESTS || pinned.has(step)) }
+}
+
+/** Steps of manifests that a segment under audit begins or ends with, or behind which a PNode is not verified. */
+function pinnedSteps({ audits = [], unverified = {} }: Head): ReadonlySet<number> {
+  return new Set([...audits.flatMap(({ from, to }) => [from, to]), ...Object.values(unverified)])
+}
+
+/** Where everybody has to be able to begin anew, so that whoever audits can be fed: a step. Without audits the newest manifest's. */
+export function baseOf({ audits = [], manifests }: Pick<Head, 'audits' | 'manifests'>): number {
+  return Math.min(manifests[0]?.step ?? 0, ...audits.map(({ from }) => from))
+}
+
+/** Segments are to be audited; the others, of these PNodes, never will be. */
+export function auditing(
+  head: Head,
+  audits: readonly OpenAudit[],
+  unaudited: readonly { readonly pnode: string; readonly from: number }[],
+): Head {
+  const unverified = { ...head.unverified }
+  for (const { pnode, from } of unaudited) unverified[pnode] = Math.min(unverified[pnode] ?? from, from)
+  const open = [...(head.audits ?? []), ...audits]
+  return {
+    ...head,
+    ...(open.length > 0 && { audits: open }),
+    ...(Object.keys(unverified).length > 0 && { unverified }),
+  }
+}
+
+/** These audits are over. @param unsettled those that nobody could be found for: what they were about stays unverified */
+export function audited(head: Head, over: readonly OpenAudit[], unsettled: readonly OpenAudit[] = []): Head {
+  const isOver = (audit: OpenAudit) => over.some(({ vnode, from, to }) => vnode === audit.vnode && from === audit.from && to === audit.to)
+  const left = (head.audits ?? []).filter((audit) => !isOver(audit))
+  const unaudited = unsettled.flatMap(({ pnodes, from }) => pnodes.map((pnode) => ({ pnode, from })))
+  return auditing({ ...head, audits: undefined }, left, unaudited)
 }
 
 /** A pause was asked for: whoever owns the run from now on sees to it. */
@@ -174,15 +236,42 @@ export function failed(head: Head, error: ErrorRecord, counters: Head['counters'
   return { ...head, status: 'failed', error, counters }
 }
 
-/** Recovery two: the whole run goes back to its newest manifest that `isUsable`, or to its seed, under a new generation. */
+/**
+ * Recovery two: the whole run goes back to its newest manifest that `isUsable`, or to its seed, under a new generation. What was under audit is done again, and
+ * audited then: nobody keeps what was sent before.
+ */
 export function rolledBack(head: Head, isUsable: (manifest: ManifestRef) => boolean = () => true): Head {
-  return { ...head, generation: head.generation + 1, status: 'running', manifests: head.manifests.filter(isUsable), directory: {} }
+  const base = baseOf(head)
+  const manifests = head.manifests.filter((manifest) => manifest.step <= base && isUsable(manifest))
+  const goesOnFrom = manifests[0]?.step ?? 0
+  const unverified = Object.fromEntries(Object.entries(head.unverified ?? {}).filter(([, step]) => step < goesOnFrom))
+  return {
+    ...head,
+    generation: head.generation + 1,
+    status: 'running',
+    manifests,
+    directory: {},
+    audits: undefined,
+    unverified: Object.keys(unverified).length > 0 ? unverified : undefined,
+  }
+}
+
+/** Recovery two from before all that these PNodes have done and nobody has verified. */
+export function rolledBackBeforeUnverified(head: Head, pnodes: readonly string[]): Head {
+  const step = Math.min(...pnodes.map((pnode) => head.unverified?.[pnode] ?? Infinity))
+  return rolledBack(head, (manifest) => manifest.step <= step)
 }
 
 /** Whoever was convicted has no part in the run any more. */
 export function excluding(head: Head, pnodes: readonly string[]): Head {
   const excluded = [...new Set([...(head.excluded ?? []), ...pnodes])]
   return excluded.length > 0 ? { ...head, excluded } : head
+}
+
+/** Recovery two from behind which everybody has been restored, since that manifest is damaged. */
+export function rolledBackBehindBase(head: Head): Head {
+  const base = baseOf(head)
+  return rolledBackBehind(head.manifests.find(({ step }) => step === base))(head)
 }
 
 /** Recovery two from a manifest that is damaged. */

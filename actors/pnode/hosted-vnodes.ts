@@ -215,7 +215,7 @@ export class HostedVNodes {
     return true
   }
 
-  async #vnode(grant: Grant, definition: RunDefinition, { window, cuts, redundancy = 1 }: RunSettings): Promise<VNodeDriver> {
+  async #vnode(grant: Grant, definition: RunDefinition, { window, cuts, redundancy = 1, audits = 0 }: RunSettings): Promise<VNodeDriver> {
     const vnode = vnodeOf(grant.vnode)
     return new VNodeDriver({
       host: this.#hostOf(),
@@ -226,7 +226,7 @@ export class HostedVNodes {
       grant,
       window,
       maxAhead: cuts.maxAhead,
-      isReviewed: redundancy > 1,
+      isReviewed: redundancy > 1 || audits > 0,
     })
   }
 

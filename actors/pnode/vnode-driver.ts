@@ -115,7 +115,7 @@ export class VNodeDriver {
       outputs: grant.outputs,
       feedback: definition.vnode.feedback,
       window,
-      maxAhead,
+      maxAhead: grant.until ? grant.until.position - this.#manifest : maxAhead,
       skips: grant.skips,
       isFollower: this.isFollower,
     })
@@ -272,7 +272,7 @@ export class VNodeDriver {
           this.#done(command, this.#frames.tombstone(command.entry, command.inputs), {}, 0)
           break
         case 'snapshot':
-          void this.#commit(command.entry)
+          if (!this.#grant.until) void this.#commit(command.entry)
           break
         case 'send':
           // What a follower has kept was made before it had this term; nobody has seen it yet.
@@ -324,6 +324,7 @@ export class VNodeDriver {
     const stepMs = this.#deadline.ofStep(entry, busyMs)
     if (!this.isFollower) this.#host.observe({ type: 'applied', run, vnode, term, pnode, entry, busyMs: stepMs, metrics })
     this.#step = entry.step
+    if (entry.position === this.#grant.until?.position) void this.#commit(entry)
     this.#handle({ type: 'applied', position: entry.position, ref: frame, feedback })
   }
 

@@ -5,7 +5,7 @@ import type { Failure } from '../reports.js'
 import type { DeadLetters } from './dead-letters.js'
 import type { Moves } from './moves.js'
 import type { Poison } from './poison.js'
-import type { Reviews } from './reviews.js'
+import type { Checks } from './checks.js'
 import type { RunEnding } from './run-ending.js'
 import { hasOther, type PlacingRun } from './run-placing.js'
 
@@ -17,8 +17,8 @@ export interface FailuresOptions {
   readonly ending: RunEnding
   /** A VNode goes elsewhere. */
   readonly lost: (vnode: string, reason: string) => Promise<void>
-  /** To the checkpoint before the newest one, which is damaged; undefined: there is none at all, and the same would happen again. */
-  readonly goBehindNewest: () => ((reason: string) => Promise<void>) | undefined
+  /** To the checkpoint before the one that is restored from, which is damaged; undefined: there is none at all, and the same would happen again. */
+  readonly goBehind: () => ((reason: string) => Promise<void>) | undefined
   /** A step is given up, as is durable once `bury` has said why. */
   readonly goBack: (bury: () => Promise<string>) => Promise<void>
 }
@@ -31,7 +31,7 @@ export class Failures {
   }
 
   /** Somebody says so under a term that is the VNode's. */
-  async failed(failure: Failure, { reviews, moves }: { readonly reviews: Reviews; readonly moves: Moves }): Promise<void> {
+  async failed(failure: Failure, { checks: { reviews }, moves }: { readonly checks: Checks; readonly moves: Moves }): Promise<void> {
     const { vnode } = failure
     if (reviews.isOn) await reviews.failed(failure)
     if (followed(vnode) !== undefined) {
@@ -43,7 +43,7 @@ export class Failures {
 
   /** @param isConfirmed whether more than one PNode has met it, where nobody is believed alone */
   async believe(failure: Failure, { standstill }: Moves, isConfirmed = true): Promise<void> {
-    const { context, run, poison, deadLetters, ending, lost, goBack, goBehindNewest } = this.#options
+    const { context, run, poison, deadLetters, ending, lost, goBack, goBehind: goBehindDamaged } = this.#options
     const { vnode, error } = failure
     const { pnode } = run().head.directory[vnode]
     const hasElsewhere = () => hasOther(context, run(), vnode, pnode)
@@ -51,10 +51,8 @@ export class Failures {
       standstill.shun(pnode)
       return lost(vnode, error.message)
     }
-    const goBehind = error.code === 'checkpoint.damaged' ? goBehindNewest() : undefined
+    const goBehind = error.code === 'checkpoint.damaged' ? goBehindDamaged() : undefined
     if (goBehind) return goBehind(error.message)
-    // Others may have been blamed for what they met, too.
-    if (isConfirmed) standstill.forgive()
     const verdict = await poison.judge(failure, pnode, hasElsewhere)
     if (verdict.type === 'fail') return ending.fail(error)
     if (verdict.type === 'move') return lost(vnode, error.message)

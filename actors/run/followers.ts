@@ -2,7 +2,7 @@
 import { followerOf, followersIn, followersOf, MAX_REPLICAS, numberOf, vnodeOf } from '../../runtime/followers.js'
 import type { ActorContext } from '../../runtime/actor-system/actor-system.js'
 import type { Placed } from '../../runtime/grant.js'
-import type { Head } from '../../runtime/head.js'
+import type { Head, SegmentRef } from '../../runtime/head.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import { type Decision, isTransient } from '../calls.js'
 import type { Move } from './rebalance.js'
@@ -57,7 +57,8 @@ export class Followers {
   promotions(lost: readonly string[]): Decision[] {
     const { head } = this.#options.run()
     return lost.flatMap((vnode): Decision[] => {
-      const heir = followersOf(head, vnode).find((id) => !lost.includes(id))
+      // Who audits is far behind.
+      const heir = followersOf(head, vnode).find((id) => !lost.includes(id) && !head.directory[id].audits)
       if (heir === undefined) return []
       const { pnode, incarnation } = head.directory[heir]
       return [{ vnode, pnode, ...(incarnation && { incarnation }), candidates: [] }]
@@ -70,7 +71,13 @@ export class Followers {
     const { directory } = run().head
     const ids = moves.map(({ vnode }) => vnode)
     const at = new Map(moves.map(({ vnode, to }) => [vnode, to]))
-    const found = (await placeFollowers(context, run(), ids, at)) ?? []
+    const found =
+      (await placeFollowers(
+        context,
+        run(),
+        ids.filter((id) => !directory[id]?.audits),
+        at,
+      )) ?? []
     // Anywhere else they are no better off than here.
     const decisions = found.filter(({ vnode, pnode }) => pnode === at.get(vnode))
     if (decisions.length === 0) return
@@ -103,15 +110,18 @@ export class Followers {
     }
   }
 
-  /** One more of a VNode, on this PNode. @returns false if it cannot be there */
-  async another(vnode: string, pnode: string, reason: string): Promise<boolean> {
+  /** One more of a VNode, on this PNode. @param audits all that it applies; absent: it goes on to the end @returns undefined if it cannot be there */
+  async another(vnode: string, pnode: string, reason: string, audits?: SegmentRef): Promise<string | undefined> {
     const { context, run, place } = this.#options
-    const numbers = Array.from({ length: MAX_REPLICAS }, (_, i) => followerOf(vnode, i + 1))
-    const id = numbers.find((each, i) => i >= (this.#replicas ?? 0) && !(each in run().head.directory))
+    const numbers = Array.from({ length: MAX_REPLICAS }, (_, i) => MAX_REPLICAS - i).filter((n) => n > (this.#replicas ?? 0))
+    const id = numbers.map((n) => followerOf(vnode, n)).find((each) => !(each in run().head.directory))
     const decisions = id === undefined ? undefined : await placeFollowers(context, { ...run(), shunned: [] }, [id], new Map([[id, pnode]]))
-    if (decisions?.[0].pnode !== pnode) return false
-    await place(decisions, reason)
-    return true
+    if (decisions?.[0].pnode !== pnode) return undefined
+    await place(
+      decisions.map((decision) => ({ ...decision, audits })),
+      reason,
+    )
+    return id
   }
 
   /** Every first one before any second. */

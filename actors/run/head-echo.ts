@@ -16,7 +16,8 @@ export interface HeadEchoOptions {
   readonly network: NetworkDefinition
   readonly controlKey: ControlKey
   readonly head: () => Head
-  readonly manifest: () => Manifest | undefined
+  /** That of a step, or the one behind which everything is kept; undefined: the seed. */
+  readonly manifest: (step?: number) => Manifest | undefined
   readonly onError: (error: unknown) => void
 }
 
@@ -54,7 +55,10 @@ export class HeadEcho {
 
   /** A manifest is complete: nothing before it is needed again. */
   manifest(position: number): void {
-    for (const id of Object.keys(this.#options.head().directory)) void this.#deliver(id, () => this.#call(id, 'manifest', { position }))
+    const { directory } = this.#options.head()
+    // Whoever audits needs what was before it.
+    for (const id of Object.keys(directory).filter((each) => !directory[each].audits))
+      void this.#deliver(id, () => this.#call(id, 'manifest', { position }))
   }
 
   toSource(method: 'cut' | 'pause'): void {
@@ -98,8 +102,9 @@ export class HeadEcho {
   #grant(vnode: string): Promise<unknown> {
     const { controlKey } = this.#options
     const head = this.#options.head()
-    const manifest = this.#options.manifest()
-    const { incarnation } = head.directory[vnode]
+    const { incarnation, audits } = head.directory[vnode]
+    const manifest = this.#options.manifest(audits?.from)
+    const until = audits && this.#options.manifest(audits.to)
     const { hash: blob = '', roots } = manifest?.vnodes.find((entry) => entry.vnode === vnodeOf(vnode)) ?? {}
     const skips = skipsOf(head, vnodeOf(vnode), manifest?.position)
     const grant: Grant = {
@@ -117,6 +122,7 @@ export class HeadEcho {
           ...(roots && { roots }),
         },
       }),
+      ...(until && { until: { step: until.step, position: until.position } }),
       ...(skips.length > 0 && { skips }),
       inputs: producersOf(this.#options.network, vnodeOf(vnode)).map((id) => this.#whereIs(id)),
       outputs: this.#readersOf(vnode).map((id) => this.#whereIs(id)),

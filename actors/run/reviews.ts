@@ -3,7 +3,6 @@
  * until it is known who is wrong; who is wrong has no part in the run any more, which goes back to the newest checkpoint: that one was agreed upon.
  */
 import type { ActorContext } from '../../runtime/actor-system/actor-system.js'
-import { canonicalJson } from '../../runtime/canonical-json.js'
 import { followed, followersIn, followersOf, vnodeOf } from '../../runtime/followers.js'
 import type { Head } from '../../runtime/head.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
@@ -11,7 +10,8 @@ import { actor, call, type Membership } from '../calls.js'
 import { listMembers } from '../placement/parts.js'
 import type { RunEventBody } from '../events.js'
 import type { Claim, Commit, Failure } from '../reports.js'
-import { type Conviction, type Dispute, nextAction, openDispute } from '../trust/dispute.js'
+import { type Dispute, nextAction, openDispute } from '../trust/dispute.js'
+import { keepEvidence } from './evidence.js'
 import { type Finding, type Opinion, Review, valueOf } from './review.js'
 import { rootsAnswer } from '../who-may.js'
 import { lineageOf, type RunDefinition } from './run-definition.js'
@@ -50,28 +50,11 @@ export const REVIEW = 'review'
 const LOOK_MS = 500
 /** Who lets others wait again and again is waited for longer each time, so often. */
 const MOST_DOUBLINGS = 6
-const EVIDENCE_VERSION = 1
-
-export const evidencePrefix = (run: string): string => `runs/${run}/evidence/`
-
-/** Why somebody was convicted, for good: `runs/<run>/evidence/<generation>-<step>-<vnode>`. */
-export interface Evidence {
-  readonly v: typeof EVIDENCE_VERSION
-  readonly run: string
-  readonly generation: number
-  readonly step: number
-  readonly vnode: string
-  readonly opinions: readonly Opinion[]
-  readonly convicted: readonly Conviction[]
-  /** Who said so. */
-  readonly by: 'agreement' | 'arbiter' | 'panel'
-  /** Of a panel: the probability that one of its size has a lying majority, if a majority of all hosts does not lie. Else 0. */
-  readonly wrongWith: number
-}
 
 export class Reviews {
   readonly #options: ReviewsOptions
   #redundancy = 1
+  #isCompared = false
   #review: Review
   /** Cuts that all VNodes have committed, by step. */
   readonly #complete = new Map<number, readonly Commit[]>()
@@ -86,9 +69,10 @@ export class Reviews {
     this.#review = new Review(options.definition.network, 1)
   }
 
-  /** As the settings say. */
-  begin(redundancy: number): void {
+  /** As the settings say. @param isCompared whether what VNodes have read is compared with what was put out, where one PNode alone applies each */
+  begin(redundancy: number, isCompared: boolean): void {
     this.#redundancy = redundancy
+    this.#isCompared = isCompared || redundancy > 1
     this.#review = new Review(this.#options.definition.network, redundancy)
   }
 
@@ -105,7 +89,7 @@ export class Reviews {
 
   /** A state is in the store. @param complete all states of its cut, if it was the last one */
   async committed(commit: Commit, complete: readonly Commit[] | undefined): Promise<void> {
-    if (!this.isOn) return complete && this.#options.complete(complete)
+    if (!this.#isCompared) return complete && this.#options.complete(complete)
     if (complete) this.#complete.set(commit.step, complete)
     await this.#heard(commit)
   }
@@ -221,7 +205,7 @@ export class Reviews {
   }
 
   async #settle(step: number, { vnode, opinions }: Finding & { readonly type: 'dispute' }): Promise<void> {
-    const { context, head, askAnother, goBack, tell } = this.#options
+    const { context, head, store, askAnother, goBack, tell } = this.#options
     const members = await listMembers(context)
     const action = nextAction(disputeOf(opinions, members, step), () => false)
     if (action.type === 'settled') {
@@ -230,7 +214,7 @@ export class Reviews {
       // Of one owner are one voice: who is not heard beside another is no follower.
       const others = opinions.filter((opinion) => opinion.id !== vnode && valueOf(opinion) !== action.right.root).map(({ id }) => id)
       if (hosts.length === 0 && others.length > 0) return this.#options.dismiss(others, true)
-      const evidence = await this.#keepEvidence({ step, vnode, opinions, convicted: action.convicted, by, wrongWith })
+      const evidence = await keepEvidence(store, head(), { step, vnode, opinions, convicted: action.convicted, by, wrongWith })
       await goBack(`${hosts.join(', ')} gave something else for ${vnode} than its log does`, hosts)
       for (const { host, for: what } of action.convicted) tell({ type: 'convicted', pnode: host, vnode, step, for: what, by, evidence })
       return
@@ -254,15 +238,6 @@ export class Reviews {
     if (opinion.id === opinion.vnode) return goBack(`${opinion.vnode} has read what ${producer} has not put out`, [])
     this.#review.discard(opinion)
     await dismiss([opinion.id])
-  }
-
-  /** @returns its key */
-  async #keepEvidence(found: Omit<Evidence, 'v' | 'run' | 'generation'>): Promise<string> {
-    const { run, generation } = this.#options.head()
-    const evidence: Evidence = { v: EVIDENCE_VERSION, run, generation, ...found }
-    const key = `${evidencePrefix(run)}${generation}-${found.step}-${found.vnode}`
-    await this.#options.store.put(key, new TextEncoder().encode(canonicalJson(evidence)))
-    return key
   }
 }
 

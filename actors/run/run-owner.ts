@@ -11,13 +11,13 @@ import { SwarmError, isSwarmError, toSwarmError } from '../../runtime/errors.js'
 import { MARK } from '../../runtime/frame.js'
 import {
   advanced,
-  excluding,
   type Head,
   type Manifest,
   pausing,
   placed,
   rolledBack,
   rolledBackBehind,
+  rolledBackBehindBase,
   unpaused,
   waiting,
 } from '../../runtime/head.js'
@@ -34,10 +34,10 @@ import type { Constraints } from './constraints.js'
 import { DeadLetters } from './dead-letters.js'
 import { Failures } from './failures.js'
 import { Poison } from './poison.js'
-import { constraintsOf, poisonLimits, redundancyOf } from './run-settings.js'
+import { constraintsOf, poisonLimits } from './run-settings.js'
 import { RollCall } from './roll-call.js'
 import { DEFAULT_MEMBERSHIP } from '../placement/placement.js'
-import { Reviews } from './reviews.js'
+import { Checks } from './checks.js'
 import { Rollback } from './rollback.js'
 import { RunEnding } from './run-ending.js'
 import type { OpenedRun } from './run-opening.js'
@@ -75,8 +75,8 @@ export class RunOwner {
   readonly rollback: Rollback
   readonly #echo: HeadEcho
   readonly ending: RunEnding
-  /** Whether those who apply the same log agree. */
-  readonly reviews: Reviews
+  /** Whether what it is told is right. */
+  readonly checks: Checks
 
   readonly #report = (error: unknown): void => {
     if (!this.#context.signal.aborted) this.#options.onError(toSwarmError(error, 'internal', `run ${this.#run}`))
@@ -102,7 +102,7 @@ export class RunOwner {
       network: definition.network,
       controlKey: options.controlKey,
       head: () => writer.head,
-      manifest: () => this.#manifest,
+      manifest: (step) => this.checks.audits.at(step),
       onError: this.#report,
     })
     const { store } = options
@@ -126,25 +126,22 @@ export class RunOwner {
       ending: this.ending,
       lost: (vnode, reason) =>
         this.hostLost({ pnode: this.head.directory[vnode].pnode, what: 'worker', reason, vnodes: [`${this.#run}/${vnode}`] }),
-      goBehindNewest: () => this.#manifest && ((reason) => this.rollback.back(reason, rolledBackBehind(this.head.manifests[0]))),
+      goBehind: () => this.checks.audits.at() && ((reason) => this.rollback.back(reason, rolledBackBehindBase)),
       goBack: (bury) => this.#orFail(async () => this.rollback.back(await bury(), (head) => head)),
     })
-    this.reviews = new Reviews({
+    this.checks = new Checks({
       context,
       store,
       definition,
-      head: () => writer.head,
+      writer,
+      controlKey: options.controlKey,
+      monitor,
+      moves: () => this.moves,
       complete: (commits) => this.#complete(commits),
-      askAnother: (vnode, pnode, reason) => this.moves.followers.another(vnode, pnode, reason),
-      tell: (event) => monitor.emit(event),
-      goBack: async (reason, convicted) => {
-        if (convicted.length > 0) this.moves.standstill.forgive()
-        await writer.update((head) => excluding(head, convicted))
-        await this.#orFail(() => this.rollback.back(reason, rolledBack))
-      },
+      released: () => this.#released(),
+      back: (reason, change) => this.#orFail(() => this.rollback.back(reason, change)),
       believe: (failure, isConfirmed) => this.#failures.believe(failure, this.moves, isConfirmed),
-      dismiss: (ids, areToBlame) => this.moves.dismiss(ids, { areToBlame }),
-      patienceMs: 2 * (options.standstillMs ?? DEFAULT_MEMBERSHIP.standstillMs),
+      standstillMs: options.standstillMs,
     })
     this.moves = new Moves({
       context,
@@ -155,10 +152,10 @@ export class RunOwner {
       cuts: this.#cuts,
       moved: (vnode) => {
         this.#cuts.forget(vnode)
-        this.reviews.moved(vnode)
+        this.checks.reviews.moved(vnode)
       },
       run: () => this.#placing,
-      manifest: () => this.#manifest,
+      manifest: () => this.checks.audits.at(),
       pauseAgain: () => this.#pauseAgain(),
       balance: options.balance,
       standstillMs: options.standstillMs,
@@ -205,10 +202,11 @@ export class RunOwner {
     } catch (error) {
       if (!isSwarmError(error, 'store.damaged', 'store.not-found')) throw error
       this.#isAwake = true
-      return this.rollback.back(error.message, rolledBackBehind(this.head.manifests[0]))
+      return this.rollback.back(error.message, rolledBackBehind(newest))
     }
+    await this.checks.audits.wake(this.#manifest)
     this.#isAwake = true
-    const { step, position } = this.#manifest ?? { step: 0, position: 0 }
+    const { step, position } = this.checks.audits.at() ?? { step: 0, position: 0 }
     for (const [vnode, { pnode, term }] of Object.entries(this.head.directory)) this.#monitor.placed(vnode, pnode, term, step)
     if (this.#isComplete) return this.#finish()
     if (position > 0) this.#echo.manifest(position)
@@ -220,9 +218,8 @@ export class RunOwner {
 
   /** A resume may have others. */
   async #readSettings(): Promise<void> {
-    const { store } = this.#options
-    this.#constraints = await constraintsOf(store, this.#run)
-    this.reviews.begin(await redundancyOf(store, this.#run))
+    this.#constraints = await constraintsOf(this.#options.store, this.#run)
+    await this.checks.begin()
   }
 
   /** A VNode's state after a cut is in the store. */
@@ -230,9 +227,9 @@ export class RunOwner {
     if (!(await this.#isCurrent(commit, 'commit'))) return
     const newest = this.#manifest?.step ?? 0
     if (commit.step < newest) return
-    const isOdd = commit.position !== this.#timetable.positionOf(commit.step) || (this.reviews.isOn && !commit.roots)
+    const isOdd = commit.position !== this.#timetable.positionOf(commit.step) || (this.checks.areOn && !commit.roots)
     if (isOdd) return this.#monitor.observe({ type: 'dropped', run: this.#run, vnode: commit.vnode, reason: 'odd commit' })
-    if (commit.step > newest) return this.reviews.committed(commit, this.#cuts.add(commit))
+    if (commit.step > newest) return this.checks.reviews.committed(commit, this.#cuts.add(commit))
     // Told again: to an owner that has just begun, or because what was to follow failed the last time.
     this.moves.handover.completed([commit])
     await this.#goOn()
@@ -240,34 +237,42 @@ export class RunOwner {
 
   /** A follower says what it makes of the log. */
   async claimed(claim: Claim): Promise<void> {
-    if ((await this.#isCurrent(claim, 'claim')) && claim.step > (this.#manifest?.step ?? 0)) await this.reviews.claimed(claim)
+    if (await this.#isCurrent(claim, 'claim')) await this.checks.claimed(claim, this.#manifest?.step ?? 0)
   }
 
   async #complete(commits: readonly Commit[]): Promise<void> {
-    const { step, position } = commits[0]
+    const [{ step }] = commits
     const marks = commits.reduce((all, commit) => all & commit.marks, ~0)
     const { manifest, ref } = await writeManifest(this.#options.store, this.#run, this.head.generation, commits)
     const before = this.head
     const isPaused = (marks & MARK.pause) !== 0
+    const audited = await this.checks.audits.draw(commits)
     await this.#writer.update((head) => ({
-      ...(isPaused ? unpaused(advanced(head, ref)) : advanced(head, ref)),
+      ...(isPaused ? unpaused(advanced(audited(head), ref)) : advanced(audited(head), ref)),
       counters: this.#counters,
       ...(isPaused && { status: 'paused' as const }),
     }))
     this.#manifest = manifest
     this.#cuts.close(step)
-    this.reviews.close(step)
+    this.checks.reviews.close(step)
     for (const told of toldBy(commits, before.manifests[0]?.step ?? 0, this.#definition.network, before)) this.#monitor.emit(told)
     this.#monitor.emit({ type: 'checkpoint', step, generation: ref.generation, key: ref.key })
-    this.#echo.manifest(position)
     evict(this.#options.store, this.head, before).catch(this.#report)
     if (isPaused) {
       this.#monitor.emit({ type: 'paused', step })
       await this.ending.end()
     } else {
       this.moves.handover.completed(commits)
-      await this.#goOn()
+      await this.checks.audits.opened(manifest)
+      await this.#released()
     }
+  }
+
+  /** What is before the base is not needed any more. */
+  async #released(): Promise<void> {
+    const base = this.checks.audits.at()
+    if (base) this.#echo.manifest(base.position)
+    await this.#goOn()
   }
 
   /** What follows from the newest checkpoint. */
@@ -281,7 +286,7 @@ export class RunOwner {
 
   get #isComplete(): boolean {
     const { totalSteps } = this.#timetable
-    return this.#manifest?.step === totalSteps && !this.#evaluations.isMissing(totalSteps)
+    return this.#manifest?.step === totalSteps && !this.#evaluations.isMissing(totalSteps) && !this.head.audits
   }
 
   /** A VNode has answered all evaluation batches after a step. */
@@ -354,18 +359,23 @@ export class RunOwner {
   /** Places every VNode from one manifest: one durable write, then the grants. */
   async #begin(change: (head: Head) => Head): Promise<void> {
     this.#cuts.clear()
-    this.reviews.clear()
+    this.checks.reviews.clear()
     this.moves.handover.clear()
     this.#manifest = undefined
     const { manifest, head: next, unusable } = await newestUsable(this.#options.store, change(this.head), this.#ids.slice(1))
     this.#manifest = manifest
+    this.checks.audits.clear(manifest)
     if (unusable) this.#toldOfRollback(unusable, next)
     this.#evaluations.goBackTo(this.#manifest?.step ?? 0)
     // One that goes back has had its places, and its turn.
     const run = { ...this.#placing, head: next, computeClass: manifest?.computeClass, isBeginning: !this.#isAwake }
     const { decisions, computeClass } = await this.moves.orSayWhyNot(this.#ids, placeAll(this.#context, run))
-    if (this.reviews.isOn && !isBitwise(computeClass))
-      throw new SwarmError('usage', { what: 'redundancy', expected: 'a compute class that gives the same bits', got: computeClass })
+    if (this.checks.areOn && !isBitwise(computeClass))
+      throw new SwarmError('usage', {
+        what: 'redundancy or audits',
+        expected: 'a compute class that gives the same bits',
+        got: computeClass,
+      })
     const begun = { ...next, status: 'running', error: undefined, computeClass } as const
     await this.#writer.update((head) => placed({ ...begun, writer: head.writer }, decisions))
     sweepAll(this.#options.store, this.head).catch(this.#report)

@@ -32,6 +32,8 @@ export interface RunSettings {
   readonly replicas?: number
   /** How many PNodes apply each VNode's log, of which all have to agree, 2 to 9. Absent: one, which nobody compares. */
   readonly redundancy?: number
+  /** Share of the segments of each PNode that somebody else applies as well, above 0, at most 1. Absent: none. */
+  readonly audits?: number
   /** Where its VNodes may be. Absent: anywhere. */
   readonly constraints?: Constraints
   /** Those that differ from the defaults. */
@@ -61,6 +63,7 @@ export interface ExecutionOptions extends Partial<PoisonLimits> {
   readonly atSteps?: ReadonlySet<number>
   readonly replicas?: number
   readonly redundancy?: number
+  readonly audits?: number
   readonly constraints?: Constraints
 }
 
@@ -69,7 +72,7 @@ export const settingsKey = (run: string): string => `runs/${run}/settings`
 /** Cuts as often as asked, and before any VNode's kept outputs outgrow their budget. @throws `usage` */
 export function runSettings(
   { network, training, timetable }: RunDefinition,
-  { window, checkpoint = {}, atSteps, replicas = 0, redundancy = 1, constraints, ...limits }: ExecutionOptions,
+  { window, checkpoint = {}, atSteps, replicas = 0, redundancy = 1, audits = 0, constraints, ...limits }: ExecutionOptions,
 ): RunSettings {
   const { everySteps, everySeconds, retentionBytes = DEFAULT_RETENTION_BYTES } = { ...DEFAULT_CHECKPOINT, ...withoutUndefined(checkpoint) }
   const isValid = Number.isSafeInteger(everySteps) && everySteps >= 1 && everySeconds > 0 && retentionBytes >= 0
@@ -105,6 +108,7 @@ export function runSettings(
     },
     ...(checked('replicas', replicas, 0, MAX_REPLICAS) > 0 && { replicas }),
     ...(checked('redundancy', redundancy, 1, MAX_REPLICAS + 1) > 1 && { redundancy }),
+    ...(checkedShare(audits) > 0 && { audits }),
     ...checkedConstraints(network, constraints),
     ...checkedLimits(limits),
   }
@@ -117,6 +121,11 @@ const MAX_DELIVERY_ATTEMPTS = 100
 function checked(what: string, value: number, least: number, most: number): number {
   if (Number.isSafeInteger(value) && value >= least && value <= most) return value
   throw new SwarmError('usage', { what, expected: `an integer from ${least} to ${most}`, got: String(value) })
+}
+
+function checkedShare(audits: number): number {
+  if (audits >= 0 && audits <= 1) return audits
+  throw new SwarmError('usage', { what: 'audits', expected: 'a share from 0 to 1', got: String(audits) })
 }
 
 function checkedLimits({ maxDeadLetters, maxDeliveryAttempts }: Partial<PoisonLimits> = {}): Pick<RunSettings, 'poison'> {
@@ -139,9 +148,10 @@ export async function constraintsOf(store: ObjectStore, run: string): Promise<Co
   return (await settingsIfAny(store, run))?.constraints
 }
 
-/** How many PNodes have to agree on each VNode, as of its last start. @throws codes of the store */
-export async function redundancyOf(store: ObjectStore, run: string): Promise<number> {
-  return (await settingsIfAny(store, run))?.redundancy ?? 1
+/** How its work is checked, as of its last start. @throws codes of the store */
+export async function checksOf(store: ObjectStore, run: string): Promise<Required<Pick<RunSettings, 'redundancy' | 'audits'>>> {
+  const { redundancy = 1, audits = 0 } = (await settingsIfAny(store, run)) ?? {}
+  return { redundancy, audits }
 }
 
 /** Settings that cannot be read are no reason to stop a run that is under way. */

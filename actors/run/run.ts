@@ -8,6 +8,7 @@ import type { Leaving, Loss } from '../calls.js'
 import type { Claim, Commit, Evaluated, Failure } from '../reports.js'
 import type { RunDefinition } from './run-definition.js'
 import type { RunMonitor } from './run-monitor.js'
+import { AUDIT } from './audits.js'
 import { STANDBYS } from './followers.js'
 import { LOOK } from './handover.js'
 import { REVIEW } from './reviews.js'
@@ -83,7 +84,8 @@ export function runActor(options: RunActorOptions): ActorDefinition<RunOwner> {
       pause: (context, owner) => (owner.isWaiting ? owner.ending.giveUp() : pauseAwake(context, owner, null)),
       [ROLL_BACK]: awake(({ rollback }) => rollback.again()),
       [STANDBYS]: underWay(({ moves }) => moves.followers.fill(), null),
-      [REVIEW]: underWay(({ reviews }) => reviews.look(), null),
+      [REVIEW]: underWay(({ checks }) => checks.reviews.look(), null),
+      [AUDIT]: underWay(({ checks }) => checks.audits.look(), null),
       [ROLL_CALL]: awake(({ rollCall }) => rollCall.call()),
     },
   }

@@ -58,7 +58,7 @@ test('lost, suspect and avoided PNodes and those of another compute class are no
     [
       'a: it is lost',
       'b: it is suspect',
-      'c: it has just been lost',
+      'c: it has just been lost, or was convicted',
       'd: its compute class is native',
       'e: 2.0 MB more than its 0.0 MB allow',
       'f: 6.00 ms a step with 1 GFLOP/s and 2.0 MB',

@@ -101,13 +101,25 @@ const skipsOptimizer: Adversary = (honest) => {
 const lazy: Adversary = (honest) => {
   const { compute } = honest
   const first = new Map<string, Promise<ApplyResult>>()
-  const apply = async (id: string, request: ApplyRequest) => {
-    if (request.evaluation > 0) return compute.apply(id, request)
+  const last = new Map<string, Promise<unknown>>()
+  /** What was asked for first is answered first. */
+  const inOrder = async (id: string, answer: () => Promise<ApplyResult>) => {
+    const next = (last.get(id) ?? Promise.resolve()).then(answer)
+    last.set(
+      id,
+      next.catch(() => undefined),
+    )
+    return next
+  }
+  const apply = (id: string, request: ApplyRequest) => {
+    if (request.evaluation > 0) return inOrder(id, () => compute.apply(id, request))
     const known = first.get(id) ?? compute.apply(id, request)
     first.set(id, known)
-    const made = await known
-    const { batch, labels } = decodeFrame(request.inputs[0])
-    return { ...made, frame: encodeFrame({ ...decodeFrame(made.frame), header: request.header, batch, labels }, true) }
+    return inOrder(id, async () => {
+      const made = await known
+      const { batch, labels } = decodeFrame(request.inputs[0])
+      return { ...made, frame: encodeFrame({ ...decodeFrame(made.frame), header: request.header, batch, labels }, true) }
+    })
   }
   return { ...honest, compute: before(compute, apply) }
 }

@@ -1,69 +1,16 @@
 /** Hosts that lie, beside others that apply the same log: each is found out within one segment, and the run ends with the hash of an honest one. */
 import test from 'ava'
-import { local, type RunOptions, train } from '../../actors/train.js'
+import { local, train } from '../../actors/train.js'
 import type { LocalSwarm } from '../../actors/local-swarm.js'
-import type { RunEvent } from '../../actors/events.js'
-import { evidencePrefix, type Evidence } from '../../actors/run/reviews.js'
-import { readHead } from '../../runtime/head-store.js'
 import { openPools, renamed } from '../support/chaos-run.js'
-import type { Network } from '../../components/network.js'
 import { poisonedNetwork, poisonFile } from '../support/poisoned-runs.js'
-import { branching, openObjects, slowBranching, TRAINING } from '../support/small-runs.js'
-import { ADVERSARIES, type Adversary, type AdversaryName, HARMLESS, measuredAlike } from './adversaries.js'
+import { openObjects, slowBranching, TRAINING } from '../support/small-runs.js'
+import { ADVERSARIES, type AdversaryName, HARMLESS } from './adversaries.js'
+import { type Arrangement, ended as endedBeside, EVERY_STEPS } from './beside-liars.js'
 
 const pools = openPools()
 test.after.always(() => pools.close())
-let names = 0
-const EVERY_STEPS = 10
-
-const alike: Adversary = (honest) => honest
-
-interface Arrangement {
-  readonly net?: Network
-  readonly pnodes: number
-  readonly liars?: { readonly [pnode: string]: AdversaryName }
-  /** PNodes whose word settles disputes. */
-  readonly trusted?: readonly string[]
-  readonly options?: RunOptions
-  /** A PNode that goes for good when some VNode there has applied this step. */
-  readonly leaves?: { readonly pnode: string; readonly step: number }
-}
-
-async function ended({ net = branching, pnodes, liars = {}, trusted = [], options, leaves }: Arrangement) {
-  const { store } = openObjects()
-  const id = `redundant-${++names}`
-  let swarm: LocalSwarm | undefined
-  const on = local({
-    pnodes,
-    returnMs: leaves && Infinity,
-    membership: { rateMs: 1e9, standstillMs: 2_000, isTrusted: (pnode) => trusted.includes(pnode) },
-  })
-  const run = train(
-    net,
-    TRAINING,
-    { on, store, checkpoint: { everySteps: EVERY_STEPS }, redundancy: 2, ...options },
-    {
-      id,
-      pool: renamed(pools.inline, `${id}-`),
-      onSwarm: (made) => (swarm = made),
-      onObservation: (seen) => {
-        if (leaves && seen.type === 'applied' && seen.pnode === leaves.pnode && seen.entry.step === leaves.step)
-          void swarm?.killPNode(leaves.pnode)
-      },
-      disguise: (pnode, honest) => (pnode in liars ? ADVERSARIES[liars[pnode]] : alike)(measuredAlike(honest)),
-    },
-  )
-  const events: RunEvent[] = []
-  void (async () => {
-    for await (const event of run.events()) events.push(event)
-  })()
-  const { hash, deadLetters } = await run.result
-  const { head } = await readHead(store, id)
-  const evidence: Evidence[] = []
-  for await (const { key } of store.list(evidencePrefix(id)))
-    evidence.push(JSON.parse(new TextDecoder().decode((await store.get(key)).bytes)))
-  return { hash, head, events, evidence, deadLetters }
-}
+const ended = (arrangement: Arrangement) => endedBeside(pools, { ...arrangement, options: { redundancy: 2, ...arrangement.options } })
 
 let honest: string | undefined
 test.before(async () => {

@@ -1,0 +1,360 @@
+/**
+ * Audits (PROTOCOL.md rules 25 to 27): of the segments that a checkpoint ends with, some are drawn after their PNodes have said what they give, and applied by somebody else.
+ * Until he agrees, everybody keeps what that needs. Who is wrong has no part in the run any more, which goes back before all that he has done and nobody has verified.
+ */
+import type { ActorContext } from '../../runtime/actor-system/actor-system.js'
+import { canonicalJson } from '../../runtime/canonical-json.js'
+import { auditSecret } from '../../runtime/commitment.js'
+import { invariant } from '../../runtime/errors.js'
+import { followersOf } from '../../runtime/followers.js'
+import { audited, auditing, baseOf, type Head, type Manifest, type OpenAudit, type SegmentRef } from '../../runtime/head.js'
+import type { ObjectStore } from '../../runtime/object-store/object-store.js'
+import type { Membership } from '../calls.js'
+import type { RunEventBody } from '../events.js'
+import { listMembers } from '../placement/parts.js'
+import type { Claim, Commit } from '../reports.js'
+import {
+  afterDisputeEvent,
+  type Claim as HostClaim,
+  type Conviction,
+  type Dispute,
+  type DisputeAction,
+  nextAction,
+  openDispute,
+} from '../trust/dispute.js'
+import { happens, inDrawnOrder, isDrawn } from '../trust/draw.js'
+import { readManifest } from './checkpoints.js'
+import { keepEvidence } from './evidence.js'
+import { type Opinion, valueOf } from './review.js'
+
+export interface AuditsOptions {
+  readonly context: ActorContext
+  readonly store: ObjectStore
+  /** In graph order. */
+  readonly vnodes: readonly string[]
+  readonly head: () => Head
+  /** 32 bytes in hex: whoever does not know it cannot know what will be audited. */
+  readonly auditKey: string
+  /** The share of the segments of each PNode that is audited, above 0, at most 1. @param share of those that nothing is known against */
+  readonly shares: (pnodes: readonly string[], share: number) => Promise<readonly number[]>
+  readonly update: (change: (head: Head) => Head) => Promise<void>
+  /** This PNode is to apply the segment, too. @returns under which name; undefined: it cannot */
+  readonly ask: (vnode: string, pnode: string, segment: SegmentRef) => Promise<string | undefined>
+  /** They are done, or have said nothing. */
+  readonly dismiss: (ids: readonly string[], areToBlame: boolean) => Promise<void>
+  /** What was kept for audits is not needed any more. */
+  readonly released: () => Promise<void>
+  readonly goBack: (reason: string, convicted: readonly string[]) => Promise<void>
+  /** Somebody was found to be right. */
+  readonly verified: (pnodes: readonly string[], audit: OpenAudit) => void
+  readonly tell: (event: RunEventBody) => void
+  /** How long somebody who was asked may take, in ms; Infinity: for ever. */
+  readonly patienceMs: number
+}
+
+/** Handler of the Run actor, and its timer, for `Audits.look`. */
+export const AUDIT = 'audit'
+/** How often it is looked whether somebody has room, or is too late, in ms. */
+const LOOK_MS = 500
+/** The share of segments on which two agree that a trusted PNode applies as well: who audits is audited. */
+const SHARE_OF_AGREED = 0.1
+
+/** What is known of an audit. */
+interface Looked {
+  readonly audit: OpenAudit
+  readonly dispute: Dispute
+  /** Of those that were asked. */
+  readonly opinions: readonly Opinion[]
+  /** Since when whoever is at it has been at it, or nobody has. */
+  readonly sinceMs: number
+  /** The follower that applies it. */
+  readonly id?: string
+  /** They agree, and one whose word counts more was asked. */
+  readonly isChecked?: true
+  readonly isOver?: true
+  /** There was nobody for it. */
+  readonly isUnsettled?: true
+}
+
+type Outcome = Extract<DisputeAction, { readonly type: 'settled' | 'undecided' }>
+
+export class Audits {
+  readonly #options: AuditsOptions
+  #share = 0
+  /** By step: the newest, and those that open audits begin or end with. */
+  readonly #manifests = new Map<number, Manifest>()
+  #newest: Manifest | undefined
+  #looked: Looked[] = []
+
+  constructor(options: AuditsOptions) {
+    this.#options = options
+  }
+
+  /** As the settings say. @param share from 0 (none at all) to 1 */
+  begin(share: number): void {
+    this.#share = share
+  }
+
+  get areOn(): boolean {
+    return this.#share > 0
+  }
+
+  /** Everything begins anew, from this manifest. */
+  clear(manifest: Manifest | undefined): void {
+    this.#looked = []
+    this.#manifests.clear()
+    this.#advance(manifest)
+  }
+
+  /** An owner that has just begun goes on with what is open. @throws codes of the store */
+  async wake(manifest: Manifest | undefined): Promise<void> {
+    const { head, store, vnodes, context, dismiss } = this.#options
+    this.clear(manifest)
+    const { audits = [], manifests, directory } = head()
+    // What they were asked for is not known any more: others are asked.
+    const asked = Object.keys(directory).filter((id) => directory[id].audits)
+    if (asked.length > 0) await dismiss(asked, false)
+    for (const step of new Set(audits.flatMap(({ from, to }) => [from, to]))) {
+      const ref = manifests.find((each) => each.step === step)
+      invariant(ref !== undefined || step === 0, () => `no manifest of step ${step}, of an open audit`)
+      if (ref && !this.#manifests.has(step)) this.#manifests.set(step, await readManifest(store, ref, vnodes))
+    }
+    if (audits.length > 0) context.setTimer(AUDIT, AUDIT, { afterMs: LOOK_MS })
+  }
+
+  /**
+   * The newest manifest, or one that an audit begins or ends with; undefined: the seed.
+   * @param step default: where everybody is to be able to begin. What is behind that is kept
+   */
+  at(step = baseOf(this.#options.head())): Manifest | undefined {
+    return this.#manifests.get(step)
+  }
+
+  /** Draws what is audited of the segments that these commits end. @returns what the head becomes by it */
+  async draw(commits: readonly Commit[]): Promise<(head: Head) => Head> {
+    if (!this.areOn) return (before) => before
+    const { head, shares } = this.#options
+    const { run, generation, directory } = head()
+    const [from, secret] = [this.#newest?.step ?? 0, this.#secretBehind(this.#newest)]
+    const hosts = commits.map(({ vnode }) => directory[vnode].pnode)
+    const shareOf = await shares(hosts, this.#share)
+    const isAudited = commits.map((commit, i) => isDrawn({ secret, run, generation }, hosts[i], commit, this.#newest, shareOf[i]))
+    const audits = commits.flatMap(({ vnode, step }, i): OpenAudit[] => {
+      const followers = followersOf(head(), vnode).filter((id) => !directory[id].audits)
+      return isAudited[i] ? [{ vnode, pnodes: [hosts[i], ...followers.map((id) => directory[id].pnode)], from, to: step }] : []
+    })
+    const unaudited = hosts.flatMap((pnode, i) => (isAudited[i] ? [] : [{ pnode, from }]))
+    return (before) => auditing(before, audits, unaudited)
+  }
+
+  /** The cut is the newest manifest. */
+  async opened(manifest: Manifest): Promise<void> {
+    this.#advance(manifest)
+    await this.look()
+  }
+
+  /** Somebody who was asked says what the segment gives. */
+  async claimed(claim: Claim): Promise<void> {
+    const { head, dismiss } = this.#options
+    const looked = this.#looked.find(({ id }) => id === claim.vnode)
+    if (!looked || claim.step !== looked.audit.to || !claim.roots) return
+    const { pnode } = head().directory[claim.vnode]
+    const { position, hash, roots } = claim
+    const opinion: Opinion = { vnode: looked.audit.vnode, id: claim.vnode, pnode, position, hash, roots }
+    await dismiss([claim.vnode], false)
+    const members = await listMembers(this.#options.context)
+    const feeder = this.#feederOf(looked, opinion)
+    if (feeder !== undefined && looked.dispute.asked!.isArbiter) return this.#convictFeeder(looked, opinion, feeder)
+    const dispute = afterDisputeEvent(looked.dispute, { type: 'claimed', claim: claimOf(opinion, members) })
+    this.#put(looked, { dispute, opinions: [...looked.opinions, opinion], id: undefined })
+    await this.look()
+  }
+
+  /** What can be settled is; who is missing is asked for. */
+  async look(): Promise<void> {
+    const { head, context } = this.#options
+    const { audits = [], generation } = head()
+    if (audits.length === 0) return
+    const members = await listMembers(context)
+    const known = this.#looked.map(({ audit }) => keyOf(audit))
+    for (const audit of audits) if (!known.includes(keyOf(audit))) this.#looked.push(this.#open(audit, members))
+    for (const audit of audits) {
+      while (await this.#lookAt(audit, members)) continue
+      // It went back: nothing of it is open any more.
+      if (head().generation !== generation) return
+    }
+    await this.#letGo()
+    if (this.#looked.length > 0) context.setTimer(AUDIT, AUDIT, { afterMs: LOOK_MS })
+  }
+
+  /** @returns whether there is more to do about it at once */
+  async #lookAt(audit: OpenAudit, members: readonly Membership[]): Promise<boolean> {
+    const { context, head, dismiss, patienceMs } = this.#options
+    const looked = this.#looked.find((each) => keyOf(each.audit) === keyOf(audit))
+    if (!looked || looked.isOver) return false
+    const { dispute, id, sinceMs } = looked
+    const isLate = context.clock.now() - sinceMs > patienceMs
+    if (id !== undefined) {
+      const isThere = id in head().directory
+      if (isThere && !isLate) return false
+      if (isThere) await dismiss([id], true)
+      const after = afterDisputeEvent(dispute, { type: 'silent', host: dispute.asked!.host })
+      this.#put(looked, { dispute: after, id: undefined, sinceMs: context.clock.now() })
+      return true
+    }
+    const action = nextAction(dispute, () => false)
+    if (action.type === 'wait') return false
+    const isArbiter = action.type === 'ask arbiter' || this.#isToBeChecked(looked, action, members)
+    if (!isArbiter && (action.type === 'settled' || action.type === 'undecided')) return this.#settle(looked, action)
+    const excluded = excludedFrom(dispute, audit, members)
+    const others = members.filter(
+      ({ pnode, owner = pnode, state, isTrusted }) =>
+        !excluded.has(pnode) && !excluded.has(owner) && state !== 'lost' && (isTrusted || !isArbiter),
+    )
+    if (await this.#ask(looked, others, isArbiter)) return false
+    // Whoever has no room now may have some later; but nobody waits for that for ever.
+    if (others.length > 0 && !isLate) return false
+    const isCheck = action.type === 'settled'
+    const after = isCheck ? dispute : afterDisputeEvent(dispute, { type: 'exhausted', of: isArbiter ? 'arbiters' : 'hosts' })
+    this.#put(looked, { dispute: after, ...(isCheck && { isChecked: true }) })
+    return true
+  }
+
+  /** Whether somebody of them begins with it. They are asked in an order that nobody knows before. */
+  async #ask(looked: Looked, hosts: readonly Membership[], isArbiter: boolean): Promise<boolean> {
+    const { ask, context } = this.#options
+    const { audit, dispute } = looked
+    const ready = hosts.filter(({ state }) => state === 'ready')
+    for (const { pnode, owner = pnode } of inDrawnOrder(this.#secretBehind(this.at(audit.from)), keyOf(audit), ready)) {
+      const id = await ask(audit.vnode, pnode, { from: audit.from, to: audit.to })
+      if (id === undefined) continue
+      const isCheck = isArbiter && nextAction(dispute, () => false).type === 'settled'
+      const asked = afterDisputeEvent(dispute, { type: 'asked', host: pnode, owner, isArbiter })
+      this.#put(looked, { id, dispute: asked, sinceMs: context.clock.now(), ...(isCheck && { isChecked: true }) })
+      return true
+    }
+    return false
+  }
+
+  /** A random share of what two agree on is looked at by one whose word counts more. */
+  #isToBeChecked({ audit, isChecked }: Looked, action: DisputeAction, members: readonly Membership[]): boolean {
+    if (isChecked || action.type !== 'settled' || action.by !== 'agreement') return false
+    const hasArbiter = members.some(({ isTrusted, state }) => isTrusted && state !== 'lost')
+    return hasArbiter && happens(this.#secretBehind(this.at(audit.from)), `agreed ${keyOf(audit)}`, SHARE_OF_AGREED)
+  }
+
+  /** @returns false */
+  async #settle(looked: Looked, action: Outcome): Promise<boolean> {
+    const { goBack, tell, verified } = this.#options
+    const { audit, opinions, dispute } = looked
+    const { vnode, to, pnodes } = audit
+    if (action.type === 'settled' && action.convicted.length > 0) {
+      await this.#convict(looked, action)
+    } else if (action.type === 'settled') {
+      const by = opinions.filter(({ pnode }) => [...dispute.claims, dispute.verdict].some((claim) => claim?.host === pnode))
+      tell({ type: 'audited', vnode, pnode: pnodes[0], step: to, by: by.map(({ pnode }) => pnode) })
+      verified([...pnodes, ...by.map(({ pnode }) => pnode)], audit)
+      this.#put(looked, { isOver: true })
+    } else {
+      tell({ type: 'unaudited', vnode, pnode: pnodes[0], step: to, reason: action.why })
+      // Where they differ one of them is wrong: nothing goes on from that.
+      if (dispute.claims.length > 1) await goBack(`nobody knows what is right for ${vnode}: ${action.why}`, [])
+      else this.#put(looked, { isOver: true, isUnsettled: true })
+    }
+    return false
+  }
+
+  async #convict(
+    { audit, opinions }: Looked,
+    { convicted, by, wrongWith }: Omit<Outcome & { type: 'settled' }, 'type' | 'right'>,
+  ): Promise<void> {
+    const { goBack, tell, store, head } = this.#options
+    const { vnode, to, pnodes } = audit
+    // Who has agreed with the owner has said the same.
+    const all = convicted.flatMap((one): Conviction[] => (one.host === pnodes[0] ? pnodes.map((host) => ({ ...one, host })) : [one]))
+    const hosts = [...new Set(all.map(({ host }) => host))]
+    const said = [this.#said(audit), ...opinions]
+    const evidence = await keepEvidence(store, head(), { step: to, vnode, opinions: said, convicted: all, by, wrongWith })
+    await goBack(`${hosts.join(', ')} gave something else for ${vnode} than its log does`, hosts)
+    for (const { host, for: what } of all) tell({ type: 'convicted', pnode: host, vnode, step: to, for: what, by, evidence })
+  }
+
+  /** Who has sent something else to an arbiter than it has said to have put out is wrong about either. */
+  async #convictFeeder(looked: Looked, opinion: Opinion, vnode: string): Promise<void> {
+    const { pnode: host } = this.#options.head().directory[vnode]
+    const found = { ...looked, opinions: [...looked.opinions, opinion] }
+    await this.#convict(found, { convicted: [{ host, for: 'claim' }], by: 'arbiter', wrongWith: 0 })
+  }
+
+  /** The producer that has put out something else than was read here, as it says itself. */
+  #feederOf({ audit }: Looked, { roots }: Opinion): string | undefined {
+    const { vnodes } = this.at(audit.to)!
+    return vnodes.find(({ vnode, roots: own }) => vnode in roots.inputs && own && own.output !== roots.inputs[vnode])?.vnode
+  }
+
+  /** What the owner has said. */
+  #said({ vnode, pnodes: [pnode], to }: OpenAudit): Opinion {
+    const { position, vnodes } = this.at(to)!
+    const { hash, roots } = vnodes.find((entry) => entry.vnode === vnode)!
+    return { vnode, id: vnode, pnode, position, hash, roots: roots! }
+  }
+
+  #open(audit: OpenAudit, members: readonly Membership[]): Looked {
+    const { context } = this.#options
+    const hosts = members.filter(({ state }) => state === 'ready').length
+    const dispute = openDispute({
+      segment: { vnode: audit.vnode, from: audit.from, to: audit.to },
+      hasArbiter: members.some(({ isTrusted, state }) => isTrusted && state !== 'lost'),
+      population: { hosts: Math.max(1, hosts), liars: Math.max(0, Math.floor((hosts - 1) / 2)) },
+      owners: claimOf(this.#said(audit), members),
+    })
+    // Whoever was asked before is asked for by nobody any more.
+    return { audit, dispute, opinions: [], sinceMs: context.clock.now() }
+  }
+
+  /** What nobody needs any more is let go, once it is durable that nobody does. */
+  async #letGo(): Promise<void> {
+    const { head, update, released } = this.#options
+    const base = baseOf(head())
+    const over = this.#looked.filter(({ isOver }) => isOver)
+    if (over.length === 0 || this.#looked.some(({ isOver, audit }) => !isOver && audit.from === base)) return
+    const unsettled = over.filter(({ isUnsettled }) => isUnsettled)
+    const [all, failed] = [over, unsettled].map((some) => some.map(({ audit }) => audit))
+    await update((before) => audited(before, all, failed))
+    this.#looked = this.#looked.filter(({ isOver }) => !isOver)
+    this.#advance(this.#newest)
+    await released()
+  }
+
+  #advance(manifest: Manifest | undefined): void {
+    this.#newest = manifest
+    if (manifest) this.#manifests.set(manifest.step, manifest)
+    const needed = new Set([manifest?.step, ...(this.#options.head().audits ?? []).flatMap(({ from, to }) => [from, to])])
+    for (const step of this.#manifests.keys()) if (!needed.has(step)) this.#manifests.delete(step)
+  }
+
+  #secretBehind(manifest: Manifest | undefined): string {
+    const { head, auditKey } = this.#options
+    const { run, generation } = head()
+    return auditSecret(auditKey, { run, generation, from: manifest?.position ?? 0 })
+  }
+
+  #put(looked: Looked, change: Partial<Looked>): void {
+    this.#looked = this.#looked.map((each) => (each.audit === looked.audit ? { ...each, ...change } : each))
+  }
+}
+
+const keyOf = ({ vnode, from, to }: OpenAudit): string => `${vnode} ${from} ${to}`
+
+function claimOf(opinion: Opinion, members: readonly Membership[]): HostClaim {
+  const { pnode, roots } = opinion
+  const { owner = pnode, computeClass = '' } = members.find((member) => member.pnode === pnode) ?? {}
+  return { host: pnode, owner, computeClass, inputs: canonicalJson(roots.inputs), root: valueOf(opinion) }
+}
+
+/** Who is not asked: PNodes and owners that have had their say, or whose it is. */
+function excludedFrom({ claims, silent, verdict }: Dispute, { pnodes }: OpenAudit, members: readonly Membership[]): ReadonlySet<string> {
+  const owners = members.flatMap(({ pnode, owner = pnode }) => (pnodes.includes(pnode) ? [owner] : []))
+  const heard = [...claims, ...(verdict ? [verdict] : [])]
+  return new Set([...pnodes, ...owners, ...heard.flatMap(({ host, owner }) => [host, owner]), ...silent.map(({ host }) => host)])
+}

@@ -1,0 +1,65 @@
+/** Runs beside hosts that lie, each in its own way. */
+import type { LocalSwarm } from '../../actors/local-swarm.js'
+import type { RunEvent } from '../../actors/events.js'
+import { evidencePrefix, type Evidence } from '../../actors/run/evidence.js'
+import { local, type RunOptions, train } from '../../actors/train.js'
+import type { Network } from '../../components/network.js'
+import { readHead } from '../../runtime/head-store.js'
+import { type openPools, renamed } from '../support/chaos-run.js'
+import { branching, openObjects, TRAINING } from '../support/small-runs.js'
+import { ADVERSARIES, type Adversary, type AdversaryName, measuredAlike } from './adversaries.js'
+
+let names = 0
+
+/** Steps from one checkpoint to the next. */
+export const EVERY_STEPS = 10
+
+const alike: Adversary = (honest) => honest
+
+export interface Arrangement {
+  readonly net?: Network
+  readonly pnodes: number
+  readonly liars?: { readonly [pnode: string]: AdversaryName }
+  /** PNodes whose word settles disputes. */
+  readonly trusted?: readonly string[]
+  readonly options?: RunOptions
+  /** A PNode that goes for good when some VNode there has applied this step. */
+  readonly leaves?: { readonly pnode: string; readonly step: number }
+}
+
+export async function ended(pools: ReturnType<typeof openPools>, { net = branching, pnodes, liars = {}, trusted = [], options, leaves }: Arrangement) {
+  const { store } = openObjects()
+  const id = `beside-liars-${++names}`
+  let swarm: LocalSwarm | undefined
+  const on = local({
+    pnodes,
+    returnMs: leaves && Infinity,
+    membership: { rateMs: 1e9, standstillMs: 2_000, isTrusted: (pnode) => trusted.includes(pnode) },
+  })
+  const run = train(
+    net,
+    TRAINING,
+    { on, store, checkpoint: { everySteps: EVERY_STEPS }, ...options },
+    {
+      id,
+      pool: renamed(pools.inline, `${id}-`),
+      onSwarm: (made) => (swarm = made),
+      onObservation: (seen) => {
+        if (leaves && seen.type === 'applied' && seen.pnode === leaves.pnode && seen.entry.step === leaves.step)
+          void swarm?.killPNode(leaves.pnode)
+      },
+      disguise: (pnode, honest) => (pnode in liars ? ADVERSARIES[liars[pnode]] : alike)(measuredAlike(honest)),
+    },
+  )
+  const events: RunEvent[] = []
+  void (async () => {
+    for await (const event of run.events()) events.push(event)
+  })()
+  const { hash, deadLetters } = await run.result
+  const { head } = await readHead(store, id)
+  const evidence: Evidence[] = []
+  for await (const { key } of store.list(evidencePrefix(id)))
+    evidence.push(JSON.parse(new TextDecoder().decode((await store.get(key)).bytes)))
+  return { hash, head, events, evidence, deadLetters }
+}
+
