@@ -86,10 +86,10 @@ const SAMPLE_LENGTH = 200
 
 /** What the flags say of checkpoints, places, and steps that fail. */
 export function executionOf({ checkpointEvery: everySteps, ...rest }: Settings): RunOptions {
-  const { minTier, together, replicas, redundancy, maxDeadLetters, maxDeliveryAttempts } = rest
+  const { minTier, together, replicas, redundancy, audits, maxDeadLetters, maxDeliveryAttempts } = rest
   const constraints: Constraints = { minTier, together: together?.map((ids) => ids.split(',').map((id) => id.trim())) }
   const checkpoint = everySteps === undefined ? undefined : { everySteps }
-  return { checkpoint, replicas, redundancy, constraints, maxDeadLetters, maxDeliveryAttempts }
+  return { checkpoint, replicas, redundancy, audits, constraints, maxDeadLetters, maxDeliveryAttempts }
 }
 
 interface ShowOptions {

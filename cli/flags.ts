@@ -182,6 +182,14 @@ export const FLAGS = {
     key: 'redundancy',
     parse: integer(1, 9),
   }),
+  audits: flag({
+    syntax: '--audits <SHARE>',
+    description: 'share of each machine’s work that another one does as well, drawn afterwards; who is wrong is out',
+    default: '0',
+    environment: environment('AUDITS'),
+    key: 'audits',
+    parse: number('a share from 0 to 1', (x) => x >= 0 && x <= 1),
+  }),
   minTier: flag({
     syntax: '--min-tier <1|2|3>',
     description: 'only PNodes of this tier or a better one: 1 is the best',
@@ -334,6 +342,7 @@ export const EXECUTION_FLAGS = [
   'checkpointEvery',
   'replicas',
   'redundancy',
+  'audits',
   'minTier',
   'together',
   'maxDeadLetters',

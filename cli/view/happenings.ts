@@ -58,6 +58,10 @@ export function sentenceOf(event: RunEvent, isVerbose = false): string | undefin
       const { vnode, pnode, step, reason, by } = event
       return `${pnode} is under suspicion: what it says of ${vnode} at step ${count(step)} is odd (${reason}), says ${by}`
     }
+    case 'audited':
+      return `${event.by.join(', ')} found ${event.vnode} of ${event.pnode} to be right up to step ${count(event.step)}`
+    case 'unaudited':
+      return `nobody could audit ${event.vnode} of ${event.pnode} up to step ${count(event.step)}: ${event.reason}`
     case 'convicted': {
       const lie = event.for === 'claim' ? `what it gives for ${event.vnode} is wrong` : `what it says of ${event.vnode} is wrong`
       return `${event.pnode} is out: ${lie} at step ${count(event.step)}, by the word of ${event.by === 'panel' ? 'a panel' : 'an arbiter'}`

@@ -27,7 +27,10 @@ export interface Arrangement {
   readonly leaves?: { readonly pnode: string; readonly step: number }
 }
 
-export async function ended(pools: ReturnType<typeof openPools>, { net = branching, pnodes, liars = {}, trusted = [], options, leaves }: Arrangement) {
+export async function ended(
+  pools: ReturnType<typeof openPools>,
+  { net = branching, pnodes, liars = {}, trusted = [], options, leaves }: Arrangement,
+) {
   const { store } = openObjects()
   const id = `beside-liars-${++names}`
   let swarm: LocalSwarm | undefined
@@ -62,4 +65,3 @@ export async function ended(pools: ReturnType<typeof openPools>, { net = branchi
     evidence.push(JSON.parse(new TextDecoder().decode((await store.get(key)).bytes)))
   return { hash, head, events, evidence, deadLetters }
 }
-
