@@ -187,7 +187,7 @@ export class VNodeDriver {
    */
   promote(grant: Grant): boolean {
     const { generation, checkpoint, inputs, outputs } = grant
-    if (!this.isFollower || !this.#isStarted || this.#hasFailed || this.#abort.signal.aborted) return false
+    if (!this.isFollower || this.#grant.until || !this.#isStarted || this.#hasFailed || this.#abort.signal.aborted) return false
     if (generation !== this.#grant.generation || this.#log.applied < Math.max(this.#manifest, checkpoint?.position ?? 0)) return false
     this.manifest(checkpoint?.position ?? 0)
     this.#grant = grant

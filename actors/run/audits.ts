@@ -48,7 +48,7 @@ export interface AuditsOptions {
   /** Somebody was found to be right. */
   readonly verified: (pnodes: readonly string[], audit: OpenAudit) => void
   readonly tell: (event: RunEventBody) => void
-  /** How long somebody who was asked may take, in ms; Infinity: for ever. */
+  /** How long somebody who was asked may take, in ms. */
   readonly patienceMs: number
 }
 
@@ -58,6 +58,8 @@ export const AUDIT = 'audit'
 const LOOK_MS = 500
 /** The share of segments on which two agree that a trusted PNode applies as well: who audits is audited. */
 const SHARE_OF_AGREED = 0.1
+/** How often one who is lost is asked again. */
+const MOST_LOSSES = 3
 
 /** What is known of an audit. */
 interface Looked {
@@ -69,6 +71,8 @@ interface Looked {
   readonly sinceMs: number
   /** The follower that applies it. */
   readonly id?: string
+  /** Who was asked and was lost, or failed, each time. */
+  readonly lost: readonly string[]
   /** They agree, and one whose word counts more was asked. */
   readonly isChecked?: true
   readonly isOver?: true
@@ -85,6 +89,8 @@ export class Audits {
   readonly #manifests = new Map<number, Manifest>()
   #newest: Manifest | undefined
   #looked: Looked[] = []
+  /** VNodes that were restored from the base, and may not have come to the newest manifest yet: what they read is kept. */
+  readonly #behind = new Set<string>()
 
   constructor(options: AuditsOptions) {
     this.#options = options
@@ -102,6 +108,7 @@ export class Audits {
   /** Everything begins anew, from this manifest. */
   clear(manifest: Manifest | undefined): void {
     this.#looked = []
+    this.#behind.clear()
     this.#manifests.clear()
     this.#advance(manifest)
   }
@@ -119,7 +126,20 @@ export class Audits {
       invariant(ref !== undefined || step === 0, () => `no manifest of step ${step}, of an open audit`)
       if (ref && !this.#manifests.has(step)) this.#manifests.set(step, await readManifest(store, ref, vnodes))
     }
-    if (audits.length > 0) context.setTimer(AUDIT, AUDIT, { afterMs: LOOK_MS })
+    if (audits.length === 0) return
+    // Who has not come so far yet is not known, either.
+    for (const vnode of vnodes) this.#behind.add(vnode)
+    context.setTimer(AUDIT, AUDIT, { afterMs: LOOK_MS })
+  }
+
+  /** A VNode has another owner, which begins at the base. */
+  moved(id: string): void {
+    if (this.#options.head().audits && this.#options.vnodes.includes(id)) this.#behind.add(id)
+  }
+
+  /** An owner says again what was said of a checkpoint before: it has come so far. */
+  async passed({ vnode, step }: Commit): Promise<void> {
+    if (step === this.#newest?.step && this.#behind.delete(vnode)) await this.#letGo()
   }
 
   /**
@@ -150,6 +170,8 @@ export class Audits {
   /** The cut is the newest manifest. */
   async opened(manifest: Manifest): Promise<void> {
     this.#advance(manifest)
+    // All of them have committed it.
+    this.#behind.clear()
     await this.look()
   }
 
@@ -198,8 +220,12 @@ export class Audits {
       const isThere = id in head().directory
       if (isThere && !isLate) return false
       if (isThere) await dismiss([id], true)
-      const after = afterDisputeEvent(dispute, { type: 'silent', host: dispute.asked!.host })
-      this.#put(looked, { dispute: after, id: undefined, sinceMs: context.clock.now() })
+      // Who was lost may be asked again, but not for ever.
+      const { host } = dispute.asked!
+      const lost = [...looked.lost, host]
+      const isSilent = isThere || lost.filter((each) => each === host).length > MOST_LOSSES
+      const after = isSilent ? afterDisputeEvent(dispute, { type: 'silent', host }) : { ...dispute, asked: undefined }
+      this.#put(looked, { dispute: after, id: undefined, lost, sinceMs: context.clock.now() })
       return true
     }
     const action = nextAction(dispute, () => false)
@@ -207,10 +233,11 @@ export class Audits {
     const isArbiter = action.type === 'ask arbiter' || this.#isToBeChecked(looked, action, members)
     if (!isArbiter && (action.type === 'settled' || action.type === 'undecided')) return this.#settle(looked, action)
     const excluded = excludedFrom(dispute, audit, members)
-    const others = members.filter(
-      ({ pnode, owner = pnode, state, isTrusted }) =>
-        !excluded.has(pnode) && !excluded.has(owner) && state !== 'lost' && (isTrusted || !isArbiter),
-    )
+    const { computeClass } = head()
+    const isFree = ({ pnode, owner = pnode }: Membership) => !excluded.has(pnode) && !excluded.has(owner)
+    const isAble = ({ state, isTrusted, ...member }: Membership) =>
+      state !== 'lost' && member.computeClass === computeClass && (isTrusted || !isArbiter)
+    const others = members.filter((member) => isFree(member) && isAble(member))
     if (await this.#ask(looked, others, isArbiter)) return false
     // Whoever has no room now may have some later; but nobody waits for that for ever.
     if (others.length > 0 && !isLate) return false
@@ -309,7 +336,7 @@ export class Audits {
       owners: claimOf(this.#said(audit), members),
     })
     // Whoever was asked before is asked for by nobody any more.
-    return { audit, dispute, opinions: [], sinceMs: context.clock.now() }
+    return { audit, dispute, opinions: [], lost: [], sinceMs: context.clock.now() }
   }
 
   /** What nobody needs any more is let go, once it is durable that nobody does. */
@@ -317,7 +344,7 @@ export class Audits {
     const { head, update, released } = this.#options
     const base = baseOf(head())
     const over = this.#looked.filter(({ isOver }) => isOver)
-    if (over.length === 0 || this.#looked.some(({ isOver, audit }) => !isOver && audit.from === base)) return
+    if (over.length === 0 || this.#behind.size > 0 || this.#looked.some(({ isOver, audit }) => !isOver && audit.from === base)) return
     const unsettled = over.filter(({ isUnsettled }) => isUnsettled)
     const [all, failed] = [over, unsettled].map((some) => some.map(({ audit }) => audit))
     await update((before) => audited(before, all, failed))

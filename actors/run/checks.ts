@@ -66,6 +66,7 @@ export class Checks {
     })
     this.audits = new Audits({
       ...shared,
+      patienceMs: Number.isFinite(patienceMs) ? patienceMs : 2 * DEFAULT_MEMBERSHIP.standstillMs,
       vnodes: definition.network.vnodes.map(({ id }) => id),
       auditKey: auditKeyOf(controlKey),
       shares: async (pnodes, share) => pnodes.map(() => share),
@@ -94,6 +95,12 @@ export class Checks {
   async claimed(claim: Claim, newestStep: number): Promise<void> {
     if (this.#options.writer.head.directory[claim.vnode].audits) await this.audits.claimed(claim)
     else if (claim.step > newestStep) await this.reviews.claimed(claim)
+  }
+
+  /** A VNode, or a follower, gets another owner. */
+  moved(id: string): void {
+    this.reviews.moved(id)
+    this.audits.moved(id)
   }
 
   async #goBack(reason: string, convicted: readonly string[]): Promise<void> {

@@ -152,7 +152,7 @@ export class RunOwner {
       cuts: this.#cuts,
       moved: (vnode) => {
         this.#cuts.forget(vnode)
-        this.checks.reviews.moved(vnode)
+        this.checks.moved(vnode)
       },
       run: () => this.#placing,
       manifest: () => this.checks.audits.at(),
@@ -226,6 +226,7 @@ export class RunOwner {
   async committed(commit: Commit): Promise<void> {
     if (!(await this.#isCurrent(commit, 'commit'))) return
     const newest = this.#manifest?.step ?? 0
+    if (commit.step <= newest) await this.checks.audits.passed(commit)
     if (commit.step < newest) return
     const isOdd = commit.position !== this.#timetable.positionOf(commit.step) || (this.checks.areOn && !commit.roots)
     if (isOdd) return this.#monitor.observe({ type: 'dropped', run: this.#run, vnode: commit.vnode, reason: 'odd commit' })

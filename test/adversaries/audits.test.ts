@@ -27,6 +27,13 @@ test.serial('where nobody lies every segment is found to be right, by somebody e
   for (const { pnode, by } of audited) t.false(by.length === 0 || by.includes(pnode))
 })
 
+test.serial('who is asked and says nothing is not waited for: another one is asked, and the same hash', async (t) => {
+  const { hash, head } = await ended({ pnodes: 5, liars: { 'pnode-2': 'mute' }, trusted: ['pnode-5'] })
+  t.is(hash, honest)
+  t.is(head.excluded, undefined)
+  t.is(head.unverified, undefined)
+})
+
 for (const name of (Object.keys(ADVERSARIES) as AdversaryName[]).filter((each) => !HARMLESS.includes(each) && each !== 'nan-bomber')) {
   test.serial(`${name}: out by the word of an arbiter, and the same hash`, async (t) => {
     const { hash, head, events } = await ended({ pnodes: 5, liars: { 'pnode-2': name }, trusted: ['pnode-5'] })

@@ -179,6 +179,7 @@ export class Invariants {
     const [newest, older] = [head.manifests[0]?.step ?? 0, before.manifests[0]?.step ?? 0]
     if (newest < older && head.generation === before.generation) this.fail(`the head goes back from step ${older} to ${newest}`)
     if (before.status === 'done' && head.status !== 'done') this.fail('a run that is done goes on')
+    if (head.excluded) this.fail(`honest hosts are convicted: ${head.excluded.join(', ')}`)
     if (head.status === 'failed') this.fail(`the run failed: ${head.error?.code} ${head.error?.message}`)
   }
 
@@ -205,8 +206,8 @@ export class Invariants {
 
   /** What hosts keep stays within what was promised. */
   checkMemory(cluster: SimulatedCluster): void {
-    const { window, cuts, replicas } = this.#run.settings
-    const forFollowers = replicas ? AHEAD_WINDOWS * window : 0
+    const { window, cuts, replicas, audits } = this.#run.settings
+    const forFollowers = replicas || audits ? AHEAD_WINDOWS * window : 0
     for (const pnode of cluster.pnodes()) {
       for (const { run, vnode, waiting, retained, applied, manifest } of pnode.stats) {
         if (run !== this.#run.id) continue

@@ -58,6 +58,9 @@ const PLENTY_BYTES = 1e9
 /** Events of one simulation: more is a loop that time does not pass in. */
 const MAX_EVENTS = 1_000_000
 
+/** In two of seven clusters segments are audited: all of them, or some. */
+const AUDITS = [0, 0, 1, 0, 0, 0.3, 0] as const
+
 /** A cluster of 3 to 200 hosts, mostly small, with a run and what goes wrong with it. */
 export function drawPlan(seed: number): Plan {
   const random = new RandomStream(seed, 'plan')
@@ -74,6 +77,7 @@ export function drawPlan(seed: number): Plan {
       steps,
       isPoisoned: seed % 8 === 3,
       replicas,
+      audits: AUDITS[seed % AUDITS.length],
       isRefined: seed % 5 === 2,
       isGrouped: seed % 7 === 5,
       hasFeedback: seed % 4 === 1,

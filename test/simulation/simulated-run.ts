@@ -46,6 +46,8 @@ export interface RunSize {
   readonly isGrouped?: boolean
   /** Standbys of each VNode. */
   readonly replicas?: number
+  /** Share of the segments that somebody else applies as well. */
+  readonly audits?: number
 }
 
 const TARGET = { kind: 'categorical', classes: 2 } as const
@@ -93,6 +95,7 @@ export function drawRun(random: RandomStream, size: RunSize, seed: number): Simu
       maxAhead: Math.max(least + random.below(30) * Math.min(1, seed % 4), size.everySteps ?? 0),
     },
     ...(size.replicas && { replicas: size.replicas }),
+    ...(size.audits && { audits: size.audits }),
     ...(size.isGrouped && drawn.length > 1 && { constraints: { together: [[drawn[0].id, drawn.at(-1)!.id]] } }),
   }
   const timetable = new Timetable(definition.timetable)
