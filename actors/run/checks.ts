@@ -12,6 +12,7 @@ import type { Moves } from './moves.js'
 import { Reviews } from './reviews.js'
 import type { RunDefinition } from './run-definition.js'
 import type { RunMonitor } from './run-monitor.js'
+import type { Constraints } from './constraints.js'
 import { checksOf } from './run-settings.js'
 
 export interface ChecksOptions {
@@ -78,12 +79,13 @@ export class Checks {
     })
   }
 
-  /** As of the last start: a resume may have others. */
-  async begin(): Promise<void> {
+  /** As the settings say: a resume may have others. @returns where VNodes may be */
+  async begin(): Promise<Constraints | undefined> {
     const { store, writer } = this.#options
-    const { redundancy, audits } = await checksOf(store, writer.head.run)
+    const { redundancy, audits, constraints } = await checksOf(store, writer.head.run)
     this.reviews.begin(redundancy, audits > 0)
     this.audits.begin(audits)
+    return constraints
   }
 
   /** Whether commits have to say what was read and put out. */

@@ -113,6 +113,14 @@ export class RunMonitor {
     this.feed.emit(this.#event(body.type === 'done' || body.type === 'paused' ? { ...body, stepsLost, stepsDoubled } : body))
   }
 
+  /** It is under way from this step on. */
+  started(generation: number, step: number): void {
+    const { training, data } = this.#definition
+    const { epochs, batchSize } = training
+    const samples = data.splits.train?.reduce((sum, shard) => sum + shard.samples, 0) ?? 0
+    this.emit({ type: 'started', generation, step, totalSteps: this.#timetable.totalSteps, epochs, batchSize, samples })
+  }
+
   /** A PNode has joined, or its steps show how fast it is; nothing else is worth an event. */
   member({ pnode, gflops, saidGflops = gflops, state, ratedBecause }: Membership, reason: string): void {
     if (this.#status !== 'running') return

@@ -34,7 +34,7 @@ import type { Constraints } from './constraints.js'
 import { DeadLetters } from './dead-letters.js'
 import { Failures } from './failures.js'
 import { Poison } from './poison.js'
-import { constraintsOf, poisonLimits } from './run-settings.js'
+import { poisonLimits } from './run-settings.js'
 import { RollCall } from './roll-call.js'
 import { DEFAULT_MEMBERSHIP } from '../placement/placement.js'
 import { Checks } from './checks.js'
@@ -174,7 +174,7 @@ export class RunOwner {
     const fix = `Start a new one from its weights with: swarmgrad train --from ${head.run}`
     if (head.status === 'done') throw new SwarmError('run.changed', { what: `run ${head.run} is done`, fix })
     const isNew = Object.keys(head.directory).length === 0
-    await this.#readSettings()
+    this.#constraints = await this.checks.begin()
     await this.#begin((before) => (isNew ? before : unpaused(rolledBack(before)))).catch(async (error: unknown) => {
       const plain = await plainly(this.#context, this.#placing, error)
       // Nobody has room for it now: whoever takes runs up begins it, as one that is new.
@@ -183,28 +183,23 @@ export class RunOwner {
     })
     this.#isAwake = true
     this.rollCall.watch(0, 0)
-    const { training, data } = this.#definition
-    const { epochs, batchSize } = training
-    const samples = data.splits.train?.reduce((sum, shard) => sum + shard.samples, 0) ?? 0
-    const step = this.#manifest?.step ?? 0
-    const { totalSteps } = this.#timetable
-    this.#monitor.emit({ type: 'started', generation: this.head.generation, step, totalSteps, epochs, batchSize, samples })
+    this.#monitor.started(this.head.generation, this.#manifest?.step ?? 0)
   }
 
   /** Goes on where an owner before this one was, in the same generation: tells everybody again what is durable, and hears who is there. */
   async wake(): Promise<void> {
     if (this.#isAwake || this.head.status !== 'running') return
     if (Object.keys(this.head.directory).length === 0) return this.start()
-    await this.#readSettings()
+    this.#constraints = await this.checks.begin()
     const [newest] = this.head.manifests
     try {
       this.#manifest = newest && (await readManifest(this.#options.store, newest, this.#ids.slice(1)))
+      await this.checks.audits.wake(this.#manifest)
     } catch (error) {
       if (!isSwarmError(error, 'store.damaged', 'store.not-found')) throw error
       this.#isAwake = true
       return this.rollback.back(error.message, rolledBackBehind(newest))
     }
-    await this.checks.audits.wake(this.#manifest)
     this.#isAwake = true
     const { step, position } = this.checks.audits.at() ?? { step: 0, position: 0 }
     for (const [vnode, { pnode, term }] of Object.entries(this.head.directory)) this.#monitor.placed(vnode, pnode, term, step)
@@ -216,12 +211,6 @@ export class RunOwner {
     this.rollCall.watch(this.#options.rollCallMs ?? DEFAULT_MEMBERSHIP.lostMs, this.head.termCounter)
   }
 
-  /** A resume may have others. */
-  async #readSettings(): Promise<void> {
-    this.#constraints = await constraintsOf(this.#options.store, this.#run)
-    await this.checks.begin()
-  }
-
   /** A VNode's state after a cut is in the store. */
   async committed(commit: Commit): Promise<void> {
     if (!(await this.#isCurrent(commit, 'commit'))) return
@@ -229,7 +218,7 @@ export class RunOwner {
     if (commit.step <= newest) await this.checks.audits.passed(commit)
     if (commit.step < newest) return
     const isOdd = commit.position !== this.#timetable.positionOf(commit.step) || (this.checks.areOn && !commit.roots)
-    if (isOdd) return this.#monitor.observe({ type: 'dropped', run: this.#run, vnode: commit.vnode, reason: 'odd commit' })
+    if (isOdd) return this.#dropped(commit.vnode, 'odd commit')
     if (commit.step > newest) return this.checks.reviews.committed(commit, this.#cuts.add(commit))
     // Told again: to an owner that has just begun, or because what was to follow failed the last time.
     this.moves.handover.completed([commit])

@@ -143,15 +143,13 @@ export async function poisonLimits(store: ObjectStore, run: string): Promise<Poi
   return { ...DEFAULT_POISON_LIMITS, ...settings?.poison }
 }
 
-/** Where its VNodes may be, as of its last start. @throws codes of the store */
-export async function constraintsOf(store: ObjectStore, run: string): Promise<Constraints | undefined> {
-  return (await settingsIfAny(store, run))?.constraints
-}
-
-/** How its work is checked, as of its last start. @throws codes of the store */
-export async function checksOf(store: ObjectStore, run: string): Promise<Required<Pick<RunSettings, 'redundancy' | 'audits'>>> {
-  const { redundancy = 1, audits = 0 } = (await settingsIfAny(store, run)) ?? {}
-  return { redundancy, audits }
+/** How its work is checked, and where it may be done, as of its last start. @throws codes of the store */
+export async function checksOf(
+  store: ObjectStore,
+  run: string,
+): Promise<{ readonly redundancy: number; readonly audits: number; readonly constraints: Constraints | undefined }> {
+  const { redundancy = 1, audits = 0, constraints } = (await settingsIfAny(store, run)) ?? {}
+  return { redundancy, audits, constraints }
 }
 
 /** Settings that cannot be read are no reason to stop a run that is under way. */
