@@ -134,18 +134,8 @@ export async function poisonLimits(store: ObjectStore, run: string): Promise<Poi
   return { ...DEFAULT_POISON_LIMITS, ...settings?.poison }
 }
 
-/** Where its VNodes may be, as of its last start. @throws codes of the store */
-export async function constraintsOf(store: ObjectStore, run: string): Promise<Constraints | undefined> {
-  return (await settingsIfAny(store, run))?.constraints
-}
-
-/** How many PNodes have to agree on each VNode, as of its last start. @throws codes of the store */
-export async function redundancyOf(store: ObjectStore, run: string): Promise<number> {
-  return (await settingsIfAny(store, run))?.redundancy ?? 1
-}
-
-/** Settings that cannot be read are no reason to stop a run that is under way. */
-function settingsIfAny(store: ObjectStore, run: string): Promise<RunSettings | undefined> {
+/** As of its last start. Settings that cannot be read are no reason to stop a run that is under way. @throws codes of the store */
+export function settingsIfAny(store: ObjectStore, run: string): Promise<RunSettings | undefined> {
   return readSettings(store, run).catch((error: unknown) => {
     if (!isSwarmError(error) || error.retryable) throw error
     return undefined
