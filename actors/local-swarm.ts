@@ -56,6 +56,8 @@ export interface LocalSwarmOptions {
   readonly returnMs?: number
   /** What a PNode gets for its own seams: for tests in which some of them lie. Default: what is there. */
   readonly disguise?: (pnode: string, honest: Seams) => Seams
+  /** The same for what it says and answers, before that is signed. */
+  readonly speech?: (pnode: string, honest: ActorSystem) => ActorSystem
   readonly onError?: (error: SwarmError) => void
   /** Sees every observation, for benchmarks and tests. */
   readonly onObservation?: (observation: Observation) => void
@@ -228,7 +230,7 @@ export class LocalSwarm {
 
   async #join(pnode: string): Promise<void> {
     if (this.#isClosed) return
-    const { run, dataset, store, clock, pool, membership, memoryBytes, disguise } = this.#options
+    const { run, dataset, store, clock, pool, membership, memoryBytes, disguise, speech } = this.#options
     const bus = await this.#connect(pnode)
     const seams: Seams = { system: this.#system, bus, compute: pool.compute(pnode), store }
     const identity = this.#identities.get(pnode) ?? createIdentity()
@@ -237,6 +239,7 @@ export class LocalSwarm {
       pnode,
       identity,
       ...(disguise?.(pnode, seams) ?? seams),
+      speech: (honest) => speech?.(pnode, honest) ?? honest,
       clock,
       controlKeys: new TrustedKeys([{ key: publicKeyText(this.#controlKey.publicKey) }], clock),
       memoryBytes: memoryBytes ?? PLENTY_BYTES,

@@ -60,6 +60,8 @@ export interface Failure {
   /** The entry that was being applied, if one was, and the digest of its batch. */
   readonly entry?: Entry
   readonly batch?: string
+  /** What it has read up to and with that entry, by producer. Absent: nobody compares it. */
+  readonly read?: Roots['inputs']
   /** The step was given up after a multiple of what others took, not after the time that any step has. */
   readonly isHasty?: boolean
 }

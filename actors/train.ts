@@ -139,6 +139,7 @@ export interface Internals {
   readonly pool?: ComputePool
   readonly connect?: LocalSwarmOptions['connect']
   readonly disguise?: LocalSwarmOptions['disguise']
+  readonly speech?: LocalSwarmOptions['speech']
   readonly onObservation?: LocalSwarmOptions['onObservation']
   readonly cutSteps?: ReadonlySet<number>
   /** The data, if it is at hand: `resume` then does not read it from the store. */
@@ -275,7 +276,7 @@ class LocalRun implements Run {
 
   async #run({ definition, dataset, notes = [] }: Opened, pool: ComputePool): Promise<RunResult> {
     const on = this.#on
-    const { connect, disguise, onObservation, cutSteps, onSwarm } = this.#internals
+    const { connect, disguise, speech, onObservation, cutSteps, onSwarm } = this.#internals
     await writeSettings(this.#store, this.id, runSettings(definition, { ...this.#options, window: on.window, atSteps: cutSteps }))
     const swarm: LocalSwarm = new LocalSwarm({
       run: this.id,
@@ -290,6 +291,7 @@ class LocalRun implements Run {
       returnMs: on.returnMs,
       connect,
       disguise,
+      speech,
       onObservation,
       onError: (error) => swarm.monitor.emit({ type: 'warning', error: error.toJSON() }),
     })

@@ -75,6 +75,7 @@ const failure = z.looseObject({
   error: z.looseObject({ code: z.string(), message: z.string(), retryable: z.boolean() }),
   entry: z.looseObject({ position: whole, step: whole }).optional(),
   batch: z.string().optional(),
+  read: z.record(z.string(), sha256).optional(),
   isHasty: z.boolean().optional(),
 })
 const loss = z.looseObject({ pnode: name, what: z.literal('worker'), reason: z.string(), vnodes: z.array(z.string()) })

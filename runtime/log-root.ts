@@ -28,6 +28,11 @@ export class LogRoot {
     this.#roots.set(position, hex(this.#newest))
   }
 
+  /** What it would be with this frame, which is of the next position. */
+  with(frame: Uint8Array): string {
+    return hex(extendEdgeRoot(this.#newest, entryOf(frame)))
+  }
+
   /** Up to and with a position; undefined: it has not come yet, or is not kept any more. */
   at(position: number): string | undefined {
     return this.#roots.get(position)

@@ -35,6 +35,11 @@ export class Logbook {
     return this.#roots?.at(position)
   }
 
+  /** What it would have read with the entry that it fails at; undefined: nobody compares it, or it has not failed at the next one. */
+  readWith(entry: Entry, inputs: readonly Uint8Array[]): Roots['inputs'] | undefined {
+    return this.#roots?.readWith(entry, inputs)
+  }
+
   /** A checkpoint is complete: nobody asks about what is before it. */
   release(before: number): void {
     this.#roots?.release(before)

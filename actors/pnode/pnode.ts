@@ -27,6 +27,8 @@ export interface PNodeOptions extends HostedVNodesOptions {
   readonly measureEveryMs?: number
   /** How a heartbeat is told; false: nobody knows us. Default: a call to the placement service. */
   readonly heartbeat?: (heartbeat: Heartbeat) => Promise<boolean>
+  /** What it says and answers, before that is signed: for tests in which it says something else. Default: what is there. */
+  readonly speech?: (honest: ActorSystem) => ActorSystem
   /** Told of errors that no caller can be told of. */
   readonly onError: (error: SwarmError) => void
 }
@@ -56,15 +58,16 @@ export class PNodeHost {
     setMaxListeners(0, this.#abort.signal)
     this.pnode = options.pnode
     this.#options = options
-    const { pnode, clock, identity, controlKeys, incarnation = crypto.randomUUID() } = options
+    const { pnode, clock, identity, controlKeys, incarnation = crypto.randomUUID(), speech } = options
     this.#incarnation = incarnation
-    this.#system = signedActors(options.system, {
+    const signed = signedActors(options.system, {
       sender: new Sender({ from: pnode, incarnation, signer: keySigner(identity.privateKey), clock }),
       assertSigned: (signed) => controlKeys.assertSigned(signed),
       guard: new ReplayGuard(clock),
       onRefused: (code) => this.refused.set(code, (this.refused.get(code) ?? 0) + 1),
     })
-    const system = this.#system
+    const system = speech?.(signed) ?? signed
+    this.#system = system
     this.#hosted = new HostedVNodes(
       { ...options, system },
       { signal: this.#abort.signal, report: this.#report, profile: () => this.#profile },

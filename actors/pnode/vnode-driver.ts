@@ -375,7 +375,9 @@ export class VNodeDriver {
 
   #failure(error: SwarmError, step: UnderWay | undefined): Failure {
     const { vnode, term, generation } = this.grant
-    return { vnode, term, generation, error: error.toJSON(), ...(step && { entry: step.entry, batch: batchOf(step.inputs[0]) }) }
+    const read = step && this.#logbook.readWith(step.entry, step.inputs)
+    const at = step && { entry: step.entry, batch: batchOf(step.inputs[0]), ...(read && { read }) }
+    return { vnode, term, generation, error: error.toJSON(), ...at }
   }
 
   /** Stops this VNode. A lost worker is the PNode's to tell; everything else goes to the run's owner. */

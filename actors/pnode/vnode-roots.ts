@@ -39,6 +39,12 @@ export class VNodeRoots {
     return { output, inputs, ...(this.#given && { given: this.#given.at(position)! }) }
   }
 
+  /** What it would have read with the next entry; undefined: it has applied it already. @param inputs in the order of the grant */
+  readWith({ position }: Entry, inputs: readonly Uint8Array[]): Roots['inputs'] | undefined {
+    if (this.#output.at(position) !== undefined) return undefined
+    return Object.fromEntries([...this.#inputs].map(([vnode, root], i) => [vnode, root.with(inputs[i])]))
+  }
+
   /** Nobody asks about what is before this position. */
   release(before: number): void {
     for (const root of [this.#output, ...this.#inputs.values(), ...(this.#given ? [this.#given] : [])]) root.release(before)

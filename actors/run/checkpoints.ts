@@ -48,6 +48,17 @@ export async function writeManifest(
   return { manifest, ref: { key, generation, step, position } }
 }
 
+/** Those whose states are not in the store, or of another size there. Whether the bytes are right is found out by whoever restores from them. */
+export async function notStored(store: ObjectStore, run: string, generation: number, commits: readonly Commit[]): Promise<Commit[]> {
+  const isThere = async ({ hash, sizeBytes }: Commit) => {
+    const blob = keys.blob(run, generation, hash)
+    for await (const { key, sizeBytes: stored } of store.list(blob)) if (key === blob) return stored === sizeBytes
+    return false
+  }
+  const areThere = await Promise.all(commits.map(isThere))
+  return commits.filter((_, i) => !areThere[i])
+}
+
 /**
  * The manifest that the head names, checked against what the head says of it.
  * @param vnodes those of the run, in graph order, where they are known

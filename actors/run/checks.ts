@@ -8,12 +8,12 @@ import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import { DEFAULT_MEMBERSHIP } from '../placement/placement.js'
 import type { Claim, Commit, Failure } from '../reports.js'
 import { Audits } from './audits.js'
+import type { Belief } from './failures.js'
 import type { Moves } from './moves.js'
 import { Reviews } from './reviews.js'
 import type { RunDefinition } from './run-definition.js'
 import type { RunMonitor } from './run-monitor.js'
-import type { Constraints } from './constraints.js'
-import { checksOf } from './run-settings.js'
+import { type RunSettings, settingsIfAny } from './run-settings.js'
 
 export interface ChecksOptions {
   readonly context: ActorContext
@@ -30,7 +30,9 @@ export interface ChecksOptions {
   /** Recovery two; what it cannot do ends the run. */
   readonly back: (reason: string, change: (head: Head) => Head) => Promise<void>
   /** A step has failed, and not for what somebody else has sent. */
-  readonly believe: (failure: Failure, isConfirmed: boolean) => Promise<void>
+  readonly believe: (failure: Failure, how: Belief) => Promise<void>
+  /** Its PNode has to leave a VNode to somebody else. */
+  readonly leave: (vnode: string, reason: string) => Promise<void>
   readonly standstillMs?: number
 }
 
@@ -43,7 +45,7 @@ export class Checks {
 
   constructor(options: ChecksOptions) {
     this.#options = options
-    const { context, store, definition, writer, controlKey, monitor, moves, complete, released, believe, standstillMs } = options
+    const { context, store, definition, writer, controlKey, monitor, moves, complete, released, believe, leave, standstillMs } = options
     const patienceMs = 2 * (standstillMs ?? DEFAULT_MEMBERSHIP.standstillMs)
     const shared = {
       context,
@@ -59,11 +61,13 @@ export class Checks {
       definition,
       complete,
       askAnother: async (vnode, pnode, reason) => (await moves().followers.another(vnode, pnode, reason)) !== undefined,
-      believe: (failure, isConfirmed) => {
+      believe: (failure, how) => {
         // Others may have been blamed for what they met, too.
-        if (isConfirmed) moves().standstill.forgive()
-        return believe(failure, isConfirmed)
+        if (how.isConfirmed) moves().standstill.forgive()
+        return believe(failure, how)
       },
+      shun: (pnode) => moves().standstill.shun(pnode),
+      leave,
     })
     this.audits = new Audits({
       ...shared,
@@ -79,13 +83,14 @@ export class Checks {
     })
   }
 
-  /** As the settings say: a resume may have others. @returns where VNodes may be */
-  async begin(): Promise<Constraints | undefined> {
+  /** As the settings say: a resume may have others. */
+  async begin(): Promise<RunSettings | undefined> {
     const { store, writer } = this.#options
-    const { redundancy, audits, constraints } = await checksOf(store, writer.head.run)
+    const settings = await settingsIfAny(store, writer.head.run)
+    const { redundancy = 1, audits = 0 } = settings ?? {}
     this.reviews.begin(redundancy, audits > 0)
     this.audits.begin(audits)
-    return constraints
+    return settings
   }
 
   /** Whether commits have to say what was read and put out. */
@@ -99,9 +104,9 @@ export class Checks {
     else if (claim.step > newestStep) await this.reviews.claimed(claim)
   }
 
-  /** A VNode, or a follower, gets another owner. */
-  moved(id: string): void {
-    this.reviews.moved(id)
+  /** A VNode, or a follower, gets another owner. @param from who had it before, if anybody */
+  moved(id: string, from: string | undefined): void {
+    this.reviews.moved(id, from)
     this.audits.moved(id)
   }
 

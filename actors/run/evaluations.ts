@@ -36,6 +36,16 @@ export class Evaluations {
     return this.#timetable.evaluationsAfter(step) > 0 && !this.has(step)
   }
 
+  /** Heads that have not answered the evaluation after this step; none if none belongs there, or it is complete. */
+  missing(step: number): string[] {
+    if (!this.isMissing(step)) return []
+    return this.#heads.filter((vnode) => this.#open.get(step)?.has(vnode) !== true)
+  }
+
+  get #heads(): string[] {
+    return this.#definition.network.vnodes.flatMap(({ id, hasHead }) => (hasHead ? [id] : []))
+  }
+
   has(step: number): boolean {
     return this.#rows.some((row) => row.step === step)
   }
@@ -49,13 +59,14 @@ export class Evaluations {
   async add({ vnode, step, sums }: Evaluated): Promise<HistoryRow | undefined> {
     const results = this.#open.get(step) ?? new Map<string, Evaluated['sums']>()
     this.#open.set(step, results)
-    results.set(vnode, sums)
+    // The first word counts, of whoever has a head.
+    if (!results.has(vnode) && this.#heads.includes(vnode)) results.set(vnode, sums)
     const { network, data, validation } = this.#definition
-    const heads = network.vnodes.filter(({ hasHead }) => hasHead)
-    if (!heads.every(({ id }) => results.has(id))) return undefined
+    const heads = this.#heads
+    if (!heads.every((id) => results.has(id))) return undefined
     const isFinal = step === this.#timetable.totalSteps
     const split = (isFinal && data.splits.test !== undefined) || validation === 0 ? 'test' : 'validation'
-    const vnodes = heads.map(({ id }) => ({ vnode: id, metrics: means(results.get(id)!) }))
+    const vnodes = heads.map((id) => ({ vnode: id, metrics: means(results.get(id)!) }))
     const metrics = vnodes.find((row) => row.vnode === network.output)!.metrics
     const row: HistoryRow = { step, epoch: this.#timetable.epochOf(step), split, metrics, vnodes }
     await writeHistory(this.#store, this.#run, row)

@@ -23,6 +23,14 @@ export interface FailuresOptions {
   readonly goBack: (bury: () => Promise<string>) => Promise<void>
 }
 
+/** How far somebody is believed. */
+export interface Belief {
+  /** More than one PNode has met it, where nobody is believed alone. */
+  readonly isConfirmed: boolean
+  /** It cannot be true. */
+  readonly isOdd: boolean
+}
+
 export class Failures {
   readonly #options: FailuresOptions
 
@@ -30,24 +38,27 @@ export class Failures {
     this.#options = options
   }
 
-  /** Somebody says so under a term that is the VNode's. */
-  async failed(failure: Failure, { checks: { reviews }, moves }: { readonly checks: Checks; readonly moves: Moves }): Promise<void> {
+  /** Somebody says so under a term that is the VNode's. @param isOdd nobody can have failed there */
+  async failed(
+    failure: Failure,
+    { checks: { reviews }, moves }: { readonly checks: Checks; readonly moves: Moves },
+    isOdd: boolean,
+  ): Promise<void> {
     const { vnode } = failure
-    if (reviews.isOn) await reviews.failed(failure)
+    if (reviews.isOn) await reviews.failed(failure, isOdd)
     if (followed(vnode) !== undefined) {
       // Whoever else meets it says so.
       return moves.dismiss([vnode], { hasFailed: true, areToBlame: reviews.isOn })
     }
-    if (!reviews.isOn) await this.believe(failure, moves)
+    if (!reviews.isOn) await this.believe(failure, moves, { isConfirmed: true, isOdd: false })
   }
 
-  /** @param isConfirmed whether more than one PNode has met it, where nobody is believed alone */
-  async believe(failure: Failure, { standstill }: Moves, isConfirmed = true): Promise<void> {
+  async believe(failure: Failure, { standstill }: Moves, { isConfirmed, isOdd }: Belief): Promise<void> {
     const { context, run, poison, deadLetters, ending, lost, goBack, goBehind: goBehindDamaged } = this.#options
     const { vnode, error } = failure
     const { pnode } = run().head.directory[vnode]
     const hasElsewhere = () => hasOther(context, run(), vnode, pnode)
-    if (!isConfirmed && (await hasElsewhere())) {
+    if (isOdd || (!isConfirmed && (await hasElsewhere()))) {
       standstill.shun(pnode)
       return lost(vnode, error.message)
     }

@@ -6,6 +6,7 @@ import { type Head, type Manifest, placed } from '../../runtime/head.js'
 import type { HeadWriter } from '../../runtime/head-store.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import { SOURCE } from '../../components/definition.js'
+import type { Awaited } from './awaited.js'
 import type { BalanceOptions } from './balance.js'
 import type { Decision, Loss } from '../calls.js'
 import { Followers, leavingFor } from './followers.js'
@@ -25,8 +26,12 @@ export interface MovesOptions {
   readonly echo: HeadEcho
   readonly monitor: RunMonitor
   readonly cuts: Pick<OpenCuts, 'newest'>
-  /** It begins anew with another owner. */
-  readonly moved: (vnode: string) => void
+  /** The whole run goes back to its newest checkpoint. */
+  readonly goBack: (reason: string) => Promise<void>
+  /** Whose words it waits for. */
+  readonly awaited: () => Awaited | undefined
+  /** It begins anew with another owner. @param from who had it before, if anybody */
+  readonly moved: (vnode: string, from: string | undefined) => void
   readonly run: () => PlacingRun
   /** The newest one. */
   readonly manifest: () => Manifest | undefined
@@ -58,7 +63,7 @@ export class Moves {
 
   constructor(options: MovesOptions) {
     this.#options = options
-    const { context, store, run, echo, monitor, cuts, manifest, balance, standstillMs } = options
+    const { context, store, run, echo, monitor, cuts, awaited, goBack, manifest, balance, standstillMs } = options
     this.followers = new Followers({
       context,
       store,
@@ -82,9 +87,11 @@ export class Moves {
       run,
       manifest,
       cuts,
+      awaited,
       monitor,
       window: async () => (await readSettings(store, this.#head.run)).window,
-      lost: (loss) => this.#leave(loss),
+      lost: (loss) => this.leave(loss),
+      goBack,
       leastMs: standstillMs,
     })
   }
@@ -136,8 +143,8 @@ export class Moves {
     echo.toSource('cut')
   }
 
-  /** Nobody but us says that they stand still: those who had the VNodes are there, and have to be told. */
-  async #leave(loss: Loss): Promise<void> {
+  /** Nobody but us says that they are lost: those who had the VNodes are there, and have to be told. */
+  async leave(loss: Loss): Promise<void> {
     const ids = lostOf(this.everybody, this.#head, loss)
     const before = ids.map((vnode) => ({ vnode, ...this.#head.directory[vnode] }))
     await this.relocate(loss)
@@ -184,7 +191,7 @@ export class Moves {
     await writer.update((head) => placed(head, decisions, [...gone, ...promoted, ...displaced]))
     for (const decision of decisions) {
       const { vnode } = decision
-      moved(vnode)
+      moved(vnode, before[vnode]?.pnode)
       // A standby that is new may be better off where somebody joins next.
       if (vnode in before) this.handover.moved(vnode, wasLost)
       this.placed(decision, reason, sinceMs === undefined ? undefined : { from: before[vnode].pnode, lostAtMs: sinceMs })

@@ -30,6 +30,16 @@ export class OpenCuts {
     return first && { position: first.position, missing: this.#vnodes.filter((vnode) => !commits!.has(vnode)) }
   }
 
+  /** Step of the newest one that anybody has committed; 0: there is none. */
+  get newestStep(): number {
+    return Math.max(0, ...this.#commits.keys())
+  }
+
+  /** Who has not committed the cut after this step. */
+  missingAt(step: number): readonly string[] {
+    return this.#vnodes.filter((vnode) => this.#commits.get(step)?.has(vnode) !== true)
+  }
+
   /** A cut is complete: those before it never will be needed. */
   close(step: number): void {
     for (const open of this.#commits.keys()) if (open <= step) this.#commits.delete(open)

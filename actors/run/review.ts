@@ -24,7 +24,13 @@ export type Finding =
   /** They have read the same and made something else of it. */
   | { readonly type: 'dispute'; readonly vnode: string; readonly opinions: readonly Opinion[] }
   /** It has read something else than its producer has put out: whatever it makes of that says nothing about it. */
-  | { readonly type: 'misfed'; readonly opinion: Opinion; readonly producer: string }
+  | {
+      readonly type: 'misfed'
+      readonly opinion: Opinion
+      readonly producer: string
+      /** Where the source is the producer: who says that he has read something else from it. */
+      readonly otherwise: readonly Opinion[]
+    }
 
 /** What is to be the same. */
 export const valueOf = ({ position, hash, roots }: Opinion): string => `${position} ${hash} ${roots.output} ${roots.given ?? ''}`
@@ -32,13 +38,18 @@ export const valueOf = ({ position, hash, roots }: Opinion): string => `${positi
 export class Review {
   readonly #network: Pick<NetworkDefinition, 'vnodes'>
   readonly #redundancy: number
+  readonly #alone: string | undefined
   /** By step, then by who says so. */
   readonly #opinions = new Map<number, Map<string, Opinion>>()
 
-  /** @param redundancy PNodes that have to agree on each VNode */
-  constructor(network: Pick<NetworkDefinition, 'vnodes'>, redundancy: number) {
+  /**
+   * @param redundancy PNodes that have to agree on each VNode
+   * @param alone of which only what its owner has read is looked at
+   */
+  constructor(network: Pick<NetworkDefinition, 'vnodes'>, redundancy: number, alone?: string) {
     this.#network = network
     this.#redundancy = redundancy
+    this.#alone = alone
   }
 
   /** Steps that somebody has said something about, the oldest first. */
@@ -61,24 +72,32 @@ export class Review {
 
   /** In graph order: what is before a VNode is settled before anything is said about it. */
   finding(step: number): Finding {
-    const right = new Map<string, string>([[SOURCE, this.#sourceRoot(step)]])
-    const misfed: Finding[] = []
+    const right = new Map<string, string | undefined>([[SOURCE, this.#sourceRoot(step)]])
+    const misfed: (Finding & { readonly type: 'misfed' })[] = []
     for (const { id: vnode, inputs } of this.#network.vnodes) {
       const fed: Opinion[] = []
       for (const opinion of this.#of(step, vnode)) {
-        const producer = inputs.find((input) => opinion.roots.inputs[input] !== right.get(input))
+        const producer = inputs.find((input) => right.get(input) === undefined || opinion.roots.inputs[input] !== right.get(input))
         if (producer === undefined) fed.push(opinion)
-        else misfed.push({ type: 'misfed', opinion, producer })
+        else misfed.push({ type: 'misfed', opinion, producer, otherwise: producer === SOURCE ? this.#otherwise(step, opinion) : [] })
       }
       if (new Set(fed.map(valueOf)).size > 1) return { type: 'dispute', vnode, opinions: fed }
-      const own = misfed.find((finding) => finding.type === 'misfed' && finding.opinion.id === vnode)
-      if (own) return own
-      const isEnough = fed.some(({ isTrusted }) => isTrusted) || new Set(fed.map(({ pnode }) => pnode)).size >= this.#redundancy
+      const own = misfed.find(({ opinion }) => opinion.id === vnode)
+      // Of as many who say one thing and who say another, a follower begins anew: that costs least, and is one word more.
+      const isTie = own?.producer === SOURCE && right.get(SOURCE) === undefined
+      if (own) return (isTie && misfed.find(({ opinion }) => opinion.id !== opinion.vnode)) || own
+      const trusts = vnode === this.#alone || fed.some(({ isTrusted }) => isTrusted)
+      const isEnough = trusts || new Set(fed.map(({ pnode }) => pnode)).size >= this.#redundancy
       const isComplete = fed.some(({ id }) => id === vnode) && isEnough
       if (!isComplete) return misfed[0] ?? { type: 'open' }
       right.set(vnode, fed[0].roots.output)
     }
     return misfed[0] ?? { type: 'agreed' }
+  }
+
+  /** What was said about a VNode; about those who read from the source, if it is the source. */
+  about(step: number, vnode: string): Opinion[] {
+    return vnode === SOURCE ? this.#readersOf(step) : this.#of(step, vnode)
   }
 
   /** A VNode has another owner, which says for itself what it has. */
@@ -107,10 +126,30 @@ export class Review {
     return sorted.filter(({ pnode }, i) => sorted.findIndex((other) => other.pnode === pnode) === i)
   }
 
-  /** What most of those have read who read from the source: it commits to nothing itself. */
-  #sourceRoot(step: number): string {
-    const read = [...(this.#opinions.get(step)?.values() ?? [])].flatMap(({ roots }) => roots.inputs[SOURCE] ?? [])
-    const counted = [...new Set(read)].toSorted().map((root) => [root, read.filter((other) => other === root).length] as const)
-    return counted.toSorted((a, b) => b[1] - a[1])[0]?.[0] ?? ''
+  /** Who has read something else from the source than this. */
+  #otherwise(step: number, { roots }: Opinion): Opinion[] {
+    const own = roots.inputs[SOURCE]
+    return this.#readersOf(step).filter((other) => own !== undefined && other.roots.inputs[SOURCE] !== own)
+  }
+
+  #readersOf(step: number): Opinion[] {
+    return [...(this.#opinions.get(step)?.values() ?? [])].filter(({ roots }) => roots.inputs[SOURCE] !== undefined)
+  }
+
+  /**
+   * What those have read who read from the source, which commits to nothing itself: what more PNodes say than say anything else, each of them once; if there are any
+   * that are trusted, what more of those say. Undefined: as many say something else.
+   */
+  #sourceRoot(step: number): string | undefined {
+    const readers = this.#readersOf(step)
+    const trusted = readers.filter(({ isTrusted }) => isTrusted)
+    const heard = trusted.length > 0 ? trusted : readers
+    const roots = [...new Set(heard.map((opinion) => opinion.roots.inputs[SOURCE]))]
+    const votes = roots.map((root) => {
+      const pnodes = heard.flatMap((opinion) => (opinion.roots.inputs[SOURCE] === root ? [opinion.pnode] : []))
+      return { root, count: new Set(pnodes).size }
+    })
+    const [first, second] = votes.toSorted((a, b) => b.count - a.count)
+    return first?.count === second?.count ? undefined : first.root
   }
 }

@@ -6,15 +6,18 @@ import type { ActorContext } from '../../runtime/actor-system/actor-system.js'
 import { followed, followersIn, followersOf, vnodeOf } from '../../runtime/followers.js'
 import type { Head } from '../../runtime/head.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
-import { actor, call, type Membership } from '../calls.js'
+import type { Membership } from '../calls.js'
 import { listMembers } from '../placement/parts.js'
 import type { RunEventBody } from '../events.js'
 import type { Claim, Commit, Failure } from '../reports.js'
 import { type Dispute, nextAction, openDispute } from '../trust/dispute.js'
-import { keepEvidence } from './evidence.js'
+import { notStored } from './checkpoints.js'
+import { type Doubt, Doubts } from './doubts.js'
+import { type Evidence, keepEvidence } from './evidence.js'
+import type { Belief } from './failures.js'
+import { Feeding, type Misfed } from './feeding.js'
 import { type Finding, type Opinion, Review, valueOf } from './review.js'
-import { rootsAnswer } from '../who-may.js'
-import { lineageOf, type RunDefinition } from './run-definition.js'
+import type { RunDefinition } from './run-definition.js'
 
 export interface ReviewsOptions {
   readonly context: ActorContext
@@ -28,20 +31,16 @@ export interface ReviewsOptions {
   readonly tell: (event: RunEventBody) => void
   /** The run goes back to the newest checkpoint, without these PNodes. */
   readonly goBack: (reason: string, convicted: readonly string[]) => Promise<void>
-  /** A step has failed, and not for what somebody else has sent. @param isConfirmed two PNodes say so */
-  readonly believe: (failure: Failure, isConfirmed: boolean) => Promise<void>
+  /** A step has failed, and not for what somebody else has sent. */
+  readonly believe: (failure: Failure, how: Belief) => Promise<void>
   /** Followers begin anew; elsewhere, if it is their own fault. */
   readonly dismiss: (ids: readonly string[], areToBlame?: boolean) => Promise<void>
+  /** A PNode gets nothing for a while, if there is somebody else. */
+  readonly shun: (pnode: string) => void
+  /** Its PNode has to leave a VNode to somebody else. */
+  readonly leave: (vnode: string, reason: string) => Promise<void>
   /** How long a cut waits for the word of followers, in ms; Infinity: for ever. */
   readonly patienceMs: number
-}
-
-/** What somebody says of a step at which it failed: it is believed when all before it is agreed upon, and somebody else has failed there, too. */
-interface Doubt {
-  readonly failure: Failure
-  readonly pnode: string
-  /** On what the VNode has read from, up to that position. */
-  readonly review: Review
 }
 
 /** Handler of the Run actor, and its timer, for `Reviews.look`. */
@@ -51,6 +50,8 @@ const LOOK_MS = 500
 /** Who lets others wait again and again is waited for longer each time, so often. */
 const MOST_DOUBLINGS = 6
 
+type Found = Omit<Evidence, 'v' | 'run' | 'generation'>
+
 export class Reviews {
   readonly #options: ReviewsOptions
   #redundancy = 1
@@ -58,15 +59,16 @@ export class Reviews {
   #review: Review
   /** Cuts that all VNodes have committed, by step. */
   readonly #complete = new Map<number, readonly Commit[]>()
-  #doubt: Doubt | undefined
+  readonly #doubts: Doubts
+  readonly #feeding = new Feeding()
   /** Since when the oldest cut that all have committed waits for followers, and how often it was too long since something was agreed. */
   #waiting: { readonly sinceMs: number | undefined; readonly times: number } = { sinceMs: undefined, times: 0 }
-  /** The newest failure of each VNode, and where it was met. */
-  readonly #failed = new Map<string, { readonly what: string; readonly pnodes: Set<string> }>()
 
   constructor(options: ReviewsOptions) {
     this.#options = options
-    this.#review = new Review(options.definition.network, 1)
+    const { context, definition, head, patienceMs } = options
+    this.#review = new Review(definition.network, 1)
+    this.#doubts = new Doubts({ context, network: definition.network, head, patienceMs })
   }
 
   /** As the settings say. @param isCompared whether what VNodes have read is compared with what was put out, where one PNode alone applies each */
@@ -78,9 +80,20 @@ export class Reviews {
 
   /** Everything begins anew. */
   clear(): void {
-    this.#doubt = undefined
+    this.#doubts.clear()
     this.#review.clear()
     this.#complete.clear()
+    this.#feeding.begin()
+  }
+
+  /** PNodes that get nothing more of the run, as it looks now: they contradict others. */
+  get suspects(): readonly string[] {
+    return this.#feeding.suspects
+  }
+
+  /** Step of the newest cut that anybody has said something about; 0: there is none. */
+  get newestStep(): number {
+    return this.#review.steps.at(-1) ?? 0
   }
 
   get isOn(): boolean {
@@ -100,27 +113,18 @@ export class Reviews {
     if (this.isOn && followed(claim.vnode) !== undefined) await this.#heard(claim)
   }
 
-  /** A VNode or a follower has stopped at a step. Of a follower it is no more than what confirms what its VNode says. */
-  async failed(failure: Failure): Promise<void> {
-    const { head, definition } = this.#options
-    const vnode = vnodeOf(failure.vnode)
-    const { pnode } = head().directory[failure.vnode]
-    const what = `${failure.error.code} at ${failure.entry?.position ?? 'the start'}`
-    const before = this.#failed.get(vnode)
-    this.#failed.set(vnode, { what, pnodes: new Set([...(before?.what === what ? before.pnodes : []), pnode]) })
-    if (failure.vnode !== vnode) return
-    const lineage = lineageOf(definition.network, vnode)
-    const ancestors = definition.network.vnodes.filter(({ id }) => id !== vnode && lineage.includes(id))
-    this.#doubt = { failure, pnode, review: new Review({ vnodes: ancestors }, 2) }
+  /** A VNode or a follower has stopped at a step. @param isOdd nobody can have failed there */
+  async failed(failure: Failure, isOdd: boolean): Promise<void> {
+    this.#doubts.heard(failure, isOdd)
     await this.look()
   }
 
-  /** A VNode gets another owner. */
-  moved(vnode: string): void {
+  /** A VNode gets another owner. @param from who had it before, if anybody */
+  moved(vnode: string, from: string | undefined): void {
+    this.#feeding.moved(vnode, from)
     this.#review.forget(vnode)
     this.#waiting = { ...this.#waiting, sinceMs: undefined }
-    if (this.#doubt?.failure.vnode === vnode) this.#doubt = undefined
-    this.#doubt?.review.forget(vnode)
+    this.#doubts.moved(vnode)
     for (const [step, commits] of this.#complete) if (commits.some((commit) => commit.vnode === vnode)) this.#complete.delete(step)
   }
 
@@ -132,19 +136,31 @@ export class Reviews {
 
   /** What can be settled is. */
   async look(): Promise<void> {
-    const { complete } = this.#options
     for (const step of this.#review.steps) {
       const finding = this.#review.finding(step)
       if (finding.type === 'dispute') return this.#settle(step, finding)
-      if (finding.type === 'misfed') return this.#feedAnew(finding)
+      if (finding.type === 'misfed') return this.#feedAnew(step, this.#review, finding)
     }
     const agreed = this.#review.steps.findLast((step) => this.#complete.has(step) && this.#review.finding(step).type === 'agreed')
     if (agreed !== undefined) {
       this.#waiting = { sinceMs: undefined, times: 0 }
-      return complete(this.#complete.get(agreed)!)
+      return this.#agreed(this.#complete.get(agreed)!)
     }
-    if (this.#doubt) return this.#consider(this.#doubt)
-    await this.#waitForFollowers()
+    if (this.#doubts.open.length === 0) return this.#waitForFollowers()
+    this.#options.context.setTimer(REVIEW, REVIEW, { afterMs: LOOK_MS })
+    for (const doubt of this.#doubts.open) if (await this.#consider(doubt)) return
+  }
+
+  /** Nobody can go on from what is not there, whatever was said of it. */
+  async #agreed(commits: readonly Commit[]): Promise<void> {
+    const { context, head, store, complete, shun, leave } = this.#options
+    const { run, generation, directory } = head()
+    const [missing] = await notStored(store, run, generation, commits)
+    if (!missing) return complete(commits)
+    const { vnode, step } = missing
+    context.setTimer(REVIEW, REVIEW, { afterMs: LOOK_MS })
+    shun(directory[vnode].pnode)
+    await leave(vnode, `the state of ${vnode} after step ${step} is not in the store, or not all of it`)
   }
 
   /** Who says nothing about a cut that everybody else is done with is replaced. */
@@ -162,39 +178,20 @@ export class Reviews {
     await dismiss(silent, true)
   }
 
-  /** What it has read may be a lie: of what is before it everybody says how far they agree. */
-  async #consider(doubt: Doubt): Promise<void> {
-    const { context, believe } = this.#options
-    const { failure, review } = doubt
-    const { position, step } = failure.entry ?? { position: 0, step: 0 }
-    for (const opinion of await this.#opinionsAt(position, lineageOf(this.#options.definition.network, failure.vnode)))
-      review.add(step, opinion)
-    if (this.#doubt !== doubt) return
-    const finding: Finding = position === 0 ? { type: 'agreed' } : review.finding(step)
-    if (finding.type === 'dispute') return this.#settle(step, finding)
-    if (finding.type === 'misfed') return this.#feedAnew(finding)
-    if (finding.type === 'open') return context.setTimer(REVIEW, REVIEW, { afterMs: LOOK_MS })
-    this.#doubt = undefined
-    await believe(failure, this.#failed.get(failure.vnode)!.pnodes.size > 1)
-  }
-
-  /** What VNodes and their followers have read and put out up to a position, of those who are there. */
-  async #opinionsAt(position: number, vnodes: readonly string[]): Promise<Opinion[]> {
-    const { context, head } = this.#options
-    const { run, directory } = head()
-    const asked = Object.entries(directory).filter(([id]) => vnodes.includes(vnodeOf(id)))
-    const pnodes = [...new Set(asked.map(([, { pnode }]) => pnode))]
-    const answers = pnodes.map(async (pnode): Promise<Opinion[]> => {
-      const here = asked.filter(([, place]) => place.pnode === pnode)
-      const request = { run, position, vnodes: here.map(([id, { term }]) => [id, term] as const) }
-      // Whoever does not answer, or not what was asked, has said nothing.
-      const answer = await call<'PNode', 'roots'>(context, actor.pnode(pnode), 'roots', request, context.signal).catch(() => [])
-      const { data: roots = [] } = rootsAnswer.safeParse(answer)
-      return here.flatMap(([id, { isTrusted }], i) =>
-        roots[i] ? [{ vnode: vnodeOf(id), id, pnode, position, hash: '', roots: roots[i], ...(isTrusted && { isTrusted }) }] : [],
-      )
-    })
-    return (await Promise.all(answers)).flat()
+  /** What it has read may be a lie: of what is before it everybody says how far they agree. @returns whether anything follows */
+  async #consider(doubt: Doubt): Promise<boolean> {
+    const { head, believe, shun, leave } = this.#options
+    const { failure, review, isOdd } = doubt
+    const step = failure.entry?.step ?? 0
+    const judgement = await this.#doubts.consider(doubt)
+    if (judgement.type === 'dispute') await this.#settle(step, judgement)
+    else if (judgement.type === 'misfed') await this.#feedAnew(step, review, judgement)
+    else if (judgement.type === 'believed') await believe(failure, { isConfirmed: judgement.isConfirmed, isOdd })
+    else if (judgement.type === 'silent') {
+      shun(head().directory[judgement.vnode].pnode)
+      await leave(judgement.vnode, `${judgement.vnode} does not say what others have read of it`)
+    }
+    return judgement.type !== 'open'
   }
 
   async #heard({ vnode: id, step, position, hash, roots }: Claim): Promise<void> {
@@ -205,7 +202,7 @@ export class Reviews {
   }
 
   async #settle(step: number, { vnode, opinions }: Finding & { readonly type: 'dispute' }): Promise<void> {
-    const { context, head, store, askAnother, goBack, tell } = this.#options
+    const { context, head, askAnother, goBack } = this.#options
     const members = await listMembers(context)
     const action = nextAction(disputeOf(opinions, members, step), () => false)
     if (action.type === 'settled') {
@@ -214,10 +211,8 @@ export class Reviews {
       // Of one owner are one voice: who is not heard beside another is no follower.
       const others = opinions.filter((opinion) => opinion.id !== vnode && valueOf(opinion) !== action.right.root).map(({ id }) => id)
       if (hosts.length === 0 && others.length > 0) return this.#options.dismiss(others, true)
-      const evidence = await keepEvidence(store, head(), { step, vnode, opinions, convicted: action.convicted, by, wrongWith })
-      await goBack(`${hosts.join(', ')} gave something else for ${vnode} than its log does`, hosts)
-      for (const { host, for: what } of action.convicted) tell({ type: 'convicted', pnode: host, vnode, step, for: what, by, evidence })
-      return
+      const found = { step, vnode, opinions, convicted: action.convicted, by, wrongWith }
+      return this.#convict(found, `${hosts.join(', ')} gave something else for ${vnode} than its log does`)
     }
     if (action.type === 'undecided') return goBack(`nobody knows what is right for ${vnode}: ${action.why}`, [])
     context.setTimer(REVIEW, REVIEW, { afterMs: LOOK_MS })
@@ -232,12 +227,39 @@ export class Reviews {
     for (const { pnode } of free) if (await askAnother(vnode, pnode, reason)) return
   }
 
-  /** It goes back to where it was agreed upon what it had read; nobody knows who of the two it was. */
-  async #feedAnew({ opinion, producer }: Finding & { readonly type: 'misfed' }): Promise<void> {
-    const { goBack, dismiss } = this.#options
-    if (opinion.id === opinion.vnode) return goBack(`${opinion.vnode} has read what ${producer} has not put out`, [])
+  /** It goes back to where it was agreed upon what it had read. Who lies is not known, unless one of the two is trusted. */
+  async #feedAnew(step: number, review: Review, finding: Misfed): Promise<void> {
+    const { head, goBack, dismiss, shun } = this.#options
+    const { opinion, producer } = finding
+    const { convicted, left, isBeginningEnough } = this.#feeding.judge(finding, head())
+    const reason = `${opinion.vnode} has read what ${producer} has not put out`
+    for (const pnode of left) shun(pnode)
+    if (convicted.length > 0) {
+      const isOwner = opinion.id === opinion.vnode
+      const crimes = convicted.map((host) => ({
+        host,
+        for: !isOwner && host === opinion.pnode ? ('slander' as const) : ('claim' as const),
+      }))
+      const opinions = [opinion, ...review.about(step, producer)]
+      const by = opinions.some(({ isTrusted }) => isTrusted) ? 'arbiter' : 'agreement'
+      return this.#convict({ step, vnode: opinion.vnode, opinions, convicted: crimes, by, wrongWith: 0 }, reason)
+    }
+    if (!isBeginningEnough) return goBack(reason, [])
     this.#review.discard(opinion)
+    review.discard(opinion)
     await dismiss([opinion.id])
+  }
+
+  /** They have no part in the run any more, and it goes back to where all were agreed. */
+  async #convict(found: Found, reason: string): Promise<void> {
+    const { goBack, tell, store, head } = this.#options
+    const { convicted, vnode, step, by } = found
+    const evidence = await keepEvidence(store, head(), found)
+    await goBack(
+      reason,
+      convicted.map(({ host }) => host),
+    )
+    for (const { host, for: what } of convicted) tell({ type: 'convicted', pnode: host, vnode, step, for: what, by, evidence })
   }
 }
 

@@ -24,21 +24,22 @@ import {
 import type { HeadWriter } from '../../runtime/head-store.js'
 import type { Timetable } from '../../runtime/timetable.js'
 import type { Loss } from '../calls.js'
+import { awaitedOf } from './awaited.js'
 import { HeadEcho } from './head-echo.js'
 import { evict, newestUsable, readManifest, sweepAll, writeManifest } from './checkpoints.js'
 import type { Evaluations } from './evaluations.js'
 import type { RunDefinition } from './run-definition.js'
 import { Moves } from './moves.js'
 import { OpenCuts, toldBy } from './open-cuts.js'
-import type { Constraints } from './constraints.js'
 import { DeadLetters } from './dead-letters.js'
 import { Failures } from './failures.js'
 import { Poison } from './poison.js'
-import { poisonLimits } from './run-settings.js'
+import { poisonLimits, type RunSettings } from './run-settings.js'
 import { RollCall } from './roll-call.js'
 import { DEFAULT_MEMBERSHIP } from '../placement/placement.js'
 import { Checks } from './checks.js'
 import { Rollback } from './rollback.js'
+import { ReportGate } from './report-gate.js'
 import { RunEnding } from './run-ending.js'
 import type { OpenedRun } from './run-opening.js'
 import { placeAll, type PlacingRun, plainly } from './run-placing.js'
@@ -52,7 +53,7 @@ export class RunOwner {
   readonly #writer: HeadWriter
   readonly #definition: RunDefinition
   /** As of the last start: a resume may have others. */
-  #constraints: Constraints | undefined
+  #settings: RunSettings | undefined
   readonly #timetable: Timetable
   readonly #monitor: RunMonitor
   readonly #run: string
@@ -63,6 +64,7 @@ export class RunOwner {
   /** The source, and the VNodes in graph order. */
   readonly #ids: readonly string[]
   readonly #failures: Failures
+  readonly #gate: ReportGate
   /** Counters of the processes before this one. */
   readonly #countersBefore: Head['counters']
   /** The run is under way by our own doing: we know what is where. */
@@ -106,10 +108,14 @@ export class RunOwner {
       onError: this.#report,
     })
     const { store } = options
+    const { network } = definition
     const [echo, monitor, onError] = [this.#echo, this.#monitor, this.#report]
     const limits = () => poisonLimits(store, this.#run)
     this.rollCall = new RollCall({ context, head: () => writer.head, lost: (loss) => this.hostLost(loss), onError })
     this.ending = new RunEnding({ context, writer, echo, monitor, counters: () => this.#counters, onError })
+    const reach = () => ({ timetable, manifest: this.checks.audits.at(), maxAhead: this.#settings?.cuts.maxAhead ?? Infinity })
+    const [isUnderWay, isReviewed] = [() => this.isUnderWay, () => this.checks.areOn]
+    this.#gate = new ReportGate({ writer, monitor, isUnderWay, reach, isReviewed })
     this.rollback = new Rollback({
       context,
       writer,
@@ -124,8 +130,7 @@ export class RunOwner {
       poison: new Poison(definition.training.nonFinite ?? 'stop', limits),
       deadLetters: new DeadLetters({ store, clock: context.clock, writer, echo, monitor, limits }),
       ending: this.ending,
-      lost: (vnode, reason) =>
-        this.hostLost({ pnode: this.head.directory[vnode].pnode, what: 'worker', reason, vnodes: [`${this.#run}/${vnode}`] }),
+      lost: (vnode, reason) => this.hostLost(this.#lossOf(vnode, 'worker', reason)),
       goBehind: () => this.checks.audits.at() && ((reason) => this.rollback.back(reason, rolledBackBehindBase)),
       goBack: (bury) => this.#orFail(async () => this.rollback.back(await bury(), (head) => head)),
     })
@@ -140,7 +145,8 @@ export class RunOwner {
       complete: (commits) => this.#complete(commits),
       released: () => this.#released(),
       back: (reason, change) => this.#orFail(() => this.rollback.back(reason, change)),
-      believe: (failure, isConfirmed) => this.#failures.believe(failure, this.moves, isConfirmed),
+      believe: (failure, belief) => this.#failures.believe(failure, this.moves, belief),
+      leave: (vnode, reason) => this.#orFail(() => this.moves.leave(this.#lossOf(vnode, 'standstill', reason))),
       standstillMs: options.standstillMs,
     })
     this.moves = new Moves({
@@ -150,9 +156,12 @@ export class RunOwner {
       echo,
       monitor,
       cuts: this.#cuts,
-      moved: (vnode) => {
+      goBack: (reason) => this.#orFail(() => this.rollback.back(reason, rolledBack)),
+      awaited: () =>
+        awaitedOf({ network, timetable, manifest: this.#manifest, cuts: this.#cuts, reviews: this.checks.reviews, evaluations }),
+      moved: (vnode, from) => {
         this.#cuts.forget(vnode)
-        this.checks.moved(vnode)
+        this.checks.moved(vnode, from)
       },
       run: () => this.#placing,
       manifest: () => this.checks.audits.at(),
@@ -174,7 +183,7 @@ export class RunOwner {
     const fix = `Start a new one from its weights with: swarmgrad train --from ${head.run}`
     if (head.status === 'done') throw new SwarmError('run.changed', { what: `run ${head.run} is done`, fix })
     const isNew = Object.keys(head.directory).length === 0
-    this.#constraints = await this.checks.begin()
+    this.#settings = await this.checks.begin()
     await this.#begin((before) => (isNew ? before : unpaused(rolledBack(before)))).catch(async (error: unknown) => {
       const plain = await plainly(this.#context, this.#placing, error)
       // Nobody has room for it now: whoever takes runs up begins it, as one that is new.
@@ -190,7 +199,7 @@ export class RunOwner {
   async wake(): Promise<void> {
     if (this.#isAwake || this.head.status !== 'running') return
     if (Object.keys(this.head.directory).length === 0) return this.start()
-    this.#constraints = await this.checks.begin()
+    this.#settings = await this.checks.begin()
     const [newest] = this.head.manifests
     try {
       this.#manifest = newest && (await readManifest(this.#options.store, newest, this.#ids.slice(1)))
@@ -213,12 +222,10 @@ export class RunOwner {
 
   /** A VNode's state after a cut is in the store. */
   async committed(commit: Commit): Promise<void> {
-    if (!(await this.#isCurrent(commit, 'commit'))) return
+    if (!(await this.#gate.commits(commit))) return
     const newest = this.#manifest?.step ?? 0
     if (commit.step <= newest) await this.checks.audits.passed(commit)
     if (commit.step < newest) return
-    const isOdd = commit.position !== this.#timetable.positionOf(commit.step) || (this.checks.areOn && !commit.roots)
-    if (isOdd) return this.#dropped(commit.vnode, 'odd commit')
     if (commit.step > newest) return this.checks.reviews.committed(commit, this.#cuts.add(commit))
     // Told again: to an owner that has just begun, or because what was to follow failed the last time.
     this.moves.handover.completed([commit])
@@ -227,7 +234,7 @@ export class RunOwner {
 
   /** A follower says what it makes of the log. */
   async claimed(claim: Claim): Promise<void> {
-    if (await this.#isCurrent(claim, 'claim')) await this.checks.claimed(claim, this.#manifest?.step ?? 0)
+    if (await this.#gate.claims(claim)) await this.checks.claimed(claim, this.#manifest?.step ?? 0)
   }
 
   async #complete(commits: readonly Commit[]): Promise<void> {
@@ -282,7 +289,7 @@ export class RunOwner {
   /** A VNode has answered all evaluation batches after a step. */
   async evaluated(result: Evaluated): Promise<void> {
     const { step } = result
-    if (!(await this.#isCurrent(result, 'evaluation'))) return
+    if (!(await this.#gate.evaluates(result))) return
     const row = this.#evaluations.has(step) ? undefined : await this.#evaluations.add(result)
     if (row) this.#monitor.emit({ type: 'evaluated', ...row })
     if (this.#manifest?.step === step) await this.#goOn()
@@ -290,7 +297,8 @@ export class RunOwner {
 
   /** A VNode stopped by itself. */
   async failed(failure: Failure): Promise<void> {
-    if (await this.#isCurrent(failure, 'failure')) await this.#failures.failed(failure, this)
+    const { counts, isOdd } = await this.#gate.fails(failure)
+    if (counts) await this.#failures.failed(failure, this, isOdd)
   }
 
   /** Recovery one: the VNodes of a lost PNode, or of its lost worker, are placed anew and restore from the newest manifest. */
@@ -298,6 +306,10 @@ export class RunOwner {
     if (this.head.status !== 'running') return
     // Whoever would have told again what its end follows from may be lost too.
     await this.#orFail(() => (this.#isComplete ? this.#finish() : this.moves.relocate(loss)))
+  }
+
+  #lossOf(vnode: string, what: Loss['what'], reason: string): Loss {
+    return { pnode: this.head.directory[vnode].pnode, what, reason, vnodes: [`${this.#run}/${vnode}`] }
   }
 
   /** What may pass is tried again by whoever told us; what may not ends the run. */
@@ -382,19 +394,7 @@ export class RunOwner {
   get #placing(): PlacingRun {
     const { shunned } = this.moves.standstill
     const computeClass = this.#manifest?.computeClass ?? this.head.computeClass
-    return { definition: this.#definition, constraints: this.#constraints, head: this.head, computeClass, shunned }
-  }
-
-  /** Of the current owner and generation? Anything else is dropped and counted. @throws `run.writer` another Run actor knows of it */
-  async #isCurrent({ vnode, generation, term }: Pick<Commit, 'vnode' | 'generation' | 'term'>, what: string): Promise<boolean> {
-    const { generation: current, directory, termCounter } = this.head
-    if (generation > current || term > termCounter) await this.#writer.confirm()
-    const isCurrent = this.isUnderWay && generation === current && directory[vnode]?.term === term
-    if (!isCurrent) this.#dropped(vnode, `late ${what}`)
-    return isCurrent
-  }
-
-  #dropped(vnode: string, reason: string): void {
-    this.#monitor.observe({ type: 'dropped', run: this.#run, vnode, reason })
+    const { constraints } = this.#settings ?? {}
+    return { definition: this.#definition, constraints, head: this.head, computeClass, shunned, suspects: this.checks.reviews.suspects }
   }
 }

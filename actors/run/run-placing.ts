@@ -22,6 +22,8 @@ export interface PlacingRun {
   readonly isBeginning?: boolean
   /** PNodes that get nothing as long as there is another. */
   readonly shunned?: readonly string[]
+  /** PNodes that get nothing, whoever else there is. */
+  readonly suspects?: readonly string[]
 }
 
 /**
@@ -107,7 +109,7 @@ interface Asking {
 
 function ask(
   context: ActorContext,
-  { definition, constraints, head, computeClass, isBeginning }: PlacingRun,
+  { definition, constraints, head, computeClass, isBeginning, suspects = [] }: PlacingRun,
   { ids, avoid, isAll, at, followers }: Asking,
 ): Promise<readonly Decision[]> {
   const { network } = definition
@@ -121,7 +123,7 @@ function ask(
     run: head.run,
     demands,
     staying,
-    avoid: [...avoid, ...(head.excluded ?? [])],
+    avoid: [...avoid, ...(head.excluded ?? []), ...suspects],
     code: definition.bundles,
     ...(computeClass && { computeClass }),
     ...(isBeginning && { isBeginning }),
@@ -191,12 +193,12 @@ export function hasOther(context: ActorContext, run: PlacingRun, vnode: string, 
 /** What there is to see of the PNodes of a run that is as far as `step`. @param seen spent since the last look */
 export async function lookAt(
   context: ActorContext,
-  { definition, constraints, head, computeClass, shunned = [] }: PlacingRun,
+  { definition, constraints, head, computeClass, shunned = [], suspects = [] }: PlacingRun,
   { step, ...seen }: { readonly step: number } & Pick<Look, 'spent' | 'moving'>,
 ): Promise<Look> {
   const all = await listMembers(context)
   const members = all.map((member) =>
-    [...shunned, ...(head.excluded ?? [])].includes(member.pnode) && member.state === 'ready'
+    [...shunned, ...suspects, ...(head.excluded ?? [])].includes(member.pnode) && member.state === 'ready'
       ? { ...member, state: 'suspect' as const }
       : member,
   )

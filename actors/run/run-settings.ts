@@ -143,17 +143,8 @@ export async function poisonLimits(store: ObjectStore, run: string): Promise<Poi
   return { ...DEFAULT_POISON_LIMITS, ...settings?.poison }
 }
 
-/** How its work is checked, and where it may be done, as of its last start. @throws codes of the store */
-export async function checksOf(
-  store: ObjectStore,
-  run: string,
-): Promise<{ readonly redundancy: number; readonly audits: number; readonly constraints: Constraints | undefined }> {
-  const { redundancy = 1, audits = 0, constraints } = (await settingsIfAny(store, run)) ?? {}
-  return { redundancy, audits, constraints }
-}
-
-/** Settings that cannot be read are no reason to stop a run that is under way. */
-function settingsIfAny(store: ObjectStore, run: string): Promise<RunSettings | undefined> {
+/** As of its last start. Settings that cannot be read are no reason to stop a run that is under way. @throws codes of the store */
+export function settingsIfAny(store: ObjectStore, run: string): Promise<RunSettings | undefined> {
   return readSettings(store, run).catch((error: unknown) => {
     if (!isSwarmError(error) || error.retryable) throw error
     return undefined

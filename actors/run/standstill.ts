@@ -10,6 +10,7 @@ import { followersIn } from '../../runtime/followers.js'
 import { actor, call, isTransient, type Loss } from '../calls.js'
 import { listMembers } from '../placement/parts.js'
 import { DEFAULT_MEMBERSHIP } from '../placement/placement.js'
+import type { Awaited } from './awaited.js'
 import type { OpenCuts } from './open-cuts.js'
 import type { RunDefinition } from './run-definition.js'
 import type { RunMonitor } from './run-monitor.js'
@@ -22,6 +23,8 @@ export const STANDSTILL = 'standstill'
 const EVERY_MS = 5_000
 /** Nothing is asked before so many windows of average steps; nor, in ms, before the first step has had the time that it needs. */
 const [WINDOWS, FIRST_STEP_MS] = [4, 30_000]
+/** Who lets others wait so many times as long is not asked any more why. */
+const OVERDUE = 4
 /** After each move that did not help it is waited twice as long, at most so many times. */
 const MOST_DOUBLINGS = 5
 /** Who was to blame gets no VNodes for so long, in ms, if there is somebody else; twice as long the next time. */
@@ -33,10 +36,13 @@ export interface StandstillOptions {
   readonly run: () => PlacingRun
   readonly manifest: () => Manifest | undefined
   readonly cuts: Pick<OpenCuts, 'newest'>
+  readonly awaited: () => Awaited | undefined
   readonly monitor: Pick<RunMonitor, 'vnodes' | 'newSteps'>
   /** Frames in flight on each edge. */
   readonly window: () => Promise<number>
   readonly lost: (loss: Loss) => Promise<void>
+  /** The whole run goes back to its newest checkpoint. */
+  readonly goBack: (reason: string) => Promise<void>
   /** How long a run stands still before anybody is asked, at least, in ms. Infinity: nobody ever is. */
   readonly leastMs?: number
 }
@@ -56,6 +62,8 @@ export class Standstill {
   #suspected: ReadonlySet<string> = new Set()
   /** How often each PNode had to give something up since something was done for the first time. */
   readonly #blamed = new Map<string, number>()
+  /** How often a VNode had to move because it said nothing, since then. */
+  readonly #silent = new Map<string, number>()
   readonly #shunned = new Map<string, { readonly times: number; readonly untilMs: number }>()
 
   constructor(options: StandstillOptions) {
@@ -111,7 +119,10 @@ export class Standstill {
     const story = `${checkpoint}: ${steps.join(', ')}`
     // What is only done again does not show that the last move has helped.
     const progress = `${checkpoint}: ${monitor.newSteps}`
-    if (progress !== this.#progress) this.#blamed.clear()
+    if (progress !== this.#progress) {
+      this.#blamed.clear()
+      this.#silent.clear()
+    }
     this.#progress = progress
     const answered = this.#answers
     this.#answers = undefined
@@ -136,7 +147,7 @@ export class Standstill {
   }
 
   async #judge(answers: Answers): Promise<void> {
-    const { context, run, manifest, cuts, lost } = this.#options
+    const { context, run, manifest, cuts, awaited, lost, goBack } = this.#options
     const members = await listMembers(context)
     const { definition, head } = run()
     const { directory } = head
@@ -144,6 +155,9 @@ export class Standstill {
       directory,
       manifest: manifest(),
       cut: cuts.newest,
+      awaited: awaited(),
+      silent: this.#silent,
+      isOverdue: this.#now - this.#seen.sinceMs >= OVERDUE * (await this.#patienceMs()),
       members,
       demands: demandsOf(definition, followersIn(head)),
       windowBytes: windowBytesOf(definition, this.#window ?? 1),
@@ -155,8 +169,11 @@ export class Standstill {
     const proven = found.filter(({ key }) => this.#suspected.has(key))
     this.#suspected = new Set(found.map(({ key }) => key))
     const losses = lossesOf(proven, (vnode) => directory[vnode].pnode)
+    for (const { silent } of proven) if (silent !== undefined) this.#silent.set(silent, (this.#silent.get(silent) ?? 0) + 1)
     // All of them first: what one gives up does not go to another.
     for (const { pnode } of losses) this.#blame(pnode)
+    const forAll = proven.find(({ isForAll }) => isForAll)
+    if (forAll) return goBack(forAll.reason)
     for (const { pnode, reason, ids } of losses)
       await lost({ pnode, what: 'standstill', reason, vnodes: ids.map((vnode) => `${head.run}/${vnode}`) })
   }

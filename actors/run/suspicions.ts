@@ -3,6 +3,7 @@ import { SOURCE } from '../../components/definition.js'
 import { type Head, type Manifest, vnodesOn } from '../../runtime/head.js'
 import type { Demand, Membership } from '../calls.js'
 import type { Whereabouts } from '../reports.js'
+import type { Awaited } from './awaited.js'
 import type { OpenCuts } from './open-cuts.js'
 
 /** By VNode; null: it is not there under its term, or not yet. Those of a PNode that did not answer are missing. */
@@ -19,6 +20,10 @@ export interface Suspicion {
   readonly key: string
   readonly vnodes: readonly string[]
   readonly reason: string
+  /** A VNode that says nothing, if it is that. */
+  readonly silent?: string
+  /** What was sent by them is not to be relied on, nor what was made of it: the whole run goes back. */
+  readonly isForAll?: true
 }
 
 export interface Evidence {
@@ -26,6 +31,12 @@ export interface Evidence {
   readonly manifest: Pick<Manifest, 'vnodes'> | undefined
   /** The newest cut that some have stored their states of, and those who have not. */
   readonly cut: OpenCuts['newest']
+  /** Whose words the run waits for. Absent: nobody's. */
+  readonly awaited?: Awaited
+  /** How often each VNode had to move already because it said nothing. */
+  readonly silent?: ReadonlyMap<string, number>
+  /** It has stood still for so long that what its VNodes say of it counts no more. */
+  readonly isOverdue?: boolean
   readonly members: readonly Membership[]
   /** What is known of sizes without a manifest. */
   readonly demands: readonly Demand[]
@@ -40,9 +51,10 @@ export interface Evidence {
 
 /** What keeps a run that stands still, the plainest kind first; the others may follow from that. */
 export function suspicions(evidence: Evidence): Suspicion[] {
-  for (const kind of [unanswered, untold, unheard, unstored, unrestored]) {
+  const late = evidence.isOverdue ? unsaid(evidence) : []
+  for (const kind of [unanswered, untold, unheard, unstored, unrestored, unsaid]) {
     const found = kind(evidence)
-    if (found.length > 0) return found
+    if (found.length > 0) return found.some(({ silent }) => silent !== undefined) ? found : [...found, ...late]
   }
   return []
 }
@@ -125,9 +137,11 @@ function unheard({ directory, members, windowBytes, answers, stillMs, blamed }: 
 }
 
 /** Others have stored their states after a cut, and these have had time enough. */
-function unstored({ cut, directory, members, answers, stillMs }: Evidence): Suspicion[] {
+function unstored({ cut, directory, members, demands, answers, stillMs }: Evidence): Suspicion[] {
   if (!cut) return []
-  const bytesOf = (vnode: string) => answers.get(vnode)?.storing?.bytes ?? 0
+  // Nobody stores more than it was thought to need.
+  const mostOf = (vnode: string) => demands.find((demand) => demand.vnode === vnode)?.memoryBytes ?? Infinity
+  const bytesOf = (vnode: string) => Math.min(answers.get(vnode)?.storing?.bytes ?? 0, mostOf(vnode))
   const late = cut.missing.filter((vnode) => (answers.get(vnode)?.storing?.position ?? Infinity) <= cut.position)
   return late.flatMap((vnode) => {
     const { pnode } = directory[vnode]
@@ -151,6 +165,22 @@ function unrestored({ directory, manifest, members, demands, answers, stillMs }:
     const what = vnode === SOURCE ? 'the source does not begin' : `${vnode} is not restored`
     return [{ key: `unrestored ${vnode}`, vnodes: [vnode], reason: `${what} within ${Math.round(stillMs / 1000)} s` }]
   })
+}
+
+/**
+ * All say that nothing keeps them, and somebody has not said what he should have: the VNode goes elsewhere. If that did not help, it may not have been told what to do,
+ * wherever it was: then what it reads goes elsewhere, and the run goes back to where all were told the same.
+ */
+function unsaid({ awaited, directory, answers, silent, isOverdue }: Evidence): Suspicion[] {
+  if (!awaited) return []
+  const isBusy = (stands: Whereabouts | null | undefined) => !stands || stands.isRestoring || stands.storing || stands.untold !== undefined
+  if (!isOverdue && Object.keys(directory).some((id) => isBusy(answers.get(id)))) return []
+  const [first] = awaited.vnodes
+  const times = silent?.get(first) ?? 0
+  const [reason, key] = [`${first} says nothing of ${awaited.what}`, `unsaid ${first} ${times} ${awaited.what}`]
+  if (times % 2 === 0) return [{ key, vnodes: [first], reason, silent: first }]
+  const producers = awaited.producers.filter((vnode) => vnode in directory)
+  return [{ key, vnodes: producers, reason: `${reason}, wherever it is`, silent: first, isForAll: true }]
 }
 
 /** What it takes at most, in ms. */

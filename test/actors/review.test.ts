@@ -1,6 +1,8 @@
 /** Opinions on a cut: who is doubted, who was only fed something wrong, and when all agree. */
 import test from 'ava'
+import { OpenCuts } from '../../actors/run/open-cuts.js'
 import { type Opinion, Review } from '../../actors/run/review.js'
+import type { Commit } from '../../actors/reports.js'
 import { type NetworkDefinition, SOURCE } from '../../components/definition.js'
 
 /** a, then b and c beside each other, then d, which reads both. */
@@ -75,9 +77,9 @@ test('what follows from a lie is nobody else’s: the first in graph order is in
 
 test('who was sent something else than what its producer says it has put out is misfed, not a liar', (t) => {
   const misfed = opinion('d', 'p-d', { hash: 'of a lie', inputs: { c: 'a lie' } })
-  t.deepEqual(reviewed(2, misfed).finding(STEP), { type: 'misfed', opinion: misfed, producer: 'c' })
+  t.deepEqual(reviewed(2, misfed).finding(STEP), { type: 'misfed', opinion: misfed, producer: 'c', otherwise: [] })
   const follower = opinion('d~1', 'q-d', { hash: 'of a lie', inputs: { c: 'a lie' } })
-  t.deepEqual(reviewed(2, follower).finding(STEP), { type: 'misfed', opinion: follower, producer: 'c' })
+  t.deepEqual(reviewed(2, follower).finding(STEP), { type: 'misfed', opinion: follower, producer: 'c', otherwise: [] })
   const review = reviewed(2, follower)
   review.discard(follower)
   review.add(STEP, opinion('d~1', 'q-d'))
@@ -94,7 +96,48 @@ test('who reads from the source has read what most others have', (t) => {
   const misfed = opinion('a~1', 'q-a', { inputs: { [SOURCE]: 'another batch' }, hash: 'of another batch' })
   const review = reviewed(2, misfed)
   review.add(STEP, opinion('a~2', 'r'))
-  t.deepEqual(review.finding(STEP), { type: 'misfed', opinion: misfed, producer: SOURCE })
+  const otherwise = [opinion('a', 'p-a'), opinion('a~2', 'r')]
+  t.deepEqual(review.finding(STEP), { type: 'misfed', opinion: misfed, producer: SOURCE, otherwise })
+})
+
+test('where as many have read something else from the source nobody knows who is right: a follower begins anew', (t) => {
+  for (const root of ['a batch', 'z batch']) {
+    const follower = opinion('a~1', 'q-a', { inputs: { [SOURCE]: root }, hash: 'of another batch' })
+    const found = reviewed(2, follower).finding(STEP)
+    t.deepEqual(found, { type: 'misfed', opinion: follower, producer: SOURCE, otherwise: [opinion('a', 'p-a')] })
+  }
+})
+
+test('a PNode that reads from the source twice is one voice', (t) => {
+  const lie = { inputs: { [SOURCE]: 'another batch' }, hash: 'of another batch' }
+  const review = reviewed(2, opinion('a~1', 'liar', lie))
+  for (const id of ['a~2', 'a~3']) review.add(STEP, opinion(id, 'liar', lie))
+  review.add(STEP, opinion('a~4', 'r'))
+  const found = review.finding(STEP)
+  t.true(found.type === 'misfed' && found.opinion.pnode === 'liar')
+})
+
+test('what somebody who is trusted has read from the source is right, however many say something else', (t) => {
+  const lie = { inputs: { [SOURCE]: 'another batch' }, hash: 'of another batch' }
+  const review = reviewed(2, opinion('a', 'p-a', lie), opinion('a~1', 'q-a', lie))
+  review.add(STEP, { ...opinion('a~2', 'r'), isTrusted: true })
+  const found = review.finding(STEP)
+  t.true(found.type === 'misfed' && found.opinion.id === 'a')
+})
+
+test('nobody takes his word back, about an open cut or about one that all have committed', (t) => {
+  const review = reviewed(2)
+  review.add(STEP, opinion('b', 'p-b', { hash: 'another state' }))
+  t.deepEqual(review.finding(STEP), { type: 'agreed' })
+  const cuts = new OpenCuts(['a', 'b'])
+  const commit = { step: STEP, position: STEP, term: 1, generation: 1 }
+  cuts.add({ ...commit, vnode: 'a', hash: 'first' } as Commit)
+  cuts.add({ ...commit, vnode: 'a', hash: 'second' } as Commit)
+  const all = cuts.add({ ...commit, vnode: 'b', hash: 'b' } as Commit)
+  t.deepEqual(
+    all?.map(({ hash }) => hash),
+    ['first', 'b'],
+  )
 })
 
 test('a new owner says for itself what it has; what it said as a follower is not a second opinion', (t) => {

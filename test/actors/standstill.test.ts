@@ -129,6 +129,30 @@ test('a restore, or the data of a source, has half a minute, or four times what 
   t.deepEqual(suspected(begins, { demands, members, stillMs: 200_000 }), ['source: the source does not begin within 200 s'])
 })
 
+test('who says nothing of a cut though nothing keeps him; then, what does not tell him of it', (t) => {
+  const all = { source: stands(9), v1: stands(9), v2: stands(9), v3: stands(9) }
+  const awaited = { what: 'the cut after step 5', vnodes: ['v2', 'v3'], producers: ['v1'] }
+  t.deepEqual(suspected(all, { awaited }), ['v2: v2 says nothing of the cut after step 5'])
+  t.deepEqual(suspected(all, { awaited, silent: new Map([['v2', 1]]) }), ['v1: v2 says nothing of the cut after step 5, wherever it is'])
+  t.deepEqual(suspected(all, { awaited, silent: new Map([['v2', 2]]) }), ['v2: v2 says nothing of the cut after step 5'])
+  t.deepEqual(suspected({ ...all, v3: stands(9, {}, { isRestoring: true }) }, { awaited }), [], 'something else may explain it')
+})
+
+test('who says for ever that something else keeps him has to leave what he has all the same', (t) => {
+  const all = { source: stands(9), v1: stands(9), v2: stands(9, {}, { untold: 7 }), v3: stands(9) }
+  const awaited = { what: 'the cut after step 5', vnodes: ['v2', 'v3'], producers: ['v1'] }
+  t.deepEqual(suspected(all, { awaited }), ['v2: what v2 reports does not arrive'])
+  t.deepEqual(suspected(all, { awaited, isOverdue: true }), [
+    'v2: what v2 reports does not arrive',
+    'v2: v2 says nothing of the cut after step 5',
+  ])
+  const cut = { position: 5, missing: ['v2'] }
+  const storing = { ...all, v2: stands(9, {}, { storing: { position: 5, bytes: 1e12 } }) }
+  const members = ['a', 'b', 'c', 'd'].map((pnode) => ({ pnode, state: 'ready', uploadBytesPerS: 1e6 }) as Membership)
+  const demands = [{ vnode: 'v2', cost: 1, memoryBytes: 1e6 }]
+  t.is(suspected(storing, { cut, demands, members, stillMs: 30_000 }).length, 1, 'nobody stores more than it has')
+})
+
 /** The owner of a run whose `v2` on bob gets nothing of `v1` on ann, wherever it is restored. @returns when which of them has to give something up, in s */
 async function blamed(forMs: number, newcomerAtMs = Infinity): Promise<(readonly [atS: number, pnode: string])[]> {
   const clock = fakeClock(0)
@@ -150,6 +174,8 @@ async function blamed(forMs: number, newcomerAtMs = Infinity): Promise<(readonly
     run,
     manifest: () => undefined,
     cuts: { newest: undefined },
+    awaited: () => undefined,
+    goBack: async () => undefined,
     monitor: { vnodes: () => Object.entries(steps).map(([vnode, step]) => ({ vnode, step }) as VNodeView), newSteps: 114 },
     window: async () => 1,
     lost: async ({ pnode }) => {

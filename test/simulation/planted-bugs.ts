@@ -20,7 +20,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'commits of older terms count',
-    file: 'actors/run/run-owner.ts',
+    file: 'actors/run/report-gate.ts',
     find: 'generation === current && directory[vnode]?.term === term',
     replace: 'generation === current && directory[vnode] !== undefined && term > 0',
   },
