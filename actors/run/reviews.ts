@@ -7,11 +7,13 @@ import { canonicalJson } from '../../runtime/canonical-json.js'
 import { followed, followersIn, followersOf, vnodeOf } from '../../runtime/followers.js'
 import type { Head } from '../../runtime/head.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
-import { actor, call, type Membership } from '../calls.js'
+import { actor, call, type Membership, type TrustEvent } from '../calls.js'
 import { listMembers } from '../placement/parts.js'
 import type { RunEventBody } from '../events.js'
 import type { Claim, Commit, Failure } from '../reports.js'
 import { type Conviction, type Dispute, nextAction, openDispute } from '../trust/dispute.js'
+import { multiplyAddsOf } from '../trust/ledger-entry.js'
+import { TrustReports } from '../trust/trust-reports.js'
 import { type Finding, type Opinion, Review, valueOf } from './review.js'
 import { rootsAnswer } from '../who-may.js'
 import { lineageOf, type RunDefinition } from './run-definition.js'
@@ -71,6 +73,7 @@ export interface Evidence {
 
 export class Reviews {
   readonly #options: ReviewsOptions
+  readonly #trust: TrustReports
   #redundancy = 1
   #review: Review
   /** Cuts that all VNodes have committed, by step. */
@@ -84,6 +87,7 @@ export class Reviews {
   constructor(options: ReviewsOptions) {
     this.#options = options
     this.#review = new Review(options.definition.network, 1)
+    this.#trust = new TrustReports(options.context, (error) => options.tell({ type: 'warning', error: error.toJSON() }))
   }
 
   /** As the settings say. */
@@ -157,6 +161,7 @@ export class Reviews {
     const agreed = this.#review.steps.findLast((step) => this.#complete.has(step) && this.#review.finding(step).type === 'agreed')
     if (agreed !== undefined) {
       this.#waiting = { sinceMs: undefined, times: 0 }
+      this.#tellVerified(agreed)
       return complete(this.#complete.get(agreed)!)
     }
     if (this.#doubt) return this.#consider(this.#doubt)
@@ -231,6 +236,10 @@ export class Reviews {
       const others = opinions.filter((opinion) => opinion.id !== vnode && valueOf(opinion) !== action.right.root).map(({ id }) => id)
       if (hosts.length === 0 && others.length > 0) return this.#options.dismiss(others, true)
       const evidence = await this.#keepEvidence({ step, vnode, opinions, convicted: action.convicted, by, wrongWith })
+      // Before the head says so: a crash between finds the same dispute again, and the same evidence convicts once.
+      context.setTimer(REVIEW, REVIEW, { afterMs: LOOK_MS })
+      const events = hosts.map((pnode): TrustEvent => ({ pnode, event: 'convicted', vnode, step, evidence }))
+      if (events.length > 0) await this.#trust.convicted({ key: evidence, run: head().run, events })
       await goBack(`${hosts.join(', ')} gave something else for ${vnode} than its log does`, hosts)
       for (const { host, for: what } of action.convicted) tell({ type: 'convicted', pnode: host, vnode, step, for: what, by, evidence })
       return
@@ -254,6 +263,20 @@ export class Reviews {
     if (opinion.id === opinion.vnode) return goBack(`${opinion.vnode} has read what ${producer} has not put out`, [])
     this.#review.discard(opinion)
     await dismiss([opinion.id])
+  }
+
+  /** Everybody agrees: each who has applied a VNode's log since the newest checkpoint has done what it was to do. */
+  #tellVerified(step: number): void {
+    const { definition, head } = this.#options
+    const { run, generation, manifests } = head()
+    const firstStep = (manifests[0]?.step ?? 0) + 1
+    const samples = (step - firstStep + 1) * definition.training.batchSize
+    const costs = new Map(definition.network.vnodes.map(({ id, cost }) => [id, cost]))
+    const events = this.#review.said(step).map(({ id, vnode, pnode }): TrustEvent => {
+      const work = { generation, firstStep, multiplyAdds: multiplyAddsOf({ cost: costs.get(vnode)!, samples }) }
+      return { pnode, event: 'verified', vnode: id, step, work }
+    })
+    this.#trust.verified({ key: `runs/${run}/verified/${generation}-${step}`, run, events })
   }
 
   /** @returns its key */
