@@ -195,7 +195,7 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
       const now = context.clock.now()
       // Those who were there before have the time that everybody has to be heard of.
       const known = ((await context.state.get('members')) ?? []) as unknown as Known[]
-      const regards = new Regards(((await context.state.get('regards')) ?? []) as never)
+      const regards = new Regards((await context.state.get<never>('regards')) ?? [])
       const members = known.map((profile): [string, Member] => [
         profile.pnode,
         Object.assign(admit(newMember(profile, now)), { quarantine: regards.quarantineOf(profile.pnode) }),

@@ -66,7 +66,7 @@ export function quarantineActor(options: QuarantineOptions): ActorDefinition<Mem
     const excess = unbooked.length - MOST_UNBOOKED
     if (excess > 0) onError(new SwarmError('actor.busy', { what: `more waits for the ledger than is kept: ${excess} are not booked` }))
     memory.unbooked = excess > 0 ? unbooked.slice(excess) : unbooked
-    await state.set('unbooked', memory.unbooked as never)
+    await state.set('unbooked', memory.unbooked)
   }
   /** With whose machine it was: as its host says now, or has said. */
   const owned = async (context: ActorContext, { records }: Memory, unbooked: readonly Unowned[]): Promise<Booking[]> => {
@@ -79,7 +79,7 @@ export function quarantineActor(options: QuarantineOptions): ActorDefinition<Mem
       }),
     )
     const ownerOf = new Map((await Promise.all(known)).map(({ pnode, owner }) => [pnode, owner]))
-    return unbooked.map((booking) => ({ ...booking, owner: ownerOf.get(booking.host)! }) as Booking)
+    return unbooked.map((booking) => ({ ...booking, owner: ownerOf.get(booking.host)! }))
   }
   const book = async (context: ActorContext, memory: Memory) => {
     const bookings = await owned(context, memory, memory.unbooked)

@@ -52,7 +52,7 @@ async function control({ store = memoryStore(), disk = memoryStore(), ...options
   }
   system.register({ type: 'Relocation', activate: () => null, handlers })
   await system.start()
-  const ask = <M extends keyof Calls['Quarantine'] & string>(method: M, argument: Calls['Quarantine'][M][0]) =>
+  const ask = <M extends keyof Calls['Quarantine']>(method: M, argument: Calls['Quarantine'][M][0]) =>
     system.call(actor.quarantine, method, argument as never) as Promise<unknown> as Promise<Calls['Quarantine'][M][1]>
   const of = async (pnode: string): Promise<Membership> => (await listMembers(system)).find((member) => member.pnode === pnode)!
   const beat = (pnode: string, vnodes: readonly string[] = []) =>

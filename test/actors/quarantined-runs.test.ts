@@ -8,6 +8,9 @@ import { isOnProbation } from '../../actors/trust/reputation.js'
 import { storedLedgerKey } from '../../actors/trust/ledger-key.js'
 import { readLedger } from '../../actors/trust/ledger-reader.js'
 import { multiplyAddsOf, micropointsOf } from '../../actors/trust/ledger-entry.js'
+import { hostRecordKey } from '../../actors/trust/host-records.js'
+import { actor, call } from '../../actors/calls.js'
+import { cluster } from '../../actors/cluster.js'
 import { evidencePrefix } from '../../actors/run/reviews.js'
 import { readDefinition } from '../../actors/run/run-definition.js'
 import { readHead } from '../../runtime/head-store.js'
@@ -15,7 +18,10 @@ import { type Clock, systemClock } from '../../runtime/clock.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import { ADVERSARIES, measuredAlike } from '../adversaries/adversaries.js'
 import { openPools, renamed } from '../support/chaos-run.js'
-import { branching, openObjects, TOTAL_STEPS, TRAINING } from '../support/small-runs.js'
+import { undisturbed } from '../support/chaos-run.js'
+import { memoryCluster } from '../support/memory-cluster.js'
+import { branching, openObjects, slowBranching, TOTAL_STEPS, TRAINING, watchedStore } from '../support/small-runs.js'
+import { until } from '../support/until.js'
 
 const pools = openPools()
 test.after.always(() => pools.close())
@@ -113,3 +119,55 @@ test.serial('where nobody is asked to agree, nothing is verified, and nobody is 
   t.is((await readLedger({ store })).count, 0)
   for (const { reputation } of await new HostRecords({ store }).all()) t.is(reputation.verified + reputation.convictions, 0)
 })
+
+test.serial('it is in quarantine before its run says so: whatever crashes between, nobody forgets it', async (t) => {
+  const { store } = openObjects()
+  const convictionsAtHead: number[] = []
+  const watched = watchedStore(store, async (key, when) => {
+    if (when !== 'after' || key !== 'runs/watched/head') return
+    const { head } = await readHead(store, 'watched')
+    if (!head.excluded || convictionsAtHead.length > 0) return
+    const { convictions } = await new HostRecords({ store }).get(LIAR)
+    convictionsAtHead.push(convictions.length)
+  })
+  await ended(watched, 'watched', { liar: LIAR })
+  t.deepEqual(convictionsAtHead, [1])
+})
+
+test.serial('a run goes on, and convicts nobody for good, where what is known of hosts cannot be read', async (t) => {
+  const { store } = openObjects()
+  await store.put(hostRecordKey(LIAR), new TextEncoder().encode('{"v":99}'))
+  const { head, events } = await ended(store, 'unread', { liar: LIAR })
+  t.deepEqual(head.excluded, [LIAR])
+  t.is(head.status, 'done')
+  t.true(events.some((event) => event.type === 'warning' && event.error.code === 'reputation.version'))
+})
+
+test.serial(
+  'what it has of other runs goes elsewhere at once, under new terms, and they end with the same hash; released, it gets something again',
+  async (t) => {
+    const made = await memoryCluster(t)
+    const on = cluster(made.url, { token: made.keys.trainerToken })
+    const runs = ['a', 'b'].map((id) => train(slowBranching(4), TRAINING, { on, checkpoint: { everySteps: 5 } }, { id }))
+    const placesOf = async (run: string) => Object.entries((await readHead(made.store, run)).head.directory)
+    for (const run of runs) for await (const event of run.events()) if (event.type === 'checkpoint') break
+    const [[, { pnode: liar }]] = await placesOf('b')
+    const before = await placesOf('b')
+    const [vnode] = before.find(([, place]) => place.pnode === liar)!
+    const events = [{ pnode: liar, event: 'convicted' as const, vnode, step: 5 }]
+    await call<'Quarantine', 'tell'>(made.system, actor.quarantine, 'tell', { key: 'k', run: 'elsewhere', events })
+    await until('it has nothing', async () => {
+      const places = [...(await placesOf('a')), ...(await placesOf('b'))]
+      return places.every(([, { pnode }]) => pnode !== liar)
+    })
+    const after = new Map(await placesOf('b'))
+    for (const [id, { pnode, term }] of before) if (pnode === liar) t.true(after.get(id)!.term > term, id)
+    t.is(made.host.members.find(({ pnode }) => pnode === liar)!.state, 'quarantined')
+    const results = await Promise.all(runs.map((run) => run.result))
+    const { hash } = await undisturbed('branching')
+    for (const result of results) t.is(result.hash, hash)
+    t.true(await made.host.endQuarantine(liar))
+    t.is(made.host.members.find(({ pnode }) => pnode === liar)!.state, 'ready')
+    t.deepEqual(made.errors, [])
+  },
+)
