@@ -54,6 +54,8 @@ const DOUBT = 3
 const PUSH_AGAIN_MS = 2_000
 /** So often it is asked whether who is in quarantine still is, in ms: somebody may have ended it. */
 const LOOK_MS = 5_000
+/** Weights are kept as seldom as this, in ms: a lost one comes again with what is told next. Quarantines are kept at once. */
+const KEEP_REGARDS_MS = 60_000
 /** Names in one call. */
 const MOST_LOOKED_AT = 500
 /** Having delivered counts once in so long, in ms: who takes and gives back VNodes all the time does no more than others. */
@@ -66,6 +68,7 @@ interface Memory {
   readonly waiting: WaitingRuns
   readonly regards: Regards
   lookedAtMs: number
+  keptAtMs: number
   sweptAtMs: number
 }
 
@@ -106,20 +109,18 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
     member.deliveredAtMs = now
     tell(context, member, 'delivered')
   }
-  /** Those who are in quarantine since just now have nothing any more, and those who are not may have something. */
-  const regardAnew = (context: ActorContext, { members, regards }: Memory, pnodes: readonly string[]) => {
-    for (const pnode of pnodes) {
-      const member = members.get(pnode)
-      const quarantine = regards.quarantineOf(pnode)
-      const isNew = member?.quarantine === undefined && quarantine !== undefined
-      const isOver = member?.quarantine !== undefined && quarantine === undefined
-      if (member) member.quarantine = quarantine
-      if (isNew) relocate(context, { pnode }, `it is in quarantine: ${quarantine.reason}`)
-      if (!member || member.state === 'lost') continue
-      if (isNew) change(member, 'quarantined', quarantine.reason)
-      if (isOver && member.state === 'quarantined') change(member, standing(member), 'its quarantine is over')
-      if (isOver && member.state === 'ready') welcome(context, pnode)
-    }
+  /** Who is in quarantine since just now has nothing any more, and who is not may have something. @param isNew a quarantine has begun; else one is over */
+  const regardAnew = (context: ActorContext, { members, regards }: Memory, pnode: string, isNew: boolean) => {
+    const quarantine = regards.quarantineOf(pnode)
+    const why = `it is in quarantine: ${quarantine?.reason}`
+    if (isNew) relocate(context, { pnode }, why)
+    const member = members.get(pnode)
+    if (!member) return
+    member.quarantine = quarantine
+    if (member.state === 'lost') return
+    if (isNew) return change(member, 'quarantined', why)
+    if (member.state === 'quarantined') change(member, standing(member), 'its quarantine is over')
+    if (member.state === 'ready') welcome(context, pnode)
   }
   const remember = (context: ActorContext, members: ReadonlyMap<string, Member>) => {
     const there = [...members.values()].filter(({ state, drains }) => state !== 'lost' || drains?.operator !== undefined)
@@ -167,9 +168,8 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
   const lookAgain = (context: ActorContext, memory: Memory) => {
     const { regards } = memory
     const now = context.clock.now()
-    const over = regards.expire(now)
-    // What the state says is over as well, at the same time.
-    if (over.length > 0) regardAnew(context, memory, over)
+    // What is kept ends at the same time.
+    for (const pnode of regards.expire(now)) regardAnew(context, memory, pnode, false)
     const pnodes = regards.quarantined.slice(0, MOST_LOOKED_AT)
     if (pnodes.length === 0 || now - memory.lookedAtMs < LOOK_MS) return
     memory.lookedAtMs = now
@@ -209,6 +209,7 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
         waiting: new WaitingRuns(),
         regards,
         lookedAtMs: now,
+        keptAtMs: -Infinity,
         sweptAtMs: now,
       }
     },
@@ -308,13 +309,20 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
       list: (_context, { members, regards }, { after }: Argument<'list'>) =>
         pageOf(regards.weighed([...members.values()].map(seen)), after) as never,
       regard: async (context, memory, { hosts }: Argument<'regard'>) => {
-        for (const host of hosts) memory.regards.take(host)
-        await context.state.set('regards', memory.regards.all as never)
-        regardAnew(
-          context,
-          memory,
-          hosts.map(({ pnode }) => pnode),
-        )
+        const { regards } = memory
+        const changed = hosts.flatMap((host) => {
+          const before = regards.quarantineOf(host.pnode)
+          regards.take(host)
+          const member = memory.members.get(host.pnode)
+          if (member) member.quarantine = host.quarantine
+          return (before === undefined) === (host.quarantine === undefined) ? [] : [{ pnode: host.pnode, isNew: before === undefined }]
+        })
+        const now = context.clock.now()
+        if (changed.length > 0 || now - memory.keptAtMs >= KEEP_REGARDS_MS) {
+          memory.keptAtMs = now
+          await context.state.set('regards', regards.all as never)
+        }
+        for (const { pnode, isNew } of changed) regardAnew(context, memory, pnode, isNew)
       },
       sweep: (context, memory) => {
         const { members } = memory

@@ -16,7 +16,7 @@ import { multiplyAddsOf } from '../trust/ledger-entry.js'
 import { TrustReports } from '../trust/trust-reports.js'
 import { type Finding, type Opinion, Review, valueOf } from './review.js'
 import { rootsAnswer } from '../who-may.js'
-import { lineageOf, type RunDefinition } from './run-definition.js'
+import { lineageOf, type RunDefinition, samplesOf } from './run-definition.js'
 
 export interface ReviewsOptions {
   readonly context: ActorContext
@@ -270,7 +270,7 @@ export class Reviews {
     const { definition, head } = this.#options
     const { run, generation, manifests } = head()
     const firstStep = (manifests[0]?.step ?? 0) + 1
-    const samples = (step - firstStep + 1) * definition.training.batchSize
+    const samples = samplesOf(definition, firstStep, step)
     const costs = new Map(definition.network.vnodes.map(({ id, cost }) => [id, cost]))
     const events = this.#review.said(step).map(({ id, vnode, pnode }): TrustEvent => {
       const work = { generation, firstStep, multiplyAdds: multiplyAddsOf({ cost: costs.get(vnode)!, samples }) }

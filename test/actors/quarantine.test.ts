@@ -2,6 +2,9 @@
 import test from 'ava'
 import { actor, call, type Calls, type Membership, type Profile, type Told, type TrustEvent } from '../../actors/calls.js'
 import { listMembers } from '../../actors/placement/parts.js'
+import { missingAt } from '../../actors/run/roll-call.js'
+import type { Head } from '../../runtime/head.js'
+import { member } from '../support/members.js'
 import { DEFAULT_MEMBERSHIP, placementActor } from '../../actors/placement/placement.js'
 import { QUARANTINE_MS } from '../../actors/trust/host-record.js'
 import { HostRecords } from '../../actors/trust/host-records.js'
@@ -119,6 +122,23 @@ test('it holds for whoever is not there, leaves and comes back, or starts anew',
   t.is((await of('bob')).state, 'quarantined')
   await join(profile('ann'))
   t.is((await of('ann')).state, 'ready')
+})
+
+test('who is in quarantine and not there concerns runs once, not every few seconds', async (t) => {
+  const { tell, lost, alive, join } = await control()
+  await join(profile('ann'))
+  await tell(told('k', 'convicted'))
+  await alive(30_000, 'ann')
+  t.is(lost.length, 1)
+})
+
+test('a run that was being placed while one of its PNodes was convicted misses that one, and nobody else', (t) => {
+  const placed = { term: 3, incarnation: 'bob-1' }
+  const head = { run: 'r', directory: { source: { ...placed, pnode: 'ann' }, 'dense-1': { ...placed, pnode: 'bob' } } } as unknown as Head
+  const members = ['ann', 'bob'].map((pnode) => member(pnode, { incarnation: 'bob-1', vnodes: ['r/source', 'r/dense-1'] }))
+  t.deepEqual(missingAt(members, head, 3), [])
+  const convicted = members.map((each) => (each.pnode === 'bob' ? { ...each, state: 'quarantined' as const } : each))
+  t.like(missingAt(convicted, head, 0), [{ pnode: 'bob', what: 'pnode', vnodes: ['r/dense-1'] }])
 })
 
 test('what a lost disk of control forgets, the object store knows', async (t) => {

@@ -12,7 +12,7 @@ import { hostRecordKey } from '../../actors/trust/host-records.js'
 import { actor, call } from '../../actors/calls.js'
 import { cluster } from '../../actors/cluster.js'
 import { evidencePrefix } from '../../actors/run/reviews.js'
-import { readDefinition } from '../../actors/run/run-definition.js'
+import { readDefinition, samplesOf } from '../../actors/run/run-definition.js'
 import { readHead } from '../../runtime/head-store.js'
 import { type Clock, systemClock } from '../../runtime/clock.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
@@ -93,7 +93,8 @@ test.serial('work that others agree on is in the ledger: of each VNode, each ste
   const { head } = await ended(store, 'booked', { pnodes: 2 })
   t.is(head.status, 'done')
   const { books, count } = await readLedger({ store, publicKey: (await storedLedgerKey(store)).publicKey, checks: 'signatures' })
-  const { network } = await readDefinition(store, 'booked')
+  const definition = await readDefinition(store, 'booked')
+  const { network } = definition
   const balances = books.balances()
   t.deepEqual(
     balances.map(({ host }) => host),
@@ -109,6 +110,15 @@ test.serial('work that others agree on is in the ledger: of each VNode, each ste
   t.is(
     balances.reduce((sum, { steps }) => sum + steps, 0),
     2 * network.vnodes.length * TOTAL_STEPS,
+  )
+  t.is(definition.timetable.stepsPerEpoch, 20)
+  const smaller = {
+    ...definition,
+    data: { ...definition.data, splits: { train: [{ ...definition.data.splits.train![0], samples: 610 }] } },
+  }
+  t.deepEqual(
+    [samplesOf(smaller, 1, 19), samplesOf(smaller, 11, 20), samplesOf(smaller, 20, 20), samplesOf(smaller, 1, 60)],
+    [19 * 32, 9 * 32 + 2, 2, 3 * 610],
   )
   for (const { id } of network.vnodes) t.is(books.bookedThrough('booked', 1, id), TOTAL_STEPS)
 })
