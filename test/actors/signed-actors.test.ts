@@ -175,7 +175,7 @@ test('nobody else’s word changes anything: each refusal is counted, the run is
     'call: message.version': 1,
   })
   const metrics = await (await fetch(`${made.url}/metrics`, { headers: { authorization: `Bearer ${made.keys.trainerToken}` } })).text()
-  t.regex(metrics, /swarmgrad_refused_total\{reason="call: message.denied"\} 21/)
+  t.regex(metrics, /swarmgrad_refused_total\{reason="call: message.denied"\} 25/)
 
   t.like(await run.result, { status: 'done', stepsLost: 0, stepsDoubled: 0, moves: 0 })
   t.deepEqual(made.errors, [])
