@@ -9,6 +9,8 @@ import type { Refusal, Tier } from './placement/admission.js'
 import type { DrainedBy, Drains } from './placement/draining.js'
 import type { Candidate } from './events.js'
 import type { Claim, Commit, Evaluated, Failure, Whereabouts } from './reports.js'
+import type { Quarantine } from './trust/host-record.js'
+import type { ReputationEvent } from './trust/reputation.js'
 
 /** What a PNode says of itself when it joins. */
 export interface Profile {
@@ -103,6 +105,56 @@ export interface Leaving {
   readonly isPatient?: boolean
 }
 
+/** What became of something that a host did, or was waited for to do. */
+export interface TrustEvent {
+  readonly pnode: string
+  readonly event: ReputationEvent
+  /** What it was done for; empty: for no run in particular. */
+  readonly vnode: string
+  /** The last one of the segment; 0: of none. */
+  readonly step: number
+  /** Key of what shows it. */
+  readonly evidence?: string
+  /** What was verified, for the ledger. Absent: nothing is booked. */
+  readonly work?: {
+    readonly generation: number
+    /** Of the segment, which ends with `step`. */
+    readonly firstStep: number
+    readonly multiplyAdds: number
+  }
+}
+
+/** What is told of hosts at once. */
+export interface Told {
+  /** Of all who tell, another one for each: the same is not counted twice. Up to 512 characters. */
+  readonly key: string
+  /** Empty: of none in particular. */
+  readonly run: string
+  readonly events: readonly TrustEvent[]
+}
+
+/** How much a host is believed. */
+export interface HostStanding {
+  readonly pnode: string
+  /** Share of its segments to audit; above 0, at most 1. The source of a host that is not trusted is audited whole, whatever this says. */
+  readonly auditShare: number
+  /** Above 0, below 1. */
+  readonly integrity: number
+  /** 0 to 1. */
+  readonly availability: number
+  readonly isOnProbation: boolean
+  /** It gets nothing of any run. */
+  readonly quarantined?: Quarantine
+}
+
+/** What placement has to know of a host. */
+export interface Regard {
+  readonly pnode: string
+  /** Of two that are equal otherwise the one with the larger weight gets more: above 0, below 1. */
+  readonly weight: number
+  readonly quarantine?: Pick<Quarantine, 'reason' | 'untilMs'>
+}
+
 /** Every control message: actor, method, argument, result. */
 export interface Calls {
   Placement: {
@@ -142,6 +194,20 @@ export interface Calls {
     placed: [{ run: string; writer: number; from: number }, readonly Decision[]]
     /** Members in order of names, from the one after `after` on: as many as a call takes, none if there are no more. */
     list: [{ after: string }, readonly Membership[]]
+    /** Of these hosts, members or not, this holds from now on. From the quarantine service alone. */
+    regard: [{ readonly hosts: readonly Regard[] }, null]
+  }
+  Quarantine: {
+    /** Durable, and a conviction in effect, when it is answered; harmless when repeated. */
+    tell: [Told, null]
+    /** In the order asked. */
+    standings: [{ readonly pnodes: readonly string[] }, readonly HostStanding[]]
+    /** Its quarantine is over, and it begins on probation. False: it was in none. `host.unknown`: nothing is known of it. */
+    release: [{ readonly pnode: string }, boolean]
+    /** Reads these records anew, which others may have changed, or all of them if none is named; and has placement know. */
+    look: [{ readonly pnodes: readonly string[] }, null]
+    /** What waits to be written into the ledger is. */
+    settle: [null, null]
   }
   Relocation: {
     watch: [{ run: string }, null]
@@ -190,8 +256,8 @@ export interface Calls {
   }
 }
 
-/** `observer`: it is here, and not good enough to get VNodes (admission.ts). */
-export type MembershipState = 'ready' | 'observer' | 'draining' | 'suspect' | 'lost'
+/** `observer`: it is here, and not good enough to get VNodes (admission.ts). `quarantined`: it was found to lie, and gets nothing of any run. */
+export type MembershipState = 'ready' | 'observer' | 'draining' | 'quarantined' | 'suspect' | 'lost'
 
 /** A PNode as the placement service knows it. */
 export interface Membership extends Profile {
@@ -208,6 +274,10 @@ export interface Membership extends Profile {
   readonly isTrusted?: true
   /** Why it gets no VNodes, if somebody wants that. */
   readonly drains?: Drains
+  /** Why it is in quarantine, and until when. */
+  readonly quarantine?: Regard['quarantine']
+  /** Share of its speed that counts when work is divided, for its reputation: ½ to below 1. Absent: all of it. */
+  readonly worth?: number
   readonly busyShare: number
   /** `<run>/<vnode>` of what it said it hosts. */
   readonly vnodes: readonly string[]
@@ -228,6 +298,7 @@ export async function call<A extends keyof Calls, M extends keyof Calls[A] & str
 export const actor = {
   placement: { type: 'Placement', id: 'cluster' } as ActorRef & { actor?: 'Placement' },
   relocation: { type: 'Relocation', id: 'cluster' } as ActorRef & { actor?: 'Relocation' },
+  quarantine: { type: 'Quarantine', id: 'cluster' } as ActorRef & { actor?: 'Quarantine' },
   run: (run: string): ActorRef & { actor?: 'Run' } => ({ type: 'Run', id: run }),
   vnode: (pnode: string, run: string, vnode: string): ActorRef & { actor?: 'VNode' } => ({ type: `VNode.${pnode}`, id: `${run}/${vnode}` }),
   pnode: (pnode: string): ActorRef & { actor?: 'PNode' } => ({ type: `PNode.${pnode}`, id: pnode }),

@@ -21,6 +21,8 @@ import { listMembers } from './placement/parts.js'
 import { DEFAULT_MEMBERSHIP, type MembershipOptions, placementActor } from './placement/placement.js'
 import { PNodeHost } from './pnode/pnode.js'
 import { relocationActor } from './relocation.js'
+import { storedLedgerKey } from './trust/ledger-key.js'
+import { quarantineActor } from './trust/quarantine.js'
 import { runActor } from './run/run.js'
 import { bundleFolder, type RunDefinition } from './run/run-definition.js'
 import { RunMonitor } from './run/run-monitor.js'
@@ -123,6 +125,9 @@ export class LocalSwarm {
     )
     this.#control.register(relocationActor())
     this.#control.register(
+      quarantineActor({ store, ledgerKey: () => storedLedgerKey(store), isTrusted: membership?.isTrusted, onError: this.#onError }),
+    )
+    this.#control.register(
       runActor({
         store,
         controlKey: this.#controlKey,
@@ -136,6 +141,8 @@ export class LocalSwarm {
       }),
     )
     await this.#control.start()
+    // Who was found out in this store before gets nothing of what comes next.
+    await call<'Quarantine', 'look'>(this.#control, actor.quarantine, 'look', { pnodes: [] }).catch(this.#onError)
     await Promise.all(pnodes.map((pnode) => this.#join(pnode)))
     await this.#control.call(actor.run(run), 'start', null, { deadlineMs: 60_000 })
   }
@@ -192,7 +199,7 @@ export class LocalSwarm {
   /** The control actors forget all that is not in the store, as after the loss of their host, and go on from there. */
   async restartControl(): Promise<void> {
     const run = actor.run(this.#options.run)
-    for (const ref of [run, actor.relocation, actor.placement]) await this.#system.deactivate(ref)
+    for (const ref of [run, actor.quarantine, actor.relocation, actor.placement]) await this.#system.deactivate(ref)
     await untilHeard(this.#options.clock, this.#closing.signal, () => call<'Run', 'wake'>(this.#control, run, 'wake', null))
   }
 
@@ -224,6 +231,8 @@ export class LocalSwarm {
     for (const cancel of this.#returns) cancel()
     this.#ratings.close()
     for (const host of this.#hosts.values()) host.crash()
+    // What outlives this process is in the ledger, and no actor is there to write it later.
+    await call<'Quarantine', 'settle'>(this.#control, actor.quarantine, 'settle', null).catch(() => undefined)
     await this.#system.close()
     this.monitor.feed.close()
   }

@@ -27,7 +27,7 @@ export interface SignedActorsOptions {
 }
 
 /** Actors of control: they trust each other by a secret. */
-const CONTROL_ROLES: ReadonlySet<string> = new Set(['Placement', 'Relocation', 'Run'])
+const CONTROL_ROLES: ReadonlySet<string> = new Set(['Placement', 'Quarantine', 'Relocation', 'Run'])
 /** `VNode` of `VNode.<pnode>`. */
 const roleOf = (type: string): string => type.split('.', 1)[0]
 

@@ -113,6 +113,18 @@ export const COMMANDS: readonly CommandSpec[] = [
     run: async (context, action) => (await import('./commands/ledger.js')).ledger(context, action!),
   },
   {
+    name: 'quarantine',
+    parameters: ['<ACTION>', '[PNODE]'],
+    summary: 'List the PNodes that were found to lie and get nothing, show why, or release one before its time: it begins on probation.',
+    examples: [
+      'quarantine list',
+      'quarantine show pnode-2 --store ./runs --json',
+      'quarantine release laptop --cluster http://127.0.0.1:7070',
+    ],
+    flags: [],
+    run: async (context, action, pnode) => (await import('./commands/quarantine.js')).quarantine(context, action!, pnode),
+  },
+  {
     name: 'explain',
     parameters: ['<VNODE>'],
     summary: 'Say why a VNode is where it is.',

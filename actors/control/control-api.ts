@@ -11,9 +11,10 @@
  * | GET /metrics, /queue_stats, /checkpoint_state | trainer | node-endpoints.ts |
  * | GET /v1/pnodes | trainer | who is there |
  * | POST /v1/pnodes/:name/drain, /undrain | trainer | it gets no VNodes, and hands over those that it has: `DrainAnswer`; that is taken back |
+ * | POST /v1/pnodes/:name/endQuarantine | trainer | it may have VNodes again, on probation: `EndAnswer` |
  * | POST /v1/runs/:run/start, /pause | trainer | |
  * | GET /v1/runs/:run/events | trainer | one event a line, from a snapshot on; what was before is in the log by then; 404 where the run is not under way |
- * | /v1/store/… | trainer, host | objects (store-routes.ts): all of them (the ledger to read only), or a host's own by pre-signed URL |
+ * | /v1/store/… | trainer, host | objects (store-routes.ts): all of them (the ledger and records of hosts to read only), or a host's own by pre-signed URL |
  */
 import { once } from 'node:events'
 import { z } from 'zod'
@@ -34,6 +35,7 @@ import type { LiveKey } from './live-key.js'
 import type { ControlHost } from './control-host.js'
 import { claimName, HOST_NAME, hostAccess, releaseName } from './host-registry.js'
 import { CONTROL } from './channels.js'
+import { TRUST_PREFIX } from '../trust/host-records.js'
 import { LEDGER_PREFIX } from '../trust/ledger-entry.js'
 import { addNodeEndpoints, controlReport } from './node-endpoints.js'
 
@@ -93,6 +95,11 @@ export interface ServersAnswer {
 /** What a drained host still has: `<run>/<vnode>`; `<run>/?` where the run could not be asked. */
 export interface DrainAnswer {
   readonly left: readonly string[]
+}
+
+/** Whether a host was in quarantine until now. */
+export interface EndAnswer {
+  readonly wasQuarantined: boolean
 }
 
 export interface ControlApiOptions {
@@ -158,8 +165,13 @@ export function controlApi(options: ControlApiOptions): Express {
       onlyTrainers(request)
       const { name, what } = request.params
       if (what === 'drain') return { left: await host.drain(name) } satisfies DrainAnswer
+      if (what === 'endQuarantine') return { wasQuarantined: await host.endQuarantine(name) } satisfies EndAnswer
       if (what !== 'undrain')
-        throw new SwarmError('usage', { what: 'nothing that can be done to a PNode', expected: 'drain or undrain', got: what })
+        throw new SwarmError('usage', {
+          what: 'nothing that can be done to a PNode',
+          expected: 'drain, undrain or endQuarantine',
+          got: what,
+        })
       await host.undrain(name)
       return {}
     }),
@@ -194,9 +206,10 @@ export function controlApi(options: ControlApiOptions): Express {
   return app
 }
 
-/** Of what is control's own a trainer may read the ledger: everybody may verify it, nobody else writes it. */
+/** Of what is control's own a trainer may read the ledger and the records of hosts: everybody may verify them, nobody else writes them. */
 function mayTrainer(operation: StoreOperation, key: string): boolean {
-  if (key.startsWith(LEDGER_PREFIX) && (operation === 'put' || operation === 'delete')) return false
+  const isControls = key.startsWith(LEDGER_PREFIX) || key.startsWith(TRUST_PREFIX)
+  if (isControls && (operation === 'put' || operation === 'delete')) return false
   return !isSecret(key, operation === 'list')
 }
 

@@ -2,7 +2,16 @@
 import type { Clock } from '../../runtime/clock.js'
 import { SwarmError, isSwarmError } from '../../runtime/errors.js'
 import { errorOfAnswer } from '../../runtime/object-store/store-protocol.js'
-import { JOIN, JOIN_VERSION, type DrainAnswer, type JoinAnswer, type JoinRequest, minorOf, type ServersAnswer } from './control-api.js'
+import {
+  JOIN,
+  JOIN_VERSION,
+  type DrainAnswer,
+  type EndAnswer,
+  type JoinAnswer,
+  type JoinRequest,
+  minorOf,
+  type ServersAnswer,
+} from './control-api.js'
 import type { Membership } from '../calls.js'
 import type { RunEvent } from '../events.js'
 import type { Sender } from '../../runtime/signed-message.js'
@@ -110,6 +119,11 @@ export class ControlClient {
   /** Takes `drain` back. @throws `host.unknown` */
   async undrain(pnode: string): Promise<void> {
     await this.#ask('POST', `/v1/pnodes/${encodeURIComponent(pnode)}/undrain`)
+  }
+
+  /** Ends a host's quarantine. @returns whether it was in one @throws `host.unknown` */
+  async endQuarantine(pnode: string): Promise<boolean> {
+    return ((await this.#ask('POST', `/v1/pnodes/${encodeURIComponent(pnode)}/endQuarantine`)) as EndAnswer).wasQuarantined
   }
 
   async stats(): Promise<object> {

@@ -23,6 +23,7 @@ import { hostRecord } from './host-registry.js'
 import { type ControlActorsOptions, controlSignatures } from './control-actors.js'
 import { signedActors } from '../signed-actors.js'
 import { StepRatings } from './step-ratings.js'
+import { quarantineActor } from '../trust/quarantine.js'
 
 export interface ControlHostOptions {
   /** Not started, nothing registered. */
@@ -104,6 +105,7 @@ export class ControlHost {
     const times = { ...DEFAULT_MEMBERSHIP, ...membership }
     system.register(placementActor({ ...times, onMember: (member, reason) => this.#onMember(member, reason) }))
     system.register(relocationActor())
+    system.register(quarantineActor({ store, ledgerKey: () => controlKey, isTrusted: times.isTrusted, onError: this.#report }))
     system.register(
       runActor({
         store,
@@ -127,6 +129,9 @@ export class ControlHost {
     )
     this.#listen('heartbeats', (delivery) => this.#onHeartbeat(delivery))
     this.#listen('metrics', (delivery) => this.#onReports(delivery))
+    // Who was found out is, whatever placement has forgotten.
+    const look = () => call<'Quarantine', 'look'>(system, actor.quarantine, 'look', { pnodes: [] })
+    untilHeard(clock, this.#closing.signal, look).catch(this.#report)
     void this.#takeUp()
   }
 
@@ -199,6 +204,11 @@ export class ControlHost {
   /** Takes `drain` back. @throws `host.unknown` */
   async undrain(pnode: string): Promise<void> {
     await call<'Placement', 'undrain'>(this.system, actor.placement, 'undrain', { pnode, by: 'operator' })
+  }
+
+  /** Ends a host's quarantine: it begins on probation. @returns whether it was in one @throws `host.unknown` */
+  async endQuarantine(pnode: string): Promise<boolean> {
+    return call<'Quarantine', 'release'>(this.system, actor.quarantine, 'release', { pnode })
   }
 
   /** A host has given its name back. */

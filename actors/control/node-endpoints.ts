@@ -120,7 +120,7 @@ export function controlReport(host: ControlHost): NodeReport {
   return {
     metrics() {
       const { pnodes, refused } = host.stats
-      const states = ['ready', 'observer', 'draining', 'suspect', 'lost'].map((state) => ({
+      const states = ['ready', 'observer', 'draining', 'quarantined', 'suspect', 'lost'].map((state) => ({
         labels: { state },
         value: Object.values(pnodes).filter((each) => each === state).length,
       }))

@@ -83,10 +83,11 @@ class Assignment {
     const moving = request.demands.filter(({ vnode }) => !(vnode in request.staying)).toSorted((a, b) => (a.vnode < b.vnode ? -1 : 1))
     this.#parts = together(moving)
     const { load, holders } = this.#staying()
-    const machines = this.#open.map(({ pnode, gflops, memoryBytes, maxVNodes = Infinity, owner }) => {
+    const machines = this.#open.map((member) => {
+      const { pnode, memoryBytes, maxVNodes = Infinity, owner } = member
       const [here, more] = [load.get(pnode) ?? NOTHING, others.get(pnode) ?? NOTHING]
       return {
-        speed: speedOf(gflops),
+        speed: speedOf(member),
         load: here.cost + more.cost,
         freeBytes: memoryBytes - here.memoryBytes - more.memoryBytes,
         freeSlots: maxVNodes - here.vnodes - more.vnodes,
@@ -211,6 +212,7 @@ function together(demands: readonly Demand[]): Demand[][] {
 function refusalOf(member: Membership, { avoid, computeClass, code }: Request): string | undefined {
   // Without figures: what is true of many is said once.
   if (member.state === 'observer' && member.refusal) return `it is an observer: ${nameRefusal(member.refusal)}`
+  if (member.state === 'quarantined') return 'it is in quarantine'
   if (member.state !== 'ready') return `it is ${member.state}`
   if (avoid.includes(member.pnode)) return 'it has just been lost, or was convicted'
   if (computeClass !== undefined && member.computeClass !== computeClass) return `its compute class is ${member.computeClass}`

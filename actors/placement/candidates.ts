@@ -88,12 +88,14 @@ export class Weighing {
 
   #score(p: number, m: number): Candidate {
     const { cost, bytes } = this.#division.pieces[p]
-    const { pnode, gflops, memoryBytes } = this.#open[m]
-    const score = msPerStep(this.#division.load(m) + cost, gflops)
-    const othersMs = msPerStep(this.#othersCost[m], gflops)
+    const member = this.#open[m]
+    const { pnode, gflops, worth, memoryBytes } = member
+    const score = msPerStep(this.#division.load(m) + cost, member)
+    const othersMs = msPerStep(this.#othersCost[m], member)
     const others = othersMs > 0 ? `, ${othersMs.toFixed(2)} ms of it for other runs` : ''
+    const counted = worth === undefined ? '' : `, of which ${(worth * 100).toFixed(0)} % count for its reputation`
     const used = toMB(memoryBytes - this.#division.freeBytes(m) + bytes)
-    return { pnode, score, reason: `${score.toFixed(2)} ms a step with ${gflops.toFixed(0)} GFLOP/s and ${used} MB${others}` }
+    return { pnode, score, reason: `${score.toFixed(2)} ms a step with ${gflops.toFixed(0)} GFLOP/s${counted} and ${used} MB${others}` }
   }
 
   #refuse(p: number, m: number, refusal: Refusal, demands: readonly Demand[]): Candidate {
@@ -140,11 +142,11 @@ function countByReason(candidates: readonly Candidate[]): Candidate[] {
 }
 
 /** Milliseconds per step, if it does two flops per multiply-add for the forward and two passes for the gradients. */
-function msPerStep(cost: number, gflops: number): number {
-  return (cost * 6) / (speedOf(gflops) * 1e6)
+function msPerStep(cost: number, member: Membership): number {
+  return (cost * 6) / (speedOf(member) * 1e6)
 }
 
-/** A PNode without a measured speed is a last resort, not an error. */
-export const speedOf = (gflops: number): number => Math.max(gflops, 1e-3)
+/** As it counts when work is divided. A PNode without a measured speed is a last resort, not an error. */
+export const speedOf = ({ gflops, worth = 1 }: Pick<Membership, 'gflops' | 'worth'>): number => Math.max(gflops, 1e-3) * worth
 
 const toMB = (bytes: number): string => (bytes / 1e6).toFixed(1)

@@ -2,12 +2,14 @@
 import { setMaxListeners } from 'node:events'
 import type { ActorContext, ActorDefinition } from '../../runtime/actor-system/actor-system.js'
 import { isSwarmError, SwarmError } from '../../runtime/errors.js'
-import { type Admission, believedGflops, passesAdmission, type Rating, ratedAnew, ratedBySteps, type Tiers } from './admission.js'
+import { believedGflops, passesAdmission, ratedAnew, ratedBySteps, type Tiers } from './admission.js'
 import { place } from './assignment.js'
-import { actor, call, type Calls, type Decision, type Membership, type Profile, untilHeard } from '../calls.js'
+import { actor, call, type Calls, type Decision, type Membership, untilHeard } from '../calls.js'
 import { asked, assertDrainable, isPatient, keptAtRestart, unknownHost } from './draining.js'
+import { type Known, type Member, newMember, profileOf, view } from './member.js'
 import { OtherRuns } from './other-runs.js'
 import { OpenRequests, pageOf } from './parts.js'
+import { Regards } from './regards.js'
 import { WaitingRuns } from './waiting-runs.js'
 import { hostOf, type HeardContext } from '../who-may.js'
 
@@ -50,28 +52,23 @@ const LEAST_FOR_DOUBT = 4
 const DOUBT = 3
 /** An observer that still has VNodes is drained again after so long, in ms. */
 const PUSH_AGAIN_MS = 2_000
-
-interface Member extends Profile {
-  state: Membership['state']
-  busyShare: number
-  drains?: Membership['drains']
-  vnodes: readonly string[]
-  heardAtMs: number
-  isDraining: boolean
-  /** What its steps have shown. */
-  rating?: Rating
-  admission?: Admission
-  pushedAtMs?: number
-}
-
-/** What is kept of a member. */
-type Known = Profile & { readonly rating?: Rating; readonly drains?: Membership['drains'] }
+/** So often it is asked whether who is in quarantine still is, in ms: somebody may have ended it. */
+const LOOK_MS = 5_000
+/** Weights are kept as seldom as this, in ms: a lost one comes again with what is told next. Quarantines are kept at once. */
+const KEEP_REGARDS_MS = 60_000
+/** Names in one call. */
+const MOST_LOOKED_AT = 500
+/** Having delivered counts once in so long, in ms: who takes and gives back VNodes all the time does no more than others. */
+const DELIVERED_MS = 60_000
 
 interface Memory {
   readonly members: Map<string, Member>
   readonly requests: OpenRequests
   readonly others: OtherRuns
   readonly waiting: WaitingRuns
+  readonly regards: Regards
+  lookedAtMs: number
+  keptAtMs: number
   sweptAtMs: number
 }
 
@@ -86,14 +83,44 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
     member.state = state
     options.onMember?.(view(member), reason)
   }
+  /** What it has is placed elsewhere. Not awaited: Relocation asks this very actor where to go. */
+  const relocate = (context: ActorContext, { pnode, incarnation }: { pnode: string; incarnation?: string }, reason: string) => {
+    const loss = { pnode, ...(incarnation !== undefined && { incarnation }), what: 'pnode', reason } as const
+    const told = () => call<'Relocation', 'relocate'>(context, actor.relocation, 'relocate', loss)
+    untilHeard(context.clock, context.signal, told).catch(() => undefined)
+  }
   const lose = (context: ActorContext, member: Member, reason: string) => {
     if (member.state === 'lost') return
     change(member, 'lost', reason)
-    const argument = { pnode: member.pnode, incarnation: member.incarnation, what: 'pnode', reason } as const
-    // Not awaited: Relocation asks this very actor where to go.
-    untilHeard(context.clock, context.signal, () => call<'Relocation', 'relocate'>(context, actor.relocation, 'relocate', argument)).catch(
-      () => undefined,
-    )
+    if (member.vnodes.length > 0) tell(context, member, 'missed')
+    relocate(context, member, reason)
+  }
+  /** Whether it is there when it is waited for. Not awaited: the quarantine service asks this very actor who is there. */
+  const tell = (context: ActorContext, { pnode, incarnation }: Member, event: 'delivered' | 'missed') => {
+    const told = { key: `${event} ${pnode} ${incarnation} ${context.clock.now()}`, run: '', events: [{ pnode, event, vnode: '', step: 0 }] }
+    // Of many such events one does not count.
+    call<'Quarantine', 'tell'>(context, actor.quarantine, 'tell', told).catch(() => undefined)
+  }
+  /** It has nothing of any run any more: nobody waits for anything of it. */
+  const deliver = (context: ActorContext, member: Member) => {
+    const now = context.clock.now()
+    if (member.state !== 'ready' && member.state !== 'draining') return
+    if (now - (member.deliveredAtMs ?? -Infinity) < DELIVERED_MS) return
+    member.deliveredAtMs = now
+    tell(context, member, 'delivered')
+  }
+  /** Who is in quarantine since just now has nothing any more, and who is not may have something. @param isNew a quarantine has begun; else one is over */
+  const regardAnew = (context: ActorContext, { members, regards }: Memory, pnode: string, isNew: boolean) => {
+    const quarantine = regards.quarantineOf(pnode)
+    const why = `it is in quarantine: ${quarantine?.reason}`
+    if (isNew) relocate(context, { pnode }, why)
+    const member = members.get(pnode)
+    if (!member) return
+    member.quarantine = quarantine
+    if (member.state === 'lost') return
+    if (isNew) return change(member, 'quarantined', why)
+    if (member.state === 'quarantined') change(member, standing(member), 'its quarantine is over')
+    if (member.state === 'ready') welcome(context, pnode)
   }
   const remember = (context: ActorContext, members: ReadonlyMap<string, Member>) => {
     const there = [...members.values()].filter(({ state, drains }) => state !== 'lost' || drains?.operator !== undefined)
@@ -119,8 +146,8 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
     return Object.assign(member, { admission: passesAdmission({ ...profileOf(member), gflops }, options.tiers) })
   }
   /** What it is to be while it is heard of. */
-  const standing = ({ isDraining, admission }: Member): Member['state'] =>
-    isDraining ? 'draining' : admission?.passes === false ? 'observer' : 'ready'
+  const standing = ({ isDraining, admission, quarantine }: Member): Member['state'] =>
+    quarantine ? 'quarantined' : isDraining ? 'draining' : admission?.passes === false ? 'observer' : 'ready'
   /** A member was measured or rated anew: as an observer it hands over what it has, and as none it may get something. */
   const settle = (context: ActorContext, members: ReadonlyMap<string, Member>, member: Member, reason: string) => {
     admit(member)
@@ -137,6 +164,17 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
   }
   const welcome = (context: ActorContext, pnode: string) =>
     void call<'Relocation', 'joined'>(context, actor.relocation, 'joined', { pnode }).catch(() => undefined)
+  /** Quarantines end by time, and because somebody has ended them. */
+  const lookAgain = (context: ActorContext, memory: Memory) => {
+    const { regards } = memory
+    const now = context.clock.now()
+    // What is kept ends at the same time.
+    for (const pnode of regards.expire(now)) regardAnew(context, memory, pnode, false)
+    const pnodes = regards.quarantined.slice(0, MOST_LOOKED_AT)
+    if (pnodes.length === 0 || now - memory.lookedAtMs < LOOK_MS) return
+    memory.lookedAtMs = now
+    call<'Quarantine', 'look'>(context, actor.quarantine, 'look', { pnodes }).catch(() => undefined)
+  }
   /** An observer's VNodes are handed over, if there is anybody to take them. */
   const push = (context: ActorContext, members: ReadonlyMap<string, Member>, member: Member) => {
     const now = context.clock.now()
@@ -157,12 +195,26 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
       const now = context.clock.now()
       // Those who were there before have the time that everybody has to be heard of.
       const known = ((await context.state.get('members')) ?? []) as unknown as Known[]
-      const members = known.map((profile): [string, Member] => [profile.pnode, admit(newMember(profile, now))])
-      const others = new OtherRuns(options.suspectMs)
-      return { members: new Map(members), requests: new OpenRequests(), others, waiting: new WaitingRuns(), sweptAtMs: now }
+      const regards = new Regards((await context.state.get<never>('regards')) ?? [])
+      const members = known.map((profile): [string, Member] => [
+        profile.pnode,
+        Object.assign(admit(newMember(profile, now)), { quarantine: regards.quarantineOf(profile.pnode) }),
+      ])
+      // What was told before may not have been heard.
+      for (const pnode of regards.quarantined) relocate(context, { pnode }, 'it is in quarantine')
+      return {
+        members: new Map(members),
+        requests: new OpenRequests(),
+        others: new OtherRuns(options.suspectMs),
+        waiting: new WaitingRuns(),
+        regards,
+        lookedAtMs: now,
+        keptAtMs: -Infinity,
+        sweptAtMs: now,
+      }
     },
     handlers: {
-      join: async (context, { members }, profile: Argument<'join'>) => {
+      join: async (context, { members, regards }, profile: Argument<'join'>) => {
         const before = members.get(profile.pnode)
         const isSame = before?.incarnation === profile.incarnation
         const drains = isSame ? before.drains : keptAtRestart(before?.drains)
@@ -170,7 +222,8 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
         if (isSame) member.vnodes = before.vnodes
         else if (before) lose(context, before, 'it was started again')
         // Who was found out does not get rid of it by starting anew.
-        admit(Object.assign(member, { rating: ratedAnew(before?.rating, member.heardAtMs) }))
+        const quarantine = regards.quarantineOf(profile.pnode)
+        admit(Object.assign(member, { quarantine, rating: ratedAnew(before?.rating, member.heardAtMs) }))
         members.set(profile.pnode, member)
         await remember(context, members)
         change(member, standing(member), 'joined')
@@ -190,11 +243,12 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
         await remember(context, members)
         settle(context, members, member, RATED)
       },
-      heartbeat: ({ clock }, { members, others }, { pnode, busyShare, vnodes, placedBytes = {} }: Argument<'heartbeat'>) => {
+      heartbeat: (context, { members, others }, { pnode, busyShare, vnodes, placedBytes = {} }: Argument<'heartbeat'>) => {
         const member = members.get(pnode)
         if (!member) return false
         // One that was given up and is there all the same is welcome: what it had is fenced by its old terms.
-        member.heardAtMs = clock.now()
+        member.heardAtMs = context.clock.now()
+        if (member.vnodes.length > 0 && vnodes.length === 0) deliver(context, member)
         member.busyShare = busyShare
         member.vnodes = vnodes
         others.heard(pnode, placedBytes)
@@ -237,9 +291,9 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
         members.delete(pnode)
         await remember(context, members)
       },
-      place: ({ clock }, { members, requests, others, waiting }, request: Argument<'place'>) =>
+      place: ({ clock }, { members, requests, others, waiting, regards }, request: Argument<'place'>) =>
         requests.take(request, (whole) => {
-          const all = [...members.values()].map(seen)
+          const all = regards.weighed([...members.values()].map(seen))
           const now = clock.now()
           if (whole.isBeginning) waiting.assertTurn(whole, now, (other) => fits(all, other))
           const decisions = placeOrWait(
@@ -252,7 +306,24 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
           return decisions.map((decision) => chosen(decision, seen(members.get(decision.pnode)!)))
         }) as never,
       placed: (_context, { requests }, { run, writer, from }: Argument<'placed'>) => requests.page(run, writer, from) as never,
-      list: (_context, { members }, { after }: Argument<'list'>) => pageOf([...members.values()].map(seen), after) as never,
+      list: (_context, { members, regards }, { after }: Argument<'list'>) =>
+        pageOf(regards.weighed([...members.values()].map(seen)), after) as never,
+      regard: async (context, memory, { hosts }: Argument<'regard'>) => {
+        const { regards } = memory
+        const changed = hosts.flatMap((host) => {
+          const before = regards.quarantineOf(host.pnode)
+          regards.take(host)
+          const member = memory.members.get(host.pnode)
+          if (member) member.quarantine = host.quarantine
+          return (before === undefined) === (host.quarantine === undefined) ? [] : [{ pnode: host.pnode, isNew: before === undefined }]
+        })
+        const now = context.clock.now()
+        if (changed.length > 0 || now - memory.keptAtMs >= KEEP_REGARDS_MS) {
+          memory.keptAtMs = now
+          await context.state.set('regards', regards.all as never)
+        }
+        for (const { pnode, isNew } of changed) regardAnew(context, memory, pnode, isNew)
+      },
       sweep: (context, memory) => {
         const { members } = memory
         const now = context.clock.now()
@@ -262,6 +333,7 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
         // Who was stopped, or cut off itself has heard nobody: everyone gets the time back.
         const forgivenMs = Math.max(deafMs, lateMs > options.heartbeatMs ? lateMs : 0)
         for (const member of members.values()) member.heardAtMs += forgivenMs
+        lookAgain(context, memory)
         const here = [...members.values()].filter(({ state }) => state !== 'lost')
         const silent = here.filter(({ heardAtMs }) => now - heardAtMs >= options.lostMs)
         // So many at once: it is rather we who do not hear. But not for ever.
@@ -271,6 +343,7 @@ export function placementActor(options: MembershipOptions): ActorDefinition<Memo
           if (silentMs >= options.lostMs * (isSelfSuspect ? DOUBT : 1))
             lose(context, member, `silent for ${(silentMs / 1000).toFixed(1)} s`)
           else if (silentMs >= options.suspectMs) change(member, 'suspect', 'silent')
+          else if (member.state === 'quarantined') continue
           else if (member.isDraining && member.vnodes.length > 0) handOver(context, member)
           else if (member.state === 'observer') push(context, members, member)
         }
@@ -314,39 +387,3 @@ const chosen = (decision: Decision, { incarnation, computeClass, isTrusted }: Me
 
 /** Why members change that were rated by their steps, as `onMember` is told. */
 export const RATED = 'rated'
-
-const PROFILE = [
-  'pnode',
-  'incarnation',
-  'computeClass',
-  'gflops',
-  'memoryBytes',
-  'largestAllocationBytes',
-  'uploadBytesPerS',
-  'downloadBytesPerS',
-  'roundTripMs',
-  'owner',
-  'maxVNodes',
-  'allowsCode',
-  'isRelayed',
-] as const
-
-const profileOf = (member: Profile): Profile =>
-  Object.fromEntries(PROFILE.flatMap((field) => (member[field] === undefined ? [] : [[field, member[field]]]))) as unknown as Profile
-
-const newMember = (profile: Known, heardAtMs: number): Member => ({
-  ...profile,
-  state: 'suspect',
-  busyShare: 0,
-  vnodes: [],
-  heardAtMs,
-  isDraining: profile.drains !== undefined,
-})
-
-const view = (member: Member): Membership => {
-  const { state, drains, busyShare, vnodes, gflops: said, rating, admission } = member
-  const gflops = believedGflops(said, rating)
-  const rated = gflops < said ? { saidGflops: said, ratedBecause: rating!.reason } : {}
-  const standing = admission && (admission.passes ? { tier: admission.tier } : { refusal: admission.refusal })
-  return { ...profileOf(member), gflops, ...rated, state, ...(drains && { drains }), busyShare, vnodes, ...standing }
-}

@@ -24,7 +24,7 @@ import {
 } from '../trust/dispute.js'
 import { happens, inDrawnOrder, isDrawn } from '../trust/draw.js'
 import { readManifest } from './checkpoints.js'
-import { keepEvidence } from './evidence.js'
+import type { Found } from './evidence.js'
 import { type Opinion, valueOf } from './review.js'
 
 export interface AuditsOptions {
@@ -44,9 +44,12 @@ export interface AuditsOptions {
   readonly dismiss: (ids: readonly string[], areToBlame: boolean) => Promise<void>
   /** What was kept for audits is not needed any more. */
   readonly released: () => Promise<void>
-  readonly goBack: (reason: string, convicted: readonly string[]) => Promise<void>
+  /** The run goes back to where everybody can begin. */
+  readonly goBack: (reason: string) => Promise<void>
+  /** Somebody was found to be wrong: the run goes back without them. */
+  readonly convict: (found: Found, reason: string) => Promise<void>
   /** Somebody was found to be right. */
-  readonly verified: (pnodes: readonly string[], audit: OpenAudit) => void
+  readonly verified: (said: readonly Pick<Opinion, 'id' | 'vnode' | 'pnode'>[], audit: OpenAudit) => void
   readonly tell: (event: RunEventBody) => void
   /** How long somebody who was asked may take, in ms. */
   readonly patienceMs: number
@@ -280,12 +283,12 @@ export class Audits {
     } else if (action.type === 'settled') {
       const by = opinions.filter(({ pnode }) => [...dispute.claims, dispute.verdict].some((claim) => claim?.host === pnode))
       tell({ type: 'audited', vnode, pnode: pnodes[0], step: to, by: by.map(({ pnode }) => pnode) })
-      verified([...pnodes, ...by.map(({ pnode }) => pnode)], audit)
+      verified([this.#said(audit), ...by], audit)
       this.#put(looked, { isOver: true })
     } else {
       tell({ type: 'unaudited', vnode, pnode: pnodes[0], step: to, reason: action.why })
       // Where they differ one of them is wrong: nothing goes on from that.
-      if (dispute.claims.length > 1) await goBack(`nobody knows what is right for ${vnode}: ${action.why}`, [])
+      if (dispute.claims.length > 1) await goBack(`nobody knows what is right for ${vnode}: ${action.why}`)
       else this.#put(looked, { isOver: true, isUnsettled: true })
     }
     return false
@@ -295,15 +298,12 @@ export class Audits {
     { audit, opinions }: Looked,
     { convicted, by, wrongWith }: Omit<Outcome & { type: 'settled' }, 'type' | 'right'>,
   ): Promise<void> {
-    const { goBack, tell, store, head } = this.#options
     const { vnode, to, pnodes } = audit
     // Who has agreed with the owner has said the same.
     const all = convicted.flatMap((one): Conviction[] => (one.host === pnodes[0] ? pnodes.map((host) => ({ ...one, host })) : [one]))
-    const hosts = [...new Set(all.map(({ host }) => host))]
-    const said = [this.#said(audit), ...opinions]
-    const evidence = await keepEvidence(store, head(), { step: to, vnode, opinions: said, convicted: all, by, wrongWith })
-    await goBack(`${hosts.join(', ')} gave something else for ${vnode} than its log does`, hosts)
-    for (const { host, for: what } of all) tell({ type: 'convicted', pnode: host, vnode, step: to, for: what, by, evidence })
+    const found = { step: to, vnode, opinions: [this.#said(audit), ...opinions], convicted: all, by, wrongWith }
+    const names = [...new Set(all.map(({ host }) => host))].join(', ')
+    await this.#options.convict(found, `${names} gave something else for ${vnode} than its log does`)
   }
 
   /** Who has sent something else to an arbiter than it has said to have put out is wrong about either. */

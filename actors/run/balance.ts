@@ -9,7 +9,7 @@
 import { SOURCE } from '../../components/definition.js'
 import { followed, followersOf, vnodeOf } from '../../runtime/followers.js'
 import type { Demand, Membership } from '../calls.js'
-import { isBelow } from '../placement/candidates.js'
+import { isBelow, speedOf } from '../placement/candidates.js'
 import { type Move, NOTHING_MOVES, overLimit, type Rebalancing, type Stage, type Work, worthMoving } from './rebalance.js'
 import type { Spent } from './step-times.js'
 
@@ -239,7 +239,7 @@ export class Balance {
   /** Costs and measured times are different units: all of the one, or all of the other. */
   #works(look: Look, isMeasured: boolean): Work[] {
     const { run, members, demands, directory, moving, nowMs } = look
-    const speeds = new Map(members.map(({ pnode, gflops }) => [pnode, Math.max(gflops, 1e-3)]))
+    const speeds = new Map(members.map((member) => [member.pnode, speedOf(member)]))
     const tiers = new Map(members.map(({ pnode, tier }) => [pnode, tier]))
     const shares = new Map(members.map((member) => [member.pnode, this.#shareLeft(member, run)]))
     const slowness = this.#slowness(look)

@@ -2,16 +2,22 @@
 import { createHash } from 'node:crypto'
 import type { ActorContext } from '../../runtime/actor-system/actor-system.js'
 import type { ControlKey } from '../../runtime/grant.js'
-import { excluding, type Head, rolledBackBeforeUnverified } from '../../runtime/head.js'
+import { excluding, type Head, rolledBack, rolledBackBeforeUnverified } from '../../runtime/head.js'
 import type { HeadWriter } from '../../runtime/head-store.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
+import { actor, call, type HostStanding, type TrustEvent } from '../calls.js'
 import { DEFAULT_MEMBERSHIP } from '../placement/placement.js'
 import type { Claim, Commit, Failure } from '../reports.js'
+import { multiplyAddsOf } from '../trust/ledger-entry.js'
+import { DEFAULT_REPUTATION_RULES } from '../trust/reputation.js'
+import { TrustReports } from '../trust/trust-reports.js'
 import { Audits } from './audits.js'
+import { type Found, keepEvidence } from './evidence.js'
 import type { Belief } from './failures.js'
 import type { Moves } from './moves.js'
 import { Reviews } from './reviews.js'
-import type { RunDefinition } from './run-definition.js'
+import type { Opinion } from './review.js'
+import { type RunDefinition, samplesOf } from './run-definition.js'
 import type { RunMonitor } from './run-monitor.js'
 import { type RunSettings, settingsIfAny } from './run-settings.js'
 
@@ -42,24 +48,28 @@ export class Checks {
   /** Whether somebody who is asked agrees. */
   readonly audits: Audits
   readonly #options: ChecksOptions
+  readonly #trust: TrustReports
 
   constructor(options: ChecksOptions) {
     this.#options = options
-    const { context, store, definition, writer, controlKey, monitor, moves, complete, released, believe, leave, standstillMs } = options
+    const { context, store, definition, writer, controlKey, monitor, moves, complete, released, back, believe, leave, standstillMs } =
+      options
+    this.#trust = new TrustReports(context, (error) => monitor.emit({ type: 'warning', error: error.toJSON() }))
     const patienceMs = 2 * (standstillMs ?? DEFAULT_MEMBERSHIP.standstillMs)
     const shared = {
       context,
       store,
       head: () => writer.head,
-      tell: monitor.emit.bind(monitor),
       dismiss: (ids: readonly string[], areToBlame?: boolean) => moves().dismiss(ids, { areToBlame }),
-      goBack: (reason: string, convicted: readonly string[]) => this.#goBack(reason, convicted),
+      goBack: (reason: string) => back(reason, rolledBack),
+      convict: (found: Found, reason: string) => this.#convict(found, reason),
       patienceMs,
     }
     this.reviews = new Reviews({
       ...shared,
       definition,
       complete,
+      verified: (said, step) => this.#verified(said, writer.head.manifests[0]?.step ?? 0, step),
       askAnother: async (vnode, pnode, reason) => (await moves().followers.another(vnode, pnode, reason)) !== undefined,
       believe: (failure, how) => {
         // Others may have been blamed for what they met, too.
@@ -74,12 +84,13 @@ export class Checks {
       patienceMs: Number.isFinite(patienceMs) ? patienceMs : 2 * DEFAULT_MEMBERSHIP.standstillMs,
       vnodes: definition.network.vnodes.map(({ id }) => id),
       auditKey: auditKeyOf(controlKey),
-      shares: async (pnodes, share) => pnodes.map(() => share),
+      tell: monitor.emit.bind(monitor),
+      shares: (pnodes, share) => this.#shares(pnodes, share),
       update: async (change) => void (await writer.update(change)),
       ask: (vnode, pnode, segment) =>
         moves().followers.another(vnode, pnode, `audits it from step ${segment.from + 1} to ${segment.to}`, segment),
       released,
-      verified: () => undefined,
+      verified: (said, { vnode, from, to }) => this.#verified(said, from, to, vnode),
     })
   }
 
@@ -110,11 +121,50 @@ export class Checks {
     this.audits.moved(id)
   }
 
-  async #goBack(reason: string, convicted: readonly string[]): Promise<void> {
-    const { writer, moves, back } = this.#options
-    if (convicted.length > 0) moves().standstill.forgive()
-    await writer.update((head) => excluding(head, convicted))
-    await back(reason, (head) => rolledBackBeforeUnverified(head, convicted))
+  /** They are in quarantine first, then out of the run, which goes back before all that they have done and nobody has verified; the same told again counts once. */
+  async #convict(found: Found, reason: string): Promise<void> {
+    const { store, writer, moves, monitor, back } = this.#options
+    const { run } = writer.head
+    const { convicted, vnode, step, by } = found
+    const evidence = await keepEvidence(store, writer.head, found)
+    const hosts = [...new Set(convicted.map(({ host }) => host))]
+    const events = hosts.map((pnode): TrustEvent => ({ pnode, event: 'convicted', vnode, step, evidence }))
+    await this.#trust.convicted({ key: evidence, run, events })
+    moves().standstill.forgive()
+    await writer.update((head) => excluding(head, hosts))
+    await back(reason, (head) => rolledBackBeforeUnverified(head, hosts))
+    for (const { host, for: what } of convicted) monitor.emit({ type: 'convicted', pnode: host, vnode, step, for: what, by, evidence })
+  }
+
+  /** Each of them has done what it was to do, of the steps behind `from` up to `to`. @param what another one for each that is told of these steps */
+  #verified(said: readonly Pick<Opinion, 'id' | 'vnode' | 'pnode'>[], from: number, to: number, what = 'all'): void {
+    const { definition, writer } = this.#options
+    const { run, generation } = writer.head
+    const samples = samplesOf(definition, from + 1, to)
+    const costs = new Map(definition.network.vnodes.map(({ id, cost }) => [id, cost]))
+    const events = said.map(({ id, vnode, pnode }): TrustEvent => {
+      const work = { generation, firstStep: from + 1, multiplyAdds: multiplyAddsOf({ cost: costs.get(vnode)!, samples }) }
+      return { pnode, event: 'verified', vnode: id, step: to, work }
+    })
+    this.#trust.verified({ key: `runs/${run}/verified/${generation}-${to} ${what}`, run, events })
+  }
+
+  /** All segments of those on probation. Whom nobody can ask about is one of them. */
+  async #shares(pnodes: readonly string[], share: number): Promise<readonly number[]> {
+    const { context } = this.#options
+    const asked = [...new Set(pnodes)]
+    const standings = await call<'Quarantine', 'standings'>(
+      context,
+      actor.quarantine,
+      'standings',
+      { pnodes: asked },
+      context.signal,
+    ).catch((): readonly HostStanding[] => [])
+    const { auditShare: usual } = DEFAULT_REPUTATION_RULES
+    const shareOf = new Map(
+      standings.map(({ pnode, auditShare, isOnProbation }) => [pnode, isOnProbation ? 1 : (share * auditShare) / usual]),
+    )
+    return pnodes.map((pnode) => Math.min(1, shareOf.get(pnode) ?? 1))
   }
 }
 

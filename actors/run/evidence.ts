@@ -21,13 +21,16 @@ export interface Evidence {
   readonly wrongWith: number
 }
 
+/** What was found. */
+export type Found = Omit<Evidence, 'v' | 'run' | 'generation'>
+
 export const evidencePrefix = (run: string): string => `runs/${run}/evidence/`
 
 /** @returns its key */
 export async function keepEvidence(
   store: ObjectStore,
   { run, generation }: Pick<Head, 'run' | 'generation'>,
-  found: Omit<Evidence, 'v' | 'run' | 'generation'>,
+  found: Found,
 ): Promise<string> {
   const evidence: Evidence = { v: EVIDENCE_VERSION, run, generation, ...found }
   const key = `${evidencePrefix(run)}${generation}-${found.step}-${found.vnode}`

@@ -65,6 +65,11 @@ export class Review {
     if (!opinions.has(key)) opinions.set(key, opinion)
   }
 
+  /** All that was said after a step. */
+  said(step: number): readonly Opinion[] {
+    return [...(this.#opinions.get(step)?.values() ?? [])]
+  }
+
   /** Whether it has said something, where it is now. */
   has(step: number, { id, pnode }: Pick<Opinion, 'id' | 'pnode'>): boolean {
     return this.#opinions.get(step)?.has(`${id} ${pnode}`) === true

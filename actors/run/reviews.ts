@@ -8,12 +8,11 @@ import type { Head } from '../../runtime/head.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import type { Membership } from '../calls.js'
 import { listMembers } from '../placement/parts.js'
-import type { RunEventBody } from '../events.js'
 import type { Claim, Commit, Failure } from '../reports.js'
 import { type Dispute, nextAction, openDispute } from '../trust/dispute.js'
 import { notStored } from './checkpoints.js'
 import { type Doubt, Doubts } from './doubts.js'
-import { type Evidence, keepEvidence } from './evidence.js'
+import type { Found } from './evidence.js'
 import type { Belief } from './failures.js'
 import { Feeding, type Misfed } from './feeding.js'
 import { type Finding, type Opinion, Review, valueOf } from './review.js'
@@ -28,9 +27,12 @@ export interface ReviewsOptions {
   readonly complete: (commits: readonly Commit[]) => Promise<void>
   /** This PNode is to apply the VNode's log, too. False: it cannot. */
   readonly askAnother: (vnode: string, pnode: string, reason: string) => Promise<boolean>
-  readonly tell: (event: RunEventBody) => void
-  /** The run goes back to the newest checkpoint, without these PNodes. */
-  readonly goBack: (reason: string, convicted: readonly string[]) => Promise<void>
+  /** They have done what they were to do, up to this step. */
+  readonly verified: (said: readonly Opinion[], step: number) => void
+  /** The run goes back to the newest checkpoint. */
+  readonly goBack: (reason: string) => Promise<void>
+  /** Somebody was found to be wrong: the run goes back without them. */
+  readonly convict: (found: Found, reason: string) => Promise<void>
   /** A step has failed, and not for what somebody else has sent. */
   readonly believe: (failure: Failure, how: Belief) => Promise<void>
   /** Followers begin anew; elsewhere, if it is their own fault. */
@@ -49,8 +51,6 @@ export const REVIEW = 'review'
 const LOOK_MS = 500
 /** Who lets others wait again and again is waited for longer each time, so often. */
 const MOST_DOUBLINGS = 6
-
-type Found = Omit<Evidence, 'v' | 'run' | 'generation'>
 
 export class Reviews {
   readonly #options: ReviewsOptions
@@ -144,6 +144,7 @@ export class Reviews {
     const agreed = this.#review.steps.findLast((step) => this.#complete.has(step) && this.#review.finding(step).type === 'agreed')
     if (agreed !== undefined) {
       this.#waiting = { sinceMs: undefined, times: 0 }
+      if (this.isOn) this.#options.verified(this.#review.said(agreed), agreed)
       return this.#agreed(this.#complete.get(agreed)!)
     }
     if (this.#doubts.open.length === 0) return this.#waitForFollowers()
@@ -168,7 +169,8 @@ export class Reviews {
     const { context, head, dismiss, patienceMs } = this.#options
     const { directory } = head()
     const step = this.#review.steps.find((each) => this.#complete.has(each))
-    const silent = step === undefined ? [] : followersIn(head()).filter((id) => !this.#review.has(step, { id, ...directory[id] }))
+    const followers = followersIn(head()).filter((id) => !directory[id].audits)
+    const silent = step === undefined ? [] : followers.filter((id) => !this.#review.has(step, { id, ...directory[id] }))
     if (silent.length === 0 || patienceMs === Infinity) return
     const { sinceMs = context.clock.now(), times } = this.#waiting
     this.#waiting = { sinceMs, times }
@@ -212,12 +214,18 @@ export class Reviews {
       const others = opinions.filter((opinion) => opinion.id !== vnode && valueOf(opinion) !== action.right.root).map(({ id }) => id)
       if (hosts.length === 0 && others.length > 0) return this.#options.dismiss(others, true)
       const found = { step, vnode, opinions, convicted: action.convicted, by, wrongWith }
-      return this.#convict(found, `${hosts.join(', ')} gave something else for ${vnode} than its log does`)
+      const reason = `${hosts.join(', ')} gave something else for ${vnode} than its log does`
+      return hosts.length > 0 ? this.#convict(found, reason) : goBack(reason)
     }
-    if (action.type === 'undecided') return goBack(`nobody knows what is right for ${vnode}: ${action.why}`, [])
+    if (action.type === 'undecided') return goBack(`nobody knows what is right for ${vnode}: ${action.why}`)
     context.setTimer(REVIEW, REVIEW, { afterMs: LOOK_MS })
     // Somebody is at it already.
-    if (action.type === 'wait' || followersOf(head(), vnode).some((id) => opinions.every((opinion) => opinion.id !== id))) return
+    const { directory } = head()
+    if (
+      action.type === 'wait' ||
+      followersOf(head(), vnode).some((id) => !directory[id].audits && opinions.every((opinion) => opinion.id !== id))
+    )
+      return
     const isFree = ({ pnode, owner }: Membership) =>
       !action.excluded.hosts.includes(pnode) && !action.excluded.owners.includes(owner ?? pnode)
     const free = members.filter(
@@ -244,22 +252,16 @@ export class Reviews {
       const by = opinions.some(({ isTrusted }) => isTrusted) ? 'arbiter' : 'agreement'
       return this.#convict({ step, vnode: opinion.vnode, opinions, convicted: crimes, by, wrongWith: 0 }, reason)
     }
-    if (!isBeginningEnough) return goBack(reason, [])
+    if (!isBeginningEnough) return goBack(reason)
     this.#review.discard(opinion)
     review.discard(opinion)
     await dismiss([opinion.id])
   }
 
-  /** They have no part in the run any more, and it goes back to where all were agreed. */
+  /** What is known is known after a crash, too: the same dispute is found again, and the same evidence convicts once. */
   async #convict(found: Found, reason: string): Promise<void> {
-    const { goBack, tell, store, head } = this.#options
-    const { convicted, vnode, step, by } = found
-    const evidence = await keepEvidence(store, head(), found)
-    await goBack(
-      reason,
-      convicted.map(({ host }) => host),
-    )
-    for (const { host, for: what } of convicted) tell({ type: 'convicted', pnode: host, vnode, step, for: what, by, evidence })
+    this.#options.context.setTimer(REVIEW, REVIEW, { afterMs: LOOK_MS })
+    await this.#options.convict(found, reason)
   }
 }
 

@@ -49,11 +49,11 @@ export class RollCall {
 }
 
 /**
- * What the directory names and is gone: its PNode is, or was started again, or does not say that it has it.
+ * What the directory names and is gone: its PNode is, or is in quarantine, or was started again, or does not say that it has it.
  * @param upToTerm later ones were given by the owner itself a moment ago: what a PNode says of them may be older
  */
 export function missingAt(members: readonly Membership[], { run, directory }: Head, upToTerm: number): Loss[] {
-  const here = new Map(members.filter(({ state }) => state !== 'lost').map((member) => [member.pnode, member]))
+  const here = new Map(members.filter(({ state }) => state !== 'lost' && state !== 'quarantined').map((member) => [member.pnode, member]))
   const isMissing = (vnode: string, { pnode, term, incarnation }: Place) => {
     const member = here.get(pnode)
     if (!member || (incarnation !== undefined && member.incarnation !== incarnation)) return true

@@ -117,6 +117,15 @@ export function lineageOf(network: NetworkDefinition, vnode: string): string[] {
   return [...found]
 }
 
+/** Samples of the steps from `firstStep` to `lastStep`, both counted: the last batch of an epoch may be smaller. */
+export function samplesOf({ data, training, timetable }: RunDefinition, firstStep: number, lastStep: number): number {
+  const { batchSize } = training
+  const { stepsPerEpoch } = timetable
+  const size = (data.splits.train ?? []).reduce((sum, { samples }) => sum + samples, 0)
+  const epochsEnded = Math.floor(lastStep / stepsPerEpoch) - Math.floor((firstStep - 1) / stepsPerEpoch)
+  return (lastStep - firstStep + 1) * batchSize - epochsEnded * (stepsPerEpoch * batchSize - size)
+}
+
 /** Which samples the evaluation after an epoch uses: the validation split if there is one, the test set after the last epoch. */
 export function evaluationSplit({ splits }: Pick<Dataset, 'splits'>, isFinal: boolean): Split {
   const { test, validation, train } = splits

@@ -8,7 +8,7 @@ import { VERSION } from '../../runtime/version.js'
 import type { CommandContext } from '../command.js'
 import { EXIT, type ExitStatus } from '../exit.js'
 import { tokenFor } from '../tokens.js'
-import { percent, size } from '../view/format.js'
+import { dateAndTime, percent, size } from '../view/format.js'
 import { table } from '../view/table.js'
 
 export async function pnodes({ settings, output }: CommandContext): Promise<ExitStatus> {
@@ -21,7 +21,8 @@ export async function pnodes({ settings, output }: CommandContext): Promise<Exit
     const { pnode, state, tier, owner, gflops, memoryBytes, busyShare, vnodes, isRelayed = false, computeClass } = member
     const unknown = { uploadBytesPerS: null, downloadBytesPerS: null, roundTripMs: null, largestAllocationBytes: null }
     output.record({ type: 'pnode', ...unknown, ...member, owner: owner ?? null, tier: tier ?? null, isRelayed })
-    const colour = state === 'lost' ? output.style.red : state === 'observer' ? output.style.yellow : output.style.green
+    const colour =
+      state === 'lost' || state === 'quarantined' ? output.style.red : state === 'observer' ? output.style.yellow : output.style.green
     const load = state === 'lost' ? '–' : percent(busyShare)
     return [
       pnode,
@@ -65,8 +66,9 @@ function lineOf({ uploadBytesPerS, downloadBytesPerS, roundTripMs }: Membership)
 }
 
 /** Why a PNode gets less than its owner may expect. */
-function whyNot({ pnode, state, refusal, gflops, saidGflops, ratedBecause }: Membership): string[] {
+function whyNot({ pnode, state, refusal, quarantine, gflops, saidGflops, ratedBecause }: Membership): string[] {
   if (state === 'lost') return []
+  if (quarantine) return [`${pnode} is in quarantine until ${dateAndTime(quarantine.untilMs)}: ${quarantine.reason}`]
   const rated =
     saidGflops === undefined
       ? []

@@ -146,7 +146,7 @@ export class LiveView implements RunView {
 
   #pnodeTable(): string[] {
     const { green, cyan, yellow, red, dim } = this.#style
-    const colours = { ready: green, observer: dim, draining: cyan, suspect: yellow, lost: red }
+    const colours = { ready: green, observer: dim, draining: cyan, quarantined: red, suspect: yellow, lost: red }
     const ordered = this.#pnodes.toSorted((a, b) => a.pnode.localeCompare(b.pnode, 'en', { numeric: true }))
     const rows = ordered.map(({ pnode, state, load, vnodes }) => [
       pnode,

@@ -95,6 +95,10 @@ test('nobody else’s word changes anything: each refusal is counted, the run is
     [actor.placement, 'rate', { pnode: owner, gflops: 0.1, reason: 'x' }],
     [actor.placement, 'forget', { pnode: owner }],
     [actor.placement, 'list', { after: '' }],
+    [actor.placement, 'regard', { hosts: [{ pnode: insider, weight: 1 }] }],
+    [actor.quarantine, 'tell', { key: 'k', run: 'r', events: [{ pnode: owner, event: 'convicted', vnode, step: 20 }] }],
+    [actor.quarantine, 'release', { pnode: insider }],
+    [actor.quarantine, 'standings', { pnodes: [insider] }],
     [actor.placement, 'constructor', null],
     [actor.relocation, 'drain', { pnode: owner, reason: 'x' }],
     [actor.placement, 'leave', { pnode: owner, reason: 'x' }],
@@ -163,7 +167,7 @@ test('nobody else’s word changes anything: each refusal is counted, the run is
   const counted = Object.fromEntries([...made.host.refused].map(([reason, count]) => [reason, count - (before.get(reason) ?? 0)]))
   t.like(counted, {
     'call: message.unsigned': 7,
-    'call: message.denied': 21,
+    'call: message.denied': 25,
     'call: message.signature': 3,
     'call: message.expired': 1,
     'call: message.replayed': 1,
@@ -171,7 +175,7 @@ test('nobody else’s word changes anything: each refusal is counted, the run is
     'call: message.version': 1,
   })
   const metrics = await (await fetch(`${made.url}/metrics`, { headers: { authorization: `Bearer ${made.keys.trainerToken}` } })).text()
-  t.regex(metrics, /swarmgrad_refused_total\{reason="call: message.denied"\} 21/)
+  t.regex(metrics, /swarmgrad_refused_total\{reason="call: message.denied"\} 25/)
 
   t.like(await run.result, { status: 'done', stepsLost: 0, stepsDoubled: 0, moves: 0 })
   t.deepEqual(made.errors, [])

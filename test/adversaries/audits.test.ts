@@ -1,5 +1,6 @@
 /** Hosts that lie where segments are audited: each is found out, the run goes back before all that it has done unseen, and ends with the hash of an honest one. */
 import test from 'ava'
+import { HostRecords } from '../../actors/trust/host-records.js'
 import { openPools } from '../support/chaos-run.js'
 import { ADVERSARIES, type AdversaryName, HARMLESS } from './adversaries.js'
 import { type Arrangement, ended as endedBeside } from './beside-liars.js'
@@ -28,7 +29,7 @@ test.serial('where nobody lies every segment is found to be right, by somebody e
 })
 
 test.serial('who is asked and says nothing is not waited for: another one is asked, and the same hash', async (t) => {
-  const { hash, head } = await ended({ pnodes: 5, liars: { 'pnode-2': 'mute' }, trusted: ['pnode-5'] })
+  const { hash, head } = await ended({ pnodes: 5, liars: { 'pnode-2': 'mute' } })
   t.is(hash, honest)
   t.is(head.excluded, undefined)
   t.is(head.unverified, undefined)
@@ -47,7 +48,14 @@ test.serial('where some segments are drawn, what nobody has seen is done again o
   const options = { audits: 0.4, checkpoint: { everySteps: 5 } }
   // Who is never drawn is never found: of ten runs that happens in none, but for once in a million.
   for (let tries = 1; tries <= 10; tries++) {
-    const { hash, head, events } = await ended({ pnodes: 5, liars: { 'pnode-2': 'skips-optimizer' }, trusted: ['pnode-5'], options })
+    const proven = Array.from({ length: 5 }, (_, i) => `pnode-${i + 1}`)
+    const { hash, head, events } = await ended({
+      pnodes: 5,
+      liars: { 'pnode-2': 'skips-optimizer' },
+      trusted: ['pnode-5'],
+      proven,
+      options,
+    })
     const at = events.findIndex((event) => event.type === 'convicted')
     if (at === -1) continue
     t.is(hash, honest)
@@ -60,6 +68,15 @@ test.serial('where some segments are drawn, what nobody has seen is done again o
     return
   }
   t.fail('it was never found out')
+})
+
+test.serial('on probation all is looked at, and what was found to be right is known of a host afterwards', async (t) => {
+  const { events, head, store } = await ended({ pnodes: 4, options: { audits: 0.001 } })
+  const audited = events.flatMap((event) => (event.type === 'audited' ? [event] : []))
+  t.is(audited.length, events.filter(({ type }) => type === 'checkpoint').length * new Set(audited.map(({ vnode }) => vnode)).size)
+  t.is(head.unverified, undefined)
+  const records = new HostRecords({ store, signal: new AbortController().signal, onDamaged: () => undefined })
+  for (const { pnode } of audited) t.true((await records.get(pnode)).reputation.verified > 0)
 })
 
 test.serial('a panel finds out who it is where nobody is trusted', async (t) => {

@@ -2,6 +2,9 @@
 import type { LocalSwarm } from '../../actors/local-swarm.js'
 import type { RunEvent } from '../../actors/events.js'
 import { evidencePrefix, type Evidence } from '../../actors/run/evidence.js'
+import { afterTold } from '../../actors/trust/host-record.js'
+import { HostRecords } from '../../actors/trust/host-records.js'
+import { DEFAULT_REPUTATION_RULES } from '../../actors/trust/reputation.js'
 import { local, type RunOptions, train } from '../../actors/train.js'
 import type { Network } from '../../components/network.js'
 import { readHead } from '../../runtime/head-store.js'
@@ -20,6 +23,8 @@ export interface Arrangement {
   readonly net?: Network
   readonly pnodes: number
   readonly liars?: { readonly [pnode: string]: AdversaryName }
+  /** PNodes of which so much was found to be right that they are on probation no more. */
+  readonly proven?: readonly string[]
   /** PNodes whose word settles disputes. */
   readonly trusted?: readonly string[]
   readonly options?: RunOptions
@@ -29,10 +34,18 @@ export interface Arrangement {
 
 export async function ended(
   pools: ReturnType<typeof openPools>,
-  { net = branching, pnodes, liars = {}, trusted = [], options, leaves }: Arrangement,
+  { net = branching, pnodes, liars = {}, trusted = [], proven = [], options, leaves }: Arrangement,
 ) {
   const { store } = openObjects()
   const id = `beside-liars-${++names}`
+  const records = new HostRecords({ store, signal: new AbortController().signal, onDamaged: () => undefined })
+  for (const pnode of proven) {
+    const events = Array.from(
+      { length: DEFAULT_REPUTATION_RULES.probationSegments },
+      () => ({ pnode, event: 'verified', vnode: '', step: 0 }) as const,
+    )
+    await records.change(pnode, (record) => afterTold(record, { key: 'before', run: '', events }, 0))
+  }
   let swarm: LocalSwarm | undefined
   const on = local({
     pnodes,
@@ -63,5 +76,5 @@ export async function ended(
   const evidence: Evidence[] = []
   for await (const { key } of store.list(evidencePrefix(id)))
     evidence.push(JSON.parse(new TextDecoder().decode((await store.get(key)).bytes)))
-  return { hash, head, events, evidence, deadLetters }
+  return { hash, head, events, evidence, deadLetters, store }
 }
