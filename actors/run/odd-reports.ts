@@ -30,7 +30,7 @@ export function isOddCommit(
 
 /** An evaluation of which the timetable knows nothing. */
 export function isOddEvaluation({ step }: Pick<Evaluated, 'step'>, timetable: Timetable): boolean {
-  return timetable.evaluationsAfter(step) === 0
+  return step > timetable.totalSteps || timetable.evaluationsAfter(step) === 0
 }
 
 /** A failure at an entry that is not in the timetable, or where nobody can be. */
