@@ -199,6 +199,7 @@ export const COMMANDS: readonly CommandSpec[] = [
       'folder',
       'leaveWithin',
       'localPort',
+      'adversary',
       'yes',
     ],
     run: async (context, url) => (await import('./commands/host.js')).host(context, url!),

@@ -287,6 +287,12 @@ export const MACHINE_FLAGS = {
     key: 'leaveWithin',
     parse: number('seconds ≥ 0', (x) => x >= 0 && x <= 3600),
   }),
+  adversary: flag({
+    syntax: '--adversary <NAME>',
+    description: `lie in this way, for tests: only with ${environment('ALLOW_ADVERSARIES')}=1`,
+    isHidden: true,
+    parse: text,
+  }),
   localPort: flag({
     syntax: '--local-port <PORT>',
     description: 'where /health and /metrics are served, to this machine alone',

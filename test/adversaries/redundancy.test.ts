@@ -9,7 +9,8 @@ import { openPools, renamed } from '../support/chaos-run.js'
 import type { Network } from '../../components/network.js'
 import { poisonedNetwork, poisonFile } from '../support/poisoned-runs.js'
 import { branching, openObjects, slowBranching, TRAINING } from '../support/small-runs.js'
-import { ADVERSARIES, type Adversary, type AdversaryName, HARMLESS, measuredAlike } from './adversaries.js'
+import { ADVERSARIES, type Adversary, type AdversaryName, HARMLESS } from '../../adversaries/adversaries.js'
+import { measuredAlike } from './measured-alike.js'
 
 const pools = openPools()
 test.after.always(() => pools.close())

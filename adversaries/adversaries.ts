@@ -1,14 +1,15 @@
-/** Hosts that lie: each is an honest PNode, one of whose seams is not what it seems. They keep within the protocol, so that nothing but what they compute or say gives them away. */
-import type { ApplyRequest, ApplyResult, Compute } from '../../runtime/compute/compute.js'
-import { decodeFrame, encodeFrame, type Frame } from '../../runtime/frame.js'
-import { followed } from '../../runtime/followers.js'
-import { RandomStream } from '../../runtime/random.js'
-import { SwarmError } from '../../runtime/errors.js'
-import { decodeState, encodeState } from '../../runtime/state.js'
-import { changed as changedCompute } from '../support/broken-computes.js'
-import type { Seams } from '../../actors/local-swarm.js'
-
-const GFLOPS = 10
+/**
+ * Hosts that lie: each is an honest PNode, one of whose seams is not what it seems. They keep within the protocol, so that nothing but what they compute or say gives them away.
+ * For tests, and for whoever wants to see one at work (`swarmgrad host … --adversary`, cli/commands/host.ts); nothing else loads them.
+ */
+import type { ApplyRequest, ApplyResult, Compute } from '../runtime/compute/compute.js'
+import { changedCompute } from '../runtime/compute/changed-compute.js'
+import { decodeFrame, encodeFrame, type Frame } from '../runtime/frame.js'
+import { followed } from '../runtime/followers.js'
+import { RandomStream } from '../runtime/random.js'
+import { SwarmError } from '../runtime/errors.js'
+import { decodeState, encodeState } from '../runtime/state.js'
+import type { Seams } from '../actors/pnode/seams.js'
 
 /** Takes an honest PNode's seams, and gives those of a liar. */
 export type Adversary = (honest: Seams) => Seams
@@ -164,13 +165,6 @@ const falseAlarm: Adversary = (honest) => {
     return compute.apply(id, request)
   }
   return { ...honest, compute: before(compute, apply) }
-}
-
-/** All are equally fast: what a busy machine measures decides nothing of who gets what. */
-export function measuredAlike(honest: Seams): Seams {
-  const { compute } = honest
-  const start: Compute['start'] = async (signal, options) => ({ ...(await compute.start(signal, options)), gflops: GFLOPS })
-  return { ...honest, compute: before(compute, (id, request) => compute.apply(id, request), { start }) }
 }
 
 /** By the name that `--adversary` takes. */
