@@ -28,6 +28,7 @@ import { RunMonitor } from './run/run-monitor.js'
 import type { Observation } from './reports.js'
 import { StepRatings } from './control/step-ratings.js'
 import { controlActors } from './control/control-actors.js'
+import { trustBy } from './trust/trust.js'
 import { isTraining } from '../runtime/step-log.js'
 
 export interface LocalSwarmOptions {
@@ -120,6 +121,7 @@ export class LocalSwarm {
         monitor: () => this.monitor,
         rollCallMs: membership?.lostMs,
         standstillMs: membership?.standstillMs,
+        trust: trustBy(membership?.isTrusted),
         balance,
         onError: this.#onError,
         // Two processes, one run: the later one has it.

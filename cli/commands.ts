@@ -271,6 +271,15 @@ export const COMMANDS: readonly CommandSpec[] = [
     run: async (context, action) => (await import('./commands/keys.js')).keys(context, action!),
   },
   {
+    name: 'trust',
+    parameters: ['<ACTION>', '[HOST]'],
+    summary:
+      'Say whose word settles disputes: vouch for a host (grant), take that back at once (revoke), or list for whom control vouches.',
+    examples: ['trust grant lab-1 --for 30d --cluster http://127.0.0.1:7070', 'trust revoke lab-1', 'trust list --json'],
+    flags: ['trustFor'],
+    run: async (context, action, host) => (await import('./commands/trust.js')).trust(context, action!, host),
+  },
+  {
     name: 'doctor',
     parameters: [],
     summary: 'Check this machine, and a cluster from here: programs, versions, clocks, rights; say how to repair what is wrong.',

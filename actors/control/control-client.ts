@@ -2,7 +2,17 @@
 import type { Clock } from '../../runtime/clock.js'
 import { SwarmError, isSwarmError } from '../../runtime/errors.js'
 import { errorOfAnswer } from '../../runtime/object-store/store-protocol.js'
-import { JOIN, JOIN_VERSION, type DrainAnswer, type JoinAnswer, type JoinRequest, minorOf, type ServersAnswer } from './control-api.js'
+import {
+  JOIN,
+  JOIN_VERSION,
+  type DrainAnswer,
+  type JoinAnswer,
+  type JoinRequest,
+  minorOf,
+  type ServersAnswer,
+  type TrustAnswer,
+} from './control-api.js'
+import type { TrustEntry } from './trust-book.js'
 import type { Membership } from '../calls.js'
 import type { RunEvent } from '../events.js'
 import type { Sender } from '../../runtime/signed-message.js'
@@ -110,6 +120,21 @@ export class ControlClient {
   /** Takes `drain` back. @throws `host.unknown` */
   async undrain(pnode: string): Promise<void> {
     await this.#ask('POST', `/v1/pnodes/${encodeURIComponent(pnode)}/undrain`)
+  }
+
+  /** For whom control vouches, and for whom it has. @throws `cluster.token` */
+  async trust(): Promise<readonly TrustEntry[]> {
+    return ((await this.#ask('GET', '/v1/trust')) as TrustAnswer).trust
+  }
+
+  /** Control vouches for a host from now on, for so long, in ms. @throws `cluster.token`, `host.unknown`, `usage` */
+  async grantTrust(host: string, forMs: number): Promise<TrustEntry> {
+    return (await this.#ask('POST', `/v1/trust/${encodeURIComponent(host)}/grant`, { forMs })) as TrustEntry
+  }
+
+  /** It does not any more: here from now on, everywhere within a second. @throws `cluster.token`, `host.unknown` */
+  async revokeTrust(host: string): Promise<TrustEntry> {
+    return (await this.#ask('POST', `/v1/trust/${encodeURIComponent(host)}/revoke`)) as TrustEntry
   }
 
   async stats(): Promise<object> {

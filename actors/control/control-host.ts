@@ -23,6 +23,8 @@ import { hostRecord } from './host-registry.js'
 import { type ControlActorsOptions, controlSignatures } from './control-actors.js'
 import { signedActors } from '../signed-actors.js'
 import { StepRatings } from './step-ratings.js'
+import { trustBy } from '../trust/trust.js'
+import type { TrustBook } from './trust-book.js'
 
 export interface ControlHostOptions {
   /** Not started, nothing registered. */
@@ -40,6 +42,8 @@ export interface ControlHostOptions {
   readonly controlSecret: Uint8Array
   /** The public key that a host has joined with. Default: as the object store has it. */
   readonly hostKeys?: ControlActorsOptions['hostKeys']
+  /** For whom control vouches. Default: as `membership` says. */
+  readonly trust?: TrustBook
   readonly membership?: Partial<Omit<MembershipOptions, 'onMember'>>
   readonly balance?: Partial<BalanceOptions>
   readonly onError: (error: SwarmError) => void
@@ -102,7 +106,16 @@ export class ControlHost {
     const { store, controlKey, membership, balance, clock } = this.#options
     const { system } = this
     const times = { ...DEFAULT_MEMBERSHIP, ...membership }
-    system.register(placementActor({ ...times, onMember: (member, reason) => this.#onMember(member, reason) }))
+    const { trust = trustBy(membership?.isTrusted) } = this.#options
+    await trust.refresh()
+    void this.#options.trust?.watch(this.#closing.signal, this.#report)
+    system.register(
+      placementActor({
+        ...times,
+        isTrusted: (pnode) => trust.isTrusted(pnode),
+        onMember: (member, reason) => this.#onMember(member, reason),
+      }),
+    )
     system.register(relocationActor())
     system.register(
       runActor({
@@ -114,6 +127,7 @@ export class ControlHost {
         },
         rollCallMs: times.lostMs,
         standstillMs: times.standstillMs,
+        trust,
         balance,
         onError: this.#report,
       }),
@@ -132,7 +146,8 @@ export class ControlHost {
 
   /** PNodes that this host has heard of. */
   get members(): readonly Membership[] {
-    return [...this.#members.values()].toSorted((a, b) => (a.pnode < b.pnode ? -1 : 1))
+    const all = [...this.#members.values()].toSorted((a, b) => (a.pnode < b.pnode ? -1 : 1))
+    return all.map((member) => (this.trust?.isTrusted(member.pnode) ? { ...member, isTrusted: true as const } : member))
   }
 
   /** Whether a PNode is known to be lost: nobody is to be called there. One that asks whether it can be reached is just coming back. */
@@ -199,6 +214,17 @@ export class ControlHost {
   /** Takes `drain` back. @throws `host.unknown` */
   async undrain(pnode: string): Promise<void> {
     await call<'Placement', 'undrain'>(this.system, actor.placement, 'undrain', { pnode, by: 'operator' })
+  }
+
+  /** For whom control vouches; undefined: whoever embeds this says so. */
+  get trust(): TrustBook | undefined {
+    return this.#options.trust
+  }
+
+  /** Control vouches for somebody, or does not any more: runs that are owned here look anew. */
+  trustChanged(): void {
+    for (const [run, { status }] of this.#monitors)
+      if (status === 'running') call<'Run', 'trustChanged'>(this.system, actor.run(run), 'trustChanged', null).catch(this.#report)
   }
 
   /** A host has given its name back. */

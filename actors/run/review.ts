@@ -32,13 +32,15 @@ export const valueOf = ({ position, hash, roots }: Opinion): string => `${positi
 export class Review {
   readonly #network: Pick<NetworkDefinition, 'vnodes'>
   readonly #redundancy: number
+  readonly #isStillTrusted: (pnode: string) => boolean
   /** By step, then by who says so. */
   readonly #opinions = new Map<number, Map<string, Opinion>>()
 
-  /** @param redundancy PNodes that have to agree on each VNode */
-  constructor(network: Pick<NetworkDefinition, 'vnodes'>, redundancy: number) {
+  /** @param redundancy PNodes that have to agree on each VNode @param isStillTrusted of those who were when they said something. Default: they are */
+  constructor(network: Pick<NetworkDefinition, 'vnodes'>, redundancy: number, isStillTrusted: (pnode: string) => boolean = () => true) {
     this.#network = network
     this.#redundancy = redundancy
+    this.#isStillTrusted = isStillTrusted
   }
 
   /** Steps that somebody has said something about, the oldest first. */
@@ -73,7 +75,9 @@ export class Review {
       if (new Set(fed.map(valueOf)).size > 1) return { type: 'dispute', vnode, opinions: fed }
       const own = misfed.find((finding) => finding.type === 'misfed' && finding.opinion.id === vnode)
       if (own) return own
-      const isEnough = fed.some(({ isTrusted }) => isTrusted) || new Set(fed.map(({ pnode }) => pnode)).size >= this.#redundancy
+      const isEnough =
+        fed.some(({ isTrusted, pnode }) => isTrusted && this.#isStillTrusted(pnode)) ||
+        new Set(fed.map(({ pnode }) => pnode)).size >= this.#redundancy
       const isComplete = fed.some(({ id }) => id === vnode) && isEnough
       if (!isComplete) return misfed[0] ?? { type: 'open' }
       right.set(vnode, fed[0].roots.output)

@@ -12,13 +12,17 @@ import { listMembers } from '../placement/parts.js'
 import type { RunEventBody } from '../events.js'
 import type { Claim, Commit, Failure } from '../reports.js'
 import { type Conviction, type Dispute, nextAction, openDispute } from '../trust/dispute.js'
+import type { Trust } from '../trust/trust.js'
 import { type Finding, type Opinion, Review, valueOf } from './review.js'
 import { rootsAnswer } from '../who-may.js'
+import type { NetworkDefinition } from '../../components/definition.js'
 import { lineageOf, type RunDefinition } from './run-definition.js'
 
 export interface ReviewsOptions {
   readonly context: ActorContext
   readonly store: ObjectStore
+  /** Whose word settles disputes. Absent: of those who had it when they were given something. */
+  readonly trust?: Trust
   readonly definition: RunDefinition
   readonly head: () => Head
   /** A cut is complete, and everybody agrees. */
@@ -83,13 +87,19 @@ export class Reviews {
 
   constructor(options: ReviewsOptions) {
     this.#options = options
-    this.#review = new Review(options.definition.network, 1)
+    this.#review = this.#newReview(options.definition.network, 1)
   }
 
   /** As the settings say. */
   begin(redundancy: number): void {
     this.#redundancy = redundancy
-    this.#review = new Review(this.#options.definition.network, redundancy)
+    this.#review = this.#newReview(this.#options.definition.network, redundancy)
+  }
+
+  /** Who was trusted when he said something, and is not any more, is one of many. */
+  #newReview(network: Pick<NetworkDefinition, 'vnodes'>, redundancy: number): Review {
+    const { trust } = this.#options
+    return new Review(network, redundancy, (pnode) => !trust || trust.isTrusted(pnode))
   }
 
   /** Everything begins anew. */
@@ -127,7 +137,7 @@ export class Reviews {
     if (failure.vnode !== vnode) return
     const lineage = lineageOf(definition.network, vnode)
     const ancestors = definition.network.vnodes.filter(({ id }) => id !== vnode && lineage.includes(id))
-    this.#doubt = { failure, pnode, review: new Review({ vnodes: ancestors }, 2) }
+    this.#doubt = { failure, pnode, review: this.#newReview({ vnodes: ancestors }, 2) }
     await this.look()
   }
 
@@ -148,7 +158,8 @@ export class Reviews {
 
   /** What can be settled is. */
   async look(): Promise<void> {
-    const { complete } = this.#options
+    const { complete, trust } = this.#options
+    await trust?.refresh()
     for (const step of this.#review.steps) {
       const finding = this.#review.finding(step)
       if (finding.type === 'dispute') return this.#settle(step, finding)
@@ -221,8 +232,10 @@ export class Reviews {
   }
 
   async #settle(step: number, { vnode, opinions }: Finding & { readonly type: 'dispute' }): Promise<void> {
-    const { context, head, askAnother, goBack, tell } = this.#options
-    const members = await listMembers(context)
+    const { context, head, askAnother, goBack, tell, trust } = this.#options
+    const all = await listMembers(context)
+    const now = ({ pnode }: Membership) => ({ isTrusted: trust!.isTrusted(pnode) ? (true as const) : undefined })
+    const members = trust ? all.map((member) => ({ ...member, ...now(member) })) : all
     const action = nextAction(disputeOf(opinions, members, step), () => false)
     if (action.type === 'settled') {
       const { by, wrongWith } = action

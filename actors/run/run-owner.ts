@@ -132,6 +132,7 @@ export class RunOwner {
     this.reviews = new Reviews({
       context,
       store,
+      trust: options.trust,
       definition,
       head: () => writer.head,
       complete: (commits) => this.#complete(commits),
@@ -382,7 +383,8 @@ export class RunOwner {
   get #placing(): PlacingRun {
     const { shunned } = this.moves.standstill
     const computeClass = this.#manifest?.computeClass ?? this.head.computeClass
-    return { definition: this.#definition, constraints: this.#constraints, head: this.head, computeClass, shunned }
+    const { trust } = this.#options
+    return { definition: this.#definition, constraints: this.#constraints, head: this.head, computeClass, shunned, trust }
   }
 
   /** Of the current owner and generation? Anything else is dropped and counted. @throws `run.writer` another Run actor knows of it */
@@ -390,11 +392,7 @@ export class RunOwner {
     const { generation: current, directory, termCounter } = this.head
     if (generation > current || term > termCounter) await this.#writer.confirm()
     const isCurrent = this.isUnderWay && generation === current && directory[vnode]?.term === term
-    if (!isCurrent) this.#dropped(vnode, `late ${what}`)
+    if (!isCurrent) this.#monitor.observe({ type: 'dropped', run: this.#run, vnode, reason: `late ${what}` })
     return isCurrent
-  }
-
-  #dropped(vnode: string, reason: string): void {
-    this.#monitor.observe({ type: 'dropped', run: this.#run, vnode, reason })
   }
 }
