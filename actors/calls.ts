@@ -231,6 +231,8 @@ export interface Calls {
     /** Another PNode is there: it may get work, at a checkpoint. */
     joined: [{ pnode: string }, null]
     pause: [null, null]
+    /** Somebody is trusted, or is not any more. */
+    trustChanged: [null, null]
     /** Goes on where an owner before this one was, if the run is under way; harmless when repeated. */
     wake: [null, { readonly isRunning: boolean }]
   }

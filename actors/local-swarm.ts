@@ -5,7 +5,7 @@ import type { Dataset } from '../components/datasets/index.js'
 import { localActors } from '../runtime/actor-system/local-actors.js'
 import type { ActorSystem } from '../runtime/actor-system/actor-system.js'
 import type { Clock } from '../runtime/clock.js'
-import type { Compute, ComputePool } from '../runtime/compute/compute.js'
+import type { ComputePool } from '../runtime/compute/compute.js'
 import { type SwarmError, toSwarmError } from '../runtime/errors.js'
 import { type ControlKey, createControlKey } from '../runtime/grant.js'
 import { TrustedKeys } from '../runtime/control-keys.js'
@@ -13,13 +13,14 @@ import { createIdentity, type Identity, publicKeyText } from '../runtime/identit
 import { memoryStore } from '../runtime/object-store/memory-store.js'
 import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import { memoryBroker } from '../runtime/tensor-bus/memory-bus.js'
-import type { BusConnect, TensorBus } from '../runtime/tensor-bus/tensor-bus.js'
+import type { BusConnect } from '../runtime/tensor-bus/tensor-bus.js'
 import type { BalanceOptions } from './run/balance.js'
 import { actor, call, type Membership, untilHeard } from './calls.js'
 import { TIERS_WITHOUT_FLOOR } from './placement/admission.js'
 import { listMembers } from './placement/parts.js'
 import { DEFAULT_MEMBERSHIP, type MembershipOptions, placementActor } from './placement/placement.js'
 import { PNodeHost } from './pnode/pnode.js'
+import type { Seams } from './pnode/seams.js'
 import { relocationActor } from './relocation.js'
 import { storedLedgerKey } from './trust/ledger-key.js'
 import { quarantineActor } from './trust/quarantine.js'
@@ -29,15 +30,8 @@ import { RunMonitor } from './run/run-monitor.js'
 import type { Observation } from './reports.js'
 import { StepRatings } from './control/step-ratings.js'
 import { controlActors } from './control/control-actors.js'
+import { trustBy } from './trust/trust.js'
 import { isTraining } from '../runtime/step-log.js'
-
-/** What a PNode computes and speaks with. */
-export interface Seams {
-  readonly system: ActorSystem
-  readonly bus: TensorBus
-  readonly compute: Compute
-  readonly store: ObjectStore
-}
 
 export interface LocalSwarmOptions {
   readonly run: string
@@ -134,6 +128,7 @@ export class LocalSwarm {
         monitor: () => this.monitor,
         rollCallMs: membership?.lostMs,
         standstillMs: membership?.standstillMs,
+        trust: trustBy(membership?.isTrusted),
         balance,
         onError: this.#onError,
         // Two processes, one run: the later one has it.

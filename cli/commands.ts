@@ -211,6 +211,7 @@ export const COMMANDS: readonly CommandSpec[] = [
       'folder',
       'leaveWithin',
       'localPort',
+      'adversary',
       'yes',
     ],
     run: async (context, url) => (await import('./commands/host.js')).host(context, url!),
@@ -280,6 +281,15 @@ export const COMMANDS: readonly CommandSpec[] = [
     ],
     flags: ['storeEndpoint', 'storeBucket', 'storeRegion', 'acceptFormer', 'folder'],
     run: async (context, action) => (await import('./commands/keys.js')).keys(context, action!),
+  },
+  {
+    name: 'trust',
+    parameters: ['<ACTION>', '[HOST]'],
+    summary:
+      'Say whose word settles disputes: vouch for a host (grant), take that back at once (revoke), or list for whom control vouches.',
+    examples: ['trust grant lab-1 --for 30d --cluster http://127.0.0.1:7070', 'trust revoke lab-1', 'trust list --json'],
+    flags: ['trustFor'],
+    run: async (context, action, host) => (await import('./commands/trust.js')).trust(context, action!, host),
   },
   {
     name: 'doctor',

@@ -44,6 +44,15 @@ function sha256(value: string, name: string): string {
   return /^[0-9a-f]{64}$/.test(value) ? value : refuse(name, '64 hexadecimal digits', value)
 }
 
+const DURATIONS = { s: 1, min: 60, h: 3_600, d: 86_400 } as const
+
+/** `30d`, `12h`, in ms. */
+function days(value: string, name: string): number {
+  const [, digits, unit] = /^(\d+(?:\.\d+)?) ?(s|min|h|d)$/.exec(value) ?? []
+  const ms = digits === undefined ? 0 : Number(digits) * DURATIONS[unit as keyof typeof DURATIONS] * 1_000
+  return ms >= 1_000 && ms <= 366 * 86_400_000 ? ms : refuse(name, 'a time such as 30d, 12h or 90min, at most 366d', value)
+}
+
 /** Of a time that somebody waits. */
 const seconds = number('seconds above 0, at most 86400', (x) => x > 0 && x <= 86_400)
 
@@ -287,6 +296,12 @@ export const MACHINE_FLAGS = {
     key: 'leaveWithin',
     parse: number('seconds ≥ 0', (x) => x >= 0 && x <= 3600),
   }),
+  adversary: flag({
+    syntax: '--adversary <NAME>',
+    description: `lie in this way, for tests: only with ${environment('ALLOW_ADVERSARIES')}=1`,
+    isHidden: true,
+    parse: text,
+  }),
   localPort: flag({
     syntax: '--local-port <PORT>',
     description: 'where /health and /metrics are served, to this machine alone',
@@ -294,6 +309,12 @@ export const MACHINE_FLAGS = {
     environment: environment('LOCAL_PORT'),
     key: 'localPort',
     parse: integer(1, 65_535),
+  }),
+  trustFor: flag({
+    syntax: '--for <TIME>',
+    description: 'how long control vouches for it, such as 30d or 12h',
+    default: '30d',
+    parse: days,
   }),
   undo: flag({ syntax: '--undo', description: 'it may have VNodes again', parse: isTrue }),
   wait: flag({ syntax: '--no-wait', description: 'do not wait until nothing is left there', default: 'wait', parse: isTrue }),

@@ -1,14 +1,14 @@
 /**
  * Tokens of clusters, which are never flags: in `SWARMGRAD_TOKEN`, or in `tokens.json` beside the user's configuration, which nobody else may
- * read: `{"v":1,"clusters":{"http://control:7070":{"trainer":"…","join":"…"}}}`.
+ * read: `{"v":1,"clusters":{"http://control:7070":{"trainer":"…","join":"…","admin":"…"}}}`.
  */
 import { chmod, mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { SwarmError } from '../runtime/errors.js'
 import { userConfigPath } from './settings.js'
 
-/** What a token is good for: to start and watch runs, or to lend a machine. */
-export type TokenKind = 'trainer' | 'join'
+/** What a token is good for: to start and watch runs, to lend a machine, or to say whom the cluster trusts. */
+export type TokenKind = 'trainer' | 'join' | 'admin'
 
 const TOKENS_VERSION = 1
 export const TOKEN_VARIABLE = 'SWARMGRAD_TOKEN'

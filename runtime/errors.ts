@@ -85,6 +85,13 @@ export type ErrorCode =
   | 'host.code' // code that the owner of the machine did not allow
   | 'host.restarted' // the process that a VNode was given to has ended; the one that is there now knows nothing of it
   | 'host.disk' // the owner of the machine does not lend that much disk
+  | 'trust.damaged' // a trust descriptor that cannot be read
+  | 'trust.version'
+  | 'trust.signature' // not signed by a key that control has now
+  | 'trust.host' // for another machine
+  | 'trust.replaced' // control has said something else since
+  | 'trust.revoked'
+  | 'trust.expired' // or not valid yet
   | 'ledger.edited' // an entry or the head is not as it was signed
   | 'ledger.order' // an entry that is not the next one: something was removed, swapped or doubled
   | 'ledger.cut' // its end, a page or its head is missing

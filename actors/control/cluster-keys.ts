@@ -124,10 +124,19 @@ export function hostToken({ hostSecret }: ClusterKeys, host: string): string {
   return `host.${host}.${createHmac('sha256', hostSecret).update(host).digest('base64url')}`
 }
 
+/** What those show who run the cluster. A label that is no name of a host. */
+export function adminToken({ hostSecret }: Pick<ClusterKeys, 'hostSecret'>): string {
+  return `admin.${createHmac('sha256', hostSecret).update('those who run the cluster').digest('base64url')}`
+}
+
 /** Who shows this token. @throws `cluster.token` */
-export function holderOf(keys: ClusterKeys, token: string | undefined): { role: 'trainer' | 'newcomer' } | { role: 'host'; host: string } {
+export function holderOf(
+  keys: ClusterKeys,
+  token: string | undefined,
+): { role: 'trainer' | 'newcomer' | 'admin' } | { role: 'host'; host: string } {
   const [kind, host = ''] = (token ?? '').split('.')
   if (kind === 'host' && isSame(token!, hostToken(keys, host))) return { role: 'host', host }
+  if (isSame(token ?? '', adminToken(keys))) return { role: 'admin' }
   if (isSame(token ?? '', keys.trainerToken)) return { role: 'trainer' }
   if (isSame(token ?? '', keys.joinToken)) return { role: 'newcomer' }
   const fix = 'Set SWARMGRAD_TOKEN, or put it into the file that `swarmgrad up` names'

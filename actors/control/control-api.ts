@@ -12,6 +12,8 @@
  * | GET /v1/pnodes | trainer | who is there |
  * | POST /v1/pnodes/:name/drain, /undrain | trainer | it gets no VNodes, and hands over those that it has: `DrainAnswer`; that is taken back |
  * | POST /v1/pnodes/:name/endQuarantine | trainer | it may have VNodes again, on probation: `EndAnswer` |
+ * | GET /v1/trust | admin | for whom control vouches: `TrustAnswer` |
+ * | POST /v1/trust/:name/grant, /revoke | admin | it vouches for a host, for so long: `{forMs}`; it does not any more → `TrustEntry` |
  * | POST /v1/runs/:run/start, /pause | trainer | |
  * | GET /v1/runs/:run/events | trainer | one event a line, from a snapshot on; what was before is in the log by then; 404 where the run is not under way |
  * | /v1/store/… | trainer, host | objects (store-routes.ts): all of them (the ledger and records of hosts to read only), or a host's own by pre-signed URL |
@@ -38,6 +40,7 @@ import { CONTROL } from './channels.js'
 import { TRUST_PREFIX } from '../trust/host-records.js'
 import { LEDGER_PREFIX } from '../trust/ledger-entry.js'
 import { addNodeEndpoints, controlReport } from './node-endpoints.js'
+import type { TrustEntry } from './trust-book.js'
 
 export const API_VERSION = 1
 /** 2: with an identity, and signed. */
@@ -85,7 +88,7 @@ export interface JoinAnswer {
 /** For those who want to know whether a machine could join: addresses as hosts reach them. */
 export interface ServersAnswer {
   /** Of the token that was shown: `newcomer` is one to join with. */
-  readonly role: 'trainer' | 'newcomer' | 'host'
+  readonly role: 'trainer' | 'newcomer' | 'host' | 'admin'
   readonly broker: readonly string[]
   /** `host:port`. */
   readonly placement: string
@@ -100,6 +103,11 @@ export interface DrainAnswer {
 /** Whether a host was in quarantine until now. */
 export interface EndAnswer {
   readonly wasQuarantined: boolean
+}
+
+/** For whom control vouches, and for whom it has. */
+export interface TrustAnswer {
+  readonly trust: readonly TrustEntry[]
 }
 
 export interface ControlApiOptions {
@@ -176,6 +184,7 @@ export function controlApi(options: ControlApiOptions): Express {
       return {}
     }),
   )
+  addTrustEndpoints(app, host, (request) => holder(request).role === 'admin')
   app.post('/v1/runs/:run/:what', (request, response) =>
     answer(response, async () => {
       onlyTrainers(request)
@@ -204,6 +213,38 @@ export function controlApi(options: ControlApiOptions): Express {
     sendError(response, refused ?? error)
   })
   return app
+}
+
+/** At most so long control vouches for a host without being asked again, in ms: a year. */
+export const MAX_TRUST_MS = 366 * 24 * 3_600_000
+
+/** A trainer's word says who computes what; whose word counts, those say who run the cluster. */
+function addTrustEndpoints(app: Express, { trust }: ControlHost, isAdmin: (request: Request) => boolean): void {
+  const bookFor = (request: Request) => {
+    if (!isAdmin(request))
+      throw new SwarmError('cluster.token', { what: 'this is for those who run the cluster', fix: 'Use the admin token' })
+    if (trust) return trust
+    throw new SwarmError('usage', { what: 'nobody is vouched for here' })
+  }
+  app.get('/v1/trust', (request, response) =>
+    answer(response, async () => {
+      const book = bookFor(request)
+      await book.look()
+      return { trust: book.entries } satisfies TrustAnswer
+    }),
+  )
+  app.post('/v1/trust/:name/:what', httpJson(MAX_BODY_BYTES), (request, response) =>
+    answer(response, async () => {
+      const book = bookFor(request)
+      const { name, what } = request.params as { readonly name: string; readonly what: string }
+      if (what === 'revoke') return book.revoke(name)
+      if (what !== 'grant')
+        throw new SwarmError('usage', { what: 'nothing that can be done to trust', expected: 'grant or revoke', got: what })
+      const { forMs } = (request.body ?? {}) as { readonly forMs?: unknown }
+      if (typeof forMs === 'number' && forMs >= 1 && forMs <= MAX_TRUST_MS) return book.grant(name, forMs)
+      throw new SwarmError('usage', { what: 'forMs', expected: `a number from 1 to ${MAX_TRUST_MS}`, got: String(forMs) })
+    }),
+  )
 }
 
 /** Of what is control's own a trainer may read the ledger and the records of hosts: everybody may verify them, nobody else writes them. */

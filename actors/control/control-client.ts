@@ -11,7 +11,9 @@ import {
   type JoinRequest,
   minorOf,
   type ServersAnswer,
+  type TrustAnswer,
 } from './control-api.js'
+import type { TrustEntry } from './trust-book.js'
 import type { Membership } from '../calls.js'
 import type { RunEvent } from '../events.js'
 import type { Sender } from '../../runtime/signed-message.js'
@@ -124,6 +126,21 @@ export class ControlClient {
   /** Ends a host's quarantine. @returns whether it was in one @throws `host.unknown` */
   async endQuarantine(pnode: string): Promise<boolean> {
     return ((await this.#ask('POST', `/v1/pnodes/${encodeURIComponent(pnode)}/endQuarantine`)) as EndAnswer).wasQuarantined
+  }
+
+  /** For whom control vouches, and for whom it has. @throws `cluster.token` */
+  async trust(): Promise<readonly TrustEntry[]> {
+    return ((await this.#ask('GET', '/v1/trust')) as TrustAnswer).trust
+  }
+
+  /** Control vouches for a host from now on, for so long, in ms. @throws `cluster.token`, `host.unknown`, `usage` */
+  async grantTrust(host: string, forMs: number): Promise<TrustEntry> {
+    return (await this.#ask('POST', `/v1/trust/${encodeURIComponent(host)}/grant`, { forMs })) as TrustEntry
+  }
+
+  /** It does not any more: here from now on, everywhere within a second. @throws `cluster.token`, `host.unknown` */
+  async revokeTrust(host: string): Promise<TrustEntry> {
+    return (await this.#ask('POST', `/v1/trust/${encodeURIComponent(host)}/revoke`)) as TrustEntry
   }
 
   async stats(): Promise<object> {

@@ -22,8 +22,11 @@ import { RunMonitor } from '../run/run-monitor.js'
 import { hostRecord } from './host-registry.js'
 import { type ControlActorsOptions, controlSignatures } from './control-actors.js'
 import { signedActors } from '../signed-actors.js'
+import { MARKERS, marker, startRun } from './start-run.js'
 import { StepRatings } from './step-ratings.js'
 import { quarantineActor } from '../trust/quarantine.js'
+import { trustBy } from '../trust/trust.js'
+import type { TrustBook } from './trust-book.js'
 
 export interface ControlHostOptions {
   /** Not started, nothing registered. */
@@ -41,6 +44,8 @@ export interface ControlHostOptions {
   readonly controlSecret: Uint8Array
   /** The public key that a host has joined with. Default: as the object store has it. */
   readonly hostKeys?: ControlActorsOptions['hostKeys']
+  /** For whom control vouches. Default: as `membership` says. */
+  readonly trust?: TrustBook
   readonly membership?: Partial<Omit<MembershipOptions, 'onMember'>>
   readonly balance?: Partial<BalanceOptions>
   readonly onError: (error: SwarmError) => void
@@ -54,12 +59,6 @@ const CHANNEL_CAPACITY = 16_384
 /** How long a new PNode's sidecar is tried, in ms, and how often. */
 const REACH_MS = 10_000
 const REACH_RETRY_MS = 250
-/** A generation begins with the slowest things: listing and sweeping the store. */
-const START_DEADLINE_MS = 60_000
-
-/** Runs that somebody has to own; what the head says decides. */
-const marker = (run: string): string => `${MARKERS}${run}`
-const MARKERS = 'control/running/'
 
 export class ControlHost {
   readonly #options: ControlHostOptions
@@ -103,9 +102,20 @@ export class ControlHost {
     const { store, controlKey, membership, balance, clock } = this.#options
     const { system } = this
     const times = { ...DEFAULT_MEMBERSHIP, ...membership }
-    system.register(placementActor({ ...times, onMember: (member, reason) => this.#onMember(member, reason) }))
+    const { trust = trustBy(membership?.isTrusted) } = this.#options
+    await trust.refresh()
+    void this.#options.trust?.watch(this.#closing.signal, this.#report)
+    system.register(
+      placementActor({
+        ...times,
+        isTrusted: (pnode) => trust.isTrusted(pnode),
+        onMember: (member, reason) => this.#onMember(member, reason),
+      }),
+    )
     system.register(relocationActor())
-    system.register(quarantineActor({ store, ledgerKey: () => controlKey, isTrusted: times.isTrusted, onError: this.#report }))
+    system.register(
+      quarantineActor({ store, ledgerKey: () => controlKey, isTrusted: (pnode) => trust.isTrusted(pnode), onError: this.#report }),
+    )
     system.register(
       runActor({
         store,
@@ -116,6 +126,7 @@ export class ControlHost {
         },
         rollCallMs: times.lostMs,
         standstillMs: times.standstillMs,
+        trust,
         balance,
         onError: this.#report,
       }),
@@ -137,7 +148,8 @@ export class ControlHost {
 
   /** PNodes that this host has heard of. */
   get members(): readonly Membership[] {
-    return [...this.#members.values()].toSorted((a, b) => (a.pnode < b.pnode ? -1 : 1))
+    const all = [...this.#members.values()].toSorted((a, b) => (a.pnode < b.pnode ? -1 : 1))
+    return all.map((member) => (this.trust?.isTrusted(member.pnode) ? { ...member, isTrusted: true as const } : member))
   }
 
   /** Whether a PNode is known to be lost: nobody is to be called there. One that asks whether it can be reached is just coming back. */
@@ -169,23 +181,7 @@ export class ControlHost {
    */
   async startRun(run: string): Promise<void> {
     const { store, clock } = this.#options
-    const { system } = this
-    await store.put(marker(run), new Uint8Array())
-    const start = () =>
-      system.call(actor.run(run), 'start', null, { deadlineMs: START_DEADLINE_MS }).catch((error: unknown) => {
-        if (!isSwarmError(error, 'placement.no-pnode')) throw error
-      })
-    const limit = new AbortController()
-    const late = new SwarmError('actor.timeout', { what: `run ${run} did not begin within ${START_DEADLINE_MS} ms`, retryable: true })
-    const cancel = clock.after(START_DEADLINE_MS, () => limit.abort(late))
-    try {
-      const signal = AbortSignal.any([this.#closing.signal, limit.signal])
-      await untilHeard(clock, signal, start)
-      // Whoever saw the end of the stretch before may have deleted it meanwhile. The run goes on by now: without it nobody would take it up.
-      await untilHeard(clock, signal, () => store.put(marker(run), new Uint8Array()))
-    } finally {
-      cancel()
-    }
+    await startRun({ store, clock, system: this.system, signal: this.#closing.signal }, run)
   }
 
   /** At the next step boundary, with a checkpoint. */
@@ -209,6 +205,17 @@ export class ControlHost {
   /** Ends a host's quarantine: it begins on probation. @returns whether it was in one @throws `host.unknown` */
   async endQuarantine(pnode: string): Promise<boolean> {
     return call<'Quarantine', 'release'>(this.system, actor.quarantine, 'release', { pnode })
+  }
+
+  /** For whom control vouches; undefined: whoever embeds this says so. */
+  get trust(): TrustBook | undefined {
+    return this.#options.trust
+  }
+
+  /** Control vouches for somebody, or does not any more: runs that are owned here look anew. */
+  trustChanged(): void {
+    for (const [run, { status }] of this.#monitors)
+      if (status === 'running') call<'Run', 'trustChanged'>(this.system, actor.run(run), 'trustChanged', null).catch(this.#report)
   }
 
   /** A host has given its name back. */

@@ -13,10 +13,11 @@ import { natsBus } from '../../runtime/tensor-bus/nats-bus.js'
 import { RIGHTS_EXPIRED, watchPresence } from '../../runtime/tensor-bus/nats-presence.js'
 import type { BalanceOptions } from '../run/balance.js'
 import { CONTROL } from './channels.js'
-import { clusterKeys, controlSecretOf } from './cluster-keys.js'
+import { adminToken, clusterKeys, controlSecretOf } from './cluster-keys.js'
 import { controlApi } from './control-api.js'
 import { ControlHost } from './control-host.js'
 import { LiveKey } from './live-key.js'
+import { TrustBook } from './trust-book.js'
 import { DEFAULT_MEMBERSHIP, type MembershipOptions } from '../placement/placement.js'
 
 export interface ControlProcessOptions {
@@ -46,6 +47,7 @@ export interface ControlProcess {
   readonly host: ControlHost
   readonly trainerToken: string
   readonly joinToken: string
+  readonly adminToken: string
   close(): Promise<void>
 }
 
@@ -89,6 +91,13 @@ export async function startControl(options: ControlProcessOptions): Promise<Cont
       isLost: (pnode) => host.isLost(pnode),
       onError: (error) => onError(error),
     })
+    const trust = new TrustBook({
+      store,
+      clock,
+      controlKey,
+      onRefused: (code) => host.refuse(`trust: ${code}`),
+      onChange: () => host.trustChanged(),
+    })
     const host: ControlHost = new ControlHost({
       system: relayedActors(dapr, { asker: asking, clock, isRelayed: ({ type }) => host.relayOf(type) }),
       // Past the relay: whether a PNode can be reached is just the question.
@@ -99,6 +108,7 @@ export async function startControl(options: ControlProcessOptions): Promise<Cont
       clock,
       controlKey,
       controlSecret: controlSecretOf(keys),
+      trust,
       membership: { ...options.membership, isHearing: () => bus.isUp },
       balance: options.balance,
       onError,
@@ -112,7 +122,7 @@ export async function startControl(options: ControlProcessOptions): Promise<Cont
       options.listen,
     )
     opened.push(() => api.close())
-    return { url: api.url, host, trainerToken: keys.trainerToken, joinToken: keys.joinToken, close }
+    return { url: api.url, host, trainerToken: keys.trainerToken, joinToken: keys.joinToken, adminToken: adminToken(keys), close }
   } catch (error) {
     await close()
     throw error

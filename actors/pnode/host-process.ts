@@ -25,6 +25,7 @@ import { ControlClient } from '../control/control-client.js'
 import type { JoinAnswer } from '../control/control-api.js'
 import { PNodeHost } from './pnode.js'
 import type { HostVerdict, OwnersTerms } from './host-limits.js'
+import type { Seams } from './seams.js'
 import { keepLimits } from './limit-keeper.js'
 
 export interface HostProcessOptions {
@@ -64,6 +65,8 @@ export interface HostProcessOptions {
   readonly uploadBytesPerSecond?: number
   /** How often it measures itself again, in ms. Default `MEASURE_MS`. */
   readonly measureEveryMs?: number
+  /** What it gets for its own seams: for hosts that lie (adversaries/). Default: what is there. */
+  readonly disguise?: (honest: Seams) => Seams
   /** Of swarmgrad. */
   readonly version: string
   readonly clock: Clock
@@ -164,16 +167,19 @@ export async function startHost(options: HostProcessOptions): Promise<HostProces
       store: limited,
     }
     const mine = new RegExp(`^sg\\.[^.]+\\.to\\.${name}\\.`)
+    const seams: Seams = {
+      system,
+      bus: loopbackBus(limit ? limitedBus(data, limit, clock) : data, (subject) => mine.test(subject)),
+      compute: pool.compute(name),
+      store,
+    }
     const pnode: PNodeHost = new PNodeHost({
       pnode: name,
       identity,
       incarnation,
-      system,
-      bus: loopbackBus(limit ? limitedBus(data, limit, clock) : data, (subject) => mine.test(subject)),
-      compute: pool.compute(name),
+      ...(options.disguise?.(seams) ?? seams),
       link,
       measureEveryMs: options.measureEveryMs,
-      store,
       clock,
       controlKeys,
       memoryBytes: options.memoryBytes,

@@ -11,7 +11,6 @@ import { audited, auditing, baseOf, type Head, type Manifest, type OpenAudit, ty
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import type { Membership } from '../calls.js'
 import type { RunEventBody } from '../events.js'
-import { listMembers } from '../placement/parts.js'
 import type { Claim, Commit } from '../reports.js'
 import {
   afterDisputeEvent,
@@ -22,6 +21,8 @@ import {
   nextAction,
   openDispute,
 } from '../trust/dispute.js'
+import { membersAsTrusted } from '../trust/members.js'
+import type { Trust } from '../trust/trust.js'
 import { happens, inDrawnOrder, isDrawn } from '../trust/draw.js'
 import { readManifest } from './checkpoints.js'
 import type { Found } from './evidence.js'
@@ -30,6 +31,8 @@ import { type Opinion, valueOf } from './review.js'
 export interface AuditsOptions {
   readonly context: ActorContext
   readonly store: ObjectStore
+  /** Absent: as placement says. */
+  readonly trust?: Trust
   /** In graph order. */
   readonly vnodes: readonly string[]
   readonly head: () => Head
@@ -187,7 +190,7 @@ export class Audits {
     const { position, hash, roots } = claim
     const opinion: Opinion = { vnode: looked.audit.vnode, id: claim.vnode, pnode, position, hash, roots }
     await dismiss([claim.vnode], false)
-    const members = await listMembers(this.#options.context)
+    const members = await membersAsTrusted(this.#options.context, this.#options.trust)
     const feeder = this.#feederOf(looked, opinion)
     if (feeder !== undefined && looked.dispute.asked!.isArbiter) return this.#convictFeeder(looked, opinion, feeder)
     const dispute = afterDisputeEvent(looked.dispute, { type: 'claimed', claim: claimOf(opinion, members) })
@@ -200,7 +203,7 @@ export class Audits {
     const { head, context } = this.#options
     const { audits = [], generation } = head()
     if (audits.length === 0) return
-    const members = await listMembers(context)
+    const members = await membersAsTrusted(context, this.#options.trust)
     const known = this.#looked.map(({ audit }) => keyOf(audit))
     for (const audit of audits) if (!known.includes(keyOf(audit))) this.#looked.push(this.#open(audit, members))
     for (const audit of audits) {

@@ -10,6 +10,7 @@ import { DEFAULT_MEMBERSHIP } from '../placement/placement.js'
 import type { Claim, Commit, Failure } from '../reports.js'
 import { multiplyAddsOf } from '../trust/ledger-entry.js'
 import { DEFAULT_REPUTATION_RULES } from '../trust/reputation.js'
+import type { Trust } from '../trust/trust.js'
 import { TrustReports } from '../trust/trust-reports.js'
 import { Audits } from './audits.js'
 import { type Found, keepEvidence } from './evidence.js'
@@ -24,6 +25,8 @@ import { type RunSettings, settingsIfAny } from './run-settings.js'
 export interface ChecksOptions {
   readonly context: ActorContext
   readonly store: ObjectStore
+  /** Absent: as placement says. */
+  readonly trust?: Trust
   readonly definition: RunDefinition
   readonly writer: HeadWriter
   readonly controlKey: ControlKey
@@ -52,13 +55,28 @@ export class Checks {
 
   constructor(options: ChecksOptions) {
     this.#options = options
-    const { context, store, definition, writer, controlKey, monitor, moves, complete, released, back, believe, leave, standstillMs } =
-      options
+    const {
+      context,
+      store,
+      trust,
+      definition,
+      writer,
+      controlKey,
+      monitor,
+      moves,
+      complete,
+      released,
+      back,
+      believe,
+      leave,
+      standstillMs,
+    } = options
     this.#trust = new TrustReports(context, (error) => monitor.emit({ type: 'warning', error: error.toJSON() }))
     const patienceMs = 2 * (standstillMs ?? DEFAULT_MEMBERSHIP.standstillMs)
     const shared = {
       context,
       store,
+      trust,
       head: () => writer.head,
       dismiss: (ids: readonly string[], areToBlame?: boolean) => moves().dismiss(ids, { areToBlame }),
       goBack: (reason: string) => back(reason, rolledBack),

@@ -18,6 +18,8 @@ export interface DoubtsOptions {
   readonly context: ActorContext
   readonly network: NetworkDefinition
   readonly head: () => Head
+  /** Of those who were trusted when they said something. */
+  readonly isStillTrusted: (pnode: string) => boolean
   /** How long it is waited for what others say, in ms; twice as long each time; Infinity: for ever. */
   readonly patienceMs: number
 }
@@ -68,7 +70,7 @@ export class Doubts {
 
   /** A VNode or a follower has stopped at a step. Of a follower it is no more than what confirms what its VNode says. */
   heard(failure: Failure, isOdd: boolean): void {
-    const { context, network, head } = this.#options
+    const { context, network, head, isStillTrusted } = this.#options
     const { entry, error, read } = failure
     const vnode = vnodeOf(failure.vnode)
     const { pnode, isTrusted } = head().directory[failure.vnode]
@@ -78,7 +80,7 @@ export class Doubts {
     if (failure.vnode !== vnode) return
     const lineage = lineageOf(network, vnode)
     const vnodes = network.vnodes.filter(({ id }) => lineage.includes(id) && (id !== vnode || read !== undefined))
-    const review = new Review({ vnodes }, 2, vnode)
+    const review = new Review({ vnodes }, 2, { alone: vnode, isStillTrusted })
     const { step = 0, position = 0 } = entry ?? {}
     const roots = { output: '', inputs: read ?? {} }
     if (read) review.add(step, { vnode, id: vnode, pnode, position, hash: '', roots, ...(isTrusted && { isTrusted }) })

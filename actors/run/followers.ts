@@ -124,11 +124,24 @@ export class Followers {
     return id
   }
 
+  /** Those who have to be trusted, and are not any more. */
+  get distrusted(): string[] {
+    const { head, constraints } = this.#options.run()
+    return constraints?.areFollowersTrusted ? followersIn(head).filter((id) => !this.#isTrusted(id)) : []
+  }
+
+  /** As of when it was placed there, and as of now. */
+  #isTrusted(id: string): boolean {
+    const { head, trust } = this.#options.run()
+    const { pnode, isTrusted = false } = head.directory[id]
+    return isTrusted && (!trust || trust.isTrusted(pnode))
+  }
+
   /** Every first one before any second. */
   #missing(): string[] {
     const { head, definition, constraints } = this.#options.run()
     // Where the followers have to be trusted, whoever is needs none.
-    const isFollowed = (id: string) => id in head.directory && !(constraints?.areFollowersTrusted && head.directory[id].isTrusted)
+    const isFollowed = (id: string) => id in head.directory && !(constraints?.areFollowersTrusted && this.#isTrusted(id))
     const vnodes = definition.network.vnodes.filter(({ id }) => isFollowed(id))
     return Array.from({ length: this.#replicas ?? 0 }, (_, i) => vnodes.map(({ id }) => followerOf(id, i + 1)))
       .flat()

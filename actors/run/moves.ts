@@ -108,6 +108,13 @@ export class Moves {
     await this.handover.joined(pnode)
   }
 
+  /** Who has to be trusted to follow, and is not any more, makes room for somebody who is; and who needs a follower now gets one. */
+  async trustChanged(): Promise<void> {
+    const { distrusted } = this.followers
+    if (distrusted.length > 0) await this.dismiss(distrusted)
+    else this.followers.seek()
+  }
+
   /** VNodes in graph order, the source first; then followers. */
   get everybody(): string[] {
     const { network } = this.#options.run().definition

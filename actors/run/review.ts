@@ -35,21 +35,27 @@ export type Finding =
 /** What is to be the same. */
 export const valueOf = ({ position, hash, roots }: Opinion): string => `${position} ${hash} ${roots.output} ${roots.given ?? ''}`
 
+export interface ReviewOptions {
+  /** A VNode of which only what its owner has read is looked at. */
+  readonly alone?: string
+  /** Of those who were trusted when they said something. Default: they are. */
+  readonly isStillTrusted?: (pnode: string) => boolean
+}
+
 export class Review {
   readonly #network: Pick<NetworkDefinition, 'vnodes'>
   readonly #redundancy: number
   readonly #alone: string | undefined
+  readonly #isStillTrusted: (pnode: string) => boolean
   /** By step, then by who says so. */
   readonly #opinions = new Map<number, Map<string, Opinion>>()
 
-  /**
-   * @param redundancy PNodes that have to agree on each VNode
-   * @param alone of which only what its owner has read is looked at
-   */
-  constructor(network: Pick<NetworkDefinition, 'vnodes'>, redundancy: number, alone?: string) {
+  /** @param redundancy PNodes that have to agree on each VNode */
+  constructor(network: Pick<NetworkDefinition, 'vnodes'>, redundancy: number, { alone, isStillTrusted = () => true }: ReviewOptions = {}) {
     this.#network = network
     this.#redundancy = redundancy
     this.#alone = alone
+    this.#isStillTrusted = isStillTrusted
   }
 
   /** Steps that somebody has said something about, the oldest first. */
@@ -91,7 +97,7 @@ export class Review {
       // Of as many who say one thing and who say another, a follower begins anew: that costs least, and is one word more.
       const isTie = own?.producer === SOURCE && right.get(SOURCE) === undefined
       if (own) return (isTie && misfed.find(({ opinion }) => opinion.id !== opinion.vnode)) || own
-      const trusts = vnode === this.#alone || fed.some(({ isTrusted }) => isTrusted)
+      const trusts = vnode === this.#alone || fed.some(({ isTrusted, pnode }) => isTrusted && this.#isStillTrusted(pnode))
       const isEnough = trusts || new Set(fed.map(({ pnode }) => pnode)).size >= this.#redundancy
       const isComplete = fed.some(({ id }) => id === vnode) && isEnough
       if (!isComplete) return misfed[0] ?? { type: 'open' }

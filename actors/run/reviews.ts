@@ -7,9 +7,10 @@ import { followed, followersIn, followersOf, vnodeOf } from '../../runtime/follo
 import type { Head } from '../../runtime/head.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import type { Membership } from '../calls.js'
-import { listMembers } from '../placement/parts.js'
+import { membersAsTrusted } from '../trust/members.js'
 import type { Claim, Commit, Failure } from '../reports.js'
 import { type Dispute, nextAction, openDispute } from '../trust/dispute.js'
+import type { Trust } from '../trust/trust.js'
 import { notStored } from './checkpoints.js'
 import { type Doubt, Doubts } from './doubts.js'
 import type { Found } from './evidence.js'
@@ -21,6 +22,8 @@ import type { RunDefinition } from './run-definition.js'
 export interface ReviewsOptions {
   readonly context: ActorContext
   readonly store: ObjectStore
+  /** Whose word settles disputes. Absent: of those who had it when they were given something. */
+  readonly trust?: Trust
   readonly definition: RunDefinition
   readonly head: () => Head
   /** A cut is complete, and everybody agrees. */
@@ -66,16 +69,23 @@ export class Reviews {
 
   constructor(options: ReviewsOptions) {
     this.#options = options
-    const { context, definition, head, patienceMs } = options
-    this.#review = new Review(definition.network, 1)
-    this.#doubts = new Doubts({ context, network: definition.network, head, patienceMs })
+    const { context, definition, head, trust, patienceMs } = options
+    const { network } = definition
+    this.#review = this.#newReview(1)
+    this.#doubts = new Doubts({ context, network, head, isStillTrusted: (pnode) => !trust || trust.isTrusted(pnode), patienceMs })
   }
 
   /** As the settings say. @param isCompared whether what VNodes have read is compared with what was put out, where one PNode alone applies each */
   begin(redundancy: number, isCompared: boolean): void {
     this.#redundancy = redundancy
     this.#isCompared = isCompared || redundancy > 1
-    this.#review = new Review(this.#options.definition.network, redundancy)
+    this.#review = this.#newReview(redundancy)
+  }
+
+  /** Who was trusted when he said something, and is not any more, is one of many. */
+  #newReview(redundancy: number): Review {
+    const { definition, trust } = this.#options
+    return new Review(definition.network, redundancy, { isStillTrusted: (pnode) => !trust || trust.isTrusted(pnode) })
   }
 
   /** Everything begins anew. */
@@ -136,6 +146,7 @@ export class Reviews {
 
   /** What can be settled is. */
   async look(): Promise<void> {
+    await this.#options.trust?.refresh()
     for (const step of this.#review.steps) {
       const finding = this.#review.finding(step)
       if (finding.type === 'dispute') return this.#settle(step, finding)
@@ -204,8 +215,8 @@ export class Reviews {
   }
 
   async #settle(step: number, { vnode, opinions }: Finding & { readonly type: 'dispute' }): Promise<void> {
-    const { context, head, askAnother, goBack } = this.#options
-    const members = await listMembers(context)
+    const { context, head, askAnother, goBack, trust } = this.#options
+    const members = await membersAsTrusted(context, trust)
     const action = nextAction(disputeOf(opinions, members, step), () => false)
     if (action.type === 'settled') {
       const { by, wrongWith } = action

@@ -107,8 +107,7 @@ export class RunOwner {
       manifest: (step) => this.checks.audits.at(step),
       onError: this.#report,
     })
-    const { store } = options
-    const { network } = definition
+    const [{ store }, { network }] = [options, definition]
     const [echo, monitor, onError] = [this.#echo, this.#monitor, this.#report]
     const limits = () => poisonLimits(store, this.#run)
     this.rollCall = new RollCall({ context, head: () => writer.head, lost: (loss) => this.hostLost(loss), onError })
@@ -137,6 +136,7 @@ export class RunOwner {
     this.checks = new Checks({
       context,
       store,
+      trust: options.trust,
       definition,
       writer,
       controlKey: options.controlKey,
@@ -394,7 +394,7 @@ export class RunOwner {
   get #placing(): PlacingRun {
     const { shunned } = this.moves.standstill
     const computeClass = this.#manifest?.computeClass ?? this.head.computeClass
-    const { constraints } = this.#settings ?? {}
-    return { definition: this.#definition, constraints, head: this.head, computeClass, shunned, suspects: this.checks.reviews.suspects }
+    const [{ trust }, { suspects }, { constraints } = {}] = [this.#options, this.checks.reviews, this.#settings]
+    return { definition: this.#definition, constraints, head: this.head, computeClass, shunned, suspects, trust }
   }
 }

@@ -11,6 +11,7 @@ import { constrained, type Constraints } from './constraints.js'
 import type { Decision, Demand } from '../calls.js'
 import { askPlaces, listMembers } from '../placement/parts.js'
 import type { RunDefinition } from './run-definition.js'
+import type { Trust } from '../trust/trust.js'
 
 export interface PlacingRun {
   readonly definition: RunDefinition
@@ -24,6 +25,8 @@ export interface PlacingRun {
   readonly shunned?: readonly string[]
   /** PNodes that get nothing, whoever else there is. */
   readonly suspects?: readonly string[]
+  /** Absent: whoever was trusted when it got something still is. */
+  readonly trust?: Pick<Trust, 'isTrusted'>
 }
 
 /**

@@ -16,6 +16,7 @@ import { ROLL_CALL } from './roll-call.js'
 import { ROLL_BACK } from './rollback.js'
 import { openRun } from './run-opening.js'
 import { STANDSTILL } from './standstill.js'
+import type { Trust } from '../trust/trust.js'
 import { hostOf, type HeardContext } from '../who-may.js'
 import { RunOwner } from './run-owner.js'
 
@@ -29,6 +30,8 @@ export interface RunActorOptions {
   readonly rollCallMs?: number
   /** How long a run stands still before it is asked why, at least, in ms; Infinity: never. Default: as `DEFAULT_MEMBERSHIP` says. */
   readonly standstillMs?: number
+  /** Whose word settles disputes, at the moment. Default: of those who had it when they were given something. */
+  readonly trust?: Trust
   /** When VNodes move because others would be faster. */
   readonly balance?: Partial<BalanceOptions>
   /** Told of errors that no caller can be told of. */
@@ -78,6 +81,7 @@ export function runActor(options: RunActorOptions): ActorDefinition<RunOwner> {
       hostLost: awake((owner, loss: Loss) => owner.hostLost(loss)),
       drain: underWay(({ moves }, leaving: Leaving) => moves.handover.drain(leaving), []),
       joined: underWay(({ moves }, { pnode }: { readonly pnode: string }) => moves.joined(pnode), null),
+      trustChanged: underWay(({ moves, checks }) => moves.trustChanged().then(() => checks.reviews.look()), null),
       [STANDSTILL]: underWay(({ moves }) => moves.standstill.look(), null),
       [LOOK]: underWay(({ moves }) => moves.handover.look(), null),
       // One that waits for room has nothing that would have to stop first.

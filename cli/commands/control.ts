@@ -61,8 +61,8 @@ export async function control({ settings, output }: CommandContext): Promise<Exi
       began.then((late) => late.close()).catch(() => undefined)
       return EXIT.done
     }
-    const { url, trainerToken, joinToken } = running
-    const tokens = await saveToken(url, { trainer: trainerToken, join: joinToken })
+    const { url, trainerToken, joinToken, adminToken } = running
+    const tokens = await saveToken(url, { trainer: trainerToken, join: joinToken, admin: adminToken })
     output.record({ type: 'ready', url, pid: process.pid, folder, tokens })
     output.result(`control listens on ${url}; tokens are in ${tokens}`)
     await ending.asked

@@ -17,6 +17,7 @@ import { listen } from '../../runtime/http-server.js'
 import { fingerprint, publicKeyText } from '../../runtime/identity.js'
 import { machineUse } from '../../runtime/machine-use.js'
 import { VERSION } from '../../runtime/version.js'
+import { adversaryOf } from '../cluster/adversary.js'
 import { folderOf, takeFolder } from '../cluster/folder.js'
 import { assertCanTell, describePlan, type HostPlan, hostPlan, nameOfMachine } from '../cluster/host-plan.js'
 import { CODE_FOLDER, type HostKeys, hostTokenFor, identityOf, saveHostToken } from '../cluster/identity.js'
@@ -40,6 +41,8 @@ const LOG_SHARE = 0.1
 export async function host(context: CommandContext, url: string): Promise<ExitStatus> {
   const { settings, output } = context
   const report = reporter(output)
+  const disguise = await adversaryOf(settings, process.env)
+  if (disguise) warnOfAdversary(report, settings.adversary!)
   assertInstalled(backendOf(settings.backend))
   const source = machineUse()
   assertCanTell(settings.onBattery, (await source.look()).power)
@@ -98,6 +101,7 @@ export async function host(context: CommandContext, url: string): Promise<ExitSt
         cacheFolder: join(folder, CODE_FOLDER),
         maxCacheBytes: plan.limits.diskBytes - logBytes,
         uploadBytesPerSecond: plan.limits.uploadBytesPerSecond,
+        disguise,
         version: VERSION,
         clock: systemClock,
         onJoined: (answer) => void saveHostToken(folder, { url: plan.url, token: answer.token }).catch((error) => report.warn(error)),
@@ -134,6 +138,12 @@ function show({ output }: CommandContext, plan: HostPlan, { identity, isNew }: H
   const own = { fingerprint: fingerprint(publicKeyText(identity.publicKey)), isNew }
   output.record({ type: 'plan', ...plan, limits: { ...plan.limits }, key: own.fingerprint })
   output.note(table([{ title: '' }, { title: '' }], describePlan(plan, own), output.errorStyle))
+}
+
+/** Nobody is to take it for a host. */
+function warnOfAdversary(report: Reporter, adversary: string): void {
+  const what = `THIS HOST LIES ON PURPOSE (--adversary ${adversary}): whatever it computes is wrong or said wrongly, and it will be convicted for it`
+  report.event('adversary', what, { adversary })
 }
 
 function tellVerdict(report: Reporter, pnode: string, allowedBytes: number, { pause, memoryBytes }: HostVerdict): void {

@@ -42,7 +42,7 @@ export async function* checkCluster(url: string, token: string | undefined, cloc
   yield await checkMembers(client)
 }
 
-const ROLES = { trainer: 'a trainer’s', newcomer: 'one to join with', host: 'a host’s' } as const
+const ROLES = { trainer: 'a trainer’s', newcomer: 'one to join with', host: 'a host’s', admin: 'an admin’s' } as const
 
 function check(name: string, look: () => void, found: string): Check {
   try {

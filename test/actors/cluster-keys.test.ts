@@ -1,7 +1,7 @@
 import test from 'ava'
 import { cluster } from '../../actors/cluster.js'
 import { controlSignatures } from '../../actors/control/control-actors.js'
-import { clusterKeys, controlKeyOf, holderOf, hostToken, rotateControlKey } from '../../actors/control/cluster-keys.js'
+import { adminToken, clusterKeys, controlKeyOf, holderOf, hostToken, rotateControlKey } from '../../actors/control/cluster-keys.js'
 import { LiveKey } from '../../actors/control/live-key.js'
 import { train } from '../../actors/train.js'
 import { systemClock } from '../../runtime/clock.js'
@@ -30,6 +30,7 @@ test('a token says who shows it, and nothing else passes for one', async (t) => 
   const keys = await clusterKeys(memoryStore())
   t.deepEqual(holderOf(keys, keys.trainerToken), { role: 'trainer' })
   t.deepEqual(holderOf(keys, keys.joinToken), { role: 'newcomer' })
+  t.deepEqual(holderOf(keys, adminToken(keys)), { role: 'admin' })
   t.deepEqual(holderOf(keys, hostToken(keys, 'ann')), { role: 'host', host: 'ann' })
   const [, , proof] = hostToken(keys, 'ann').split('.')
   const others = await clusterKeys(memoryStore())
@@ -43,8 +44,11 @@ test('a token says who shows it, and nothing else passes for one', async (t) => 
     `host.bob.${proof}`,
     `${keys.trainerToken}x`,
     keys.trainerToken.slice(1),
+    'admin',
+    'admin.',
+    `admin.${proof}`,
   ]
-  for (const token of [...wrong, hostToken(others, 'ann'), others.trainerToken, keys.hostSecret]) {
+  for (const token of [...wrong, hostToken(others, 'ann'), others.trainerToken, adminToken(others), keys.hostSecret]) {
     t.throws(() => holderOf(keys, token), { code: 'cluster.token' }, token)
   }
   t.throws(() => holderOf(keys, undefined), { message: /asks for a token\. Set SWARMGRAD_TOKEN/ })

@@ -34,7 +34,7 @@ function doubting(silent: readonly string[] = []) {
   }
   const context = { clock, call } as unknown as ActorContext
   const head = () => ({ ...firstHead('run'), directory })
-  const doubts = new Doubts({ context, network, head, patienceMs: PATIENCE_MS })
+  const doubts = new Doubts({ context, network, head, isStillTrusted: () => true, patienceMs: PATIENCE_MS })
   const judge = async (): Promise<Judgement | undefined> => {
     const [doubt] = doubts.open
     return doubt && doubts.consider(doubt)

@@ -2,7 +2,7 @@
 import test from 'ava'
 import { HostRecords } from '../../actors/trust/host-records.js'
 import { openPools } from '../support/chaos-run.js'
-import { ADVERSARIES, type AdversaryName, HARMLESS } from './adversaries.js'
+import { ADVERSARIES, type AdversaryName, HARMLESS } from '../../adversaries/adversaries.js'
 import { type Arrangement, ended as endedBeside } from './beside-liars.js'
 
 const pools = openPools()

@@ -10,7 +10,8 @@ import type { Network } from '../../components/network.js'
 import { readHead } from '../../runtime/head-store.js'
 import { type openPools, renamed } from '../support/chaos-run.js'
 import { branching, openObjects, TRAINING } from '../support/small-runs.js'
-import { ADVERSARIES, type Adversary, type AdversaryName, measuredAlike } from './adversaries.js'
+import { ADVERSARIES, type Adversary, type AdversaryName } from '../../adversaries/adversaries.js'
+import { measuredAlike } from './measured-alike.js'
 
 let names = 0
 

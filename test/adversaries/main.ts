@@ -14,7 +14,8 @@ import { pred } from '../../components/rules/index.js'
 import { readHead } from '../../runtime/head-store.js'
 import { openPools, renamed } from '../support/chaos-run.js'
 import { openObjects, TRAINING } from '../support/small-runs.js'
-import { ADVERSARIES, type AdversaryName, HARMLESS, measuredAlike } from './adversaries.js'
+import { ADVERSARIES, type AdversaryName, HARMLESS } from '../../adversaries/adversaries.js'
+import { measuredAlike } from './measured-alike.js'
 
 const [PNODES, LIARS, BLOCKS, UNITS, EVERY_STEPS] = [16, 7, 8, 32, 40]
 const TRUSTED = 'pnode-1'

@@ -4,8 +4,8 @@ import { local, train } from '../../actors/train.js'
 import type { LocalSwarm } from '../../actors/local-swarm.js'
 import { openPools, renamed } from '../support/chaos-run.js'
 import { poisonedNetwork, poisonFile } from '../support/poisoned-runs.js'
+import { ADVERSARIES, type AdversaryName, HARMLESS } from '../../adversaries/adversaries.js'
 import { openObjects, slowBranching, TRAINING } from '../support/small-runs.js'
-import { ADVERSARIES, type AdversaryName, HARMLESS } from './adversaries.js'
 import { type Arrangement, ended as endedBeside, EVERY_STEPS } from './beside-liars.js'
 
 const pools = openPools()

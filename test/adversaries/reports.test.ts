@@ -1,7 +1,7 @@
 /** Hosts that lie in what they report: they gain nothing by it, no honest host is convicted, and the run ends with the hash of an honest one. */
 import test from 'ava'
 import type { RunEvent } from '../../actors/events.js'
-import type { Seams } from '../../actors/local-swarm.js'
+import type { Seams } from '../../actors/pnode/seams.js'
 import { local, type RunOptions, train } from '../../actors/train.js'
 import type { Network } from '../../components/network.js'
 import { readHead } from '../../runtime/head-store.js'
@@ -11,7 +11,8 @@ import type { TensorBus } from '../../runtime/tensor-bus/tensor-bus.js'
 import { wrapBus } from '../support/broken-buses.js'
 import { openPools, renamed } from '../support/chaos-run.js'
 import { branching, chain, openObjects, TRAINING } from '../support/small-runs.js'
-import { type Adversary, ADVERSARIES, measuredAlike } from './adversaries.js'
+import { type Adversary, ADVERSARIES } from '../../adversaries/adversaries.js'
+import { measuredAlike } from './measured-alike.js'
 import { FALSE_REPORTS, type FalseReport } from './false-reports.js'
 
 const pools = openPools()

@@ -74,6 +74,7 @@ const MISTAKES: readonly [words: readonly string[], says: RegExp][] = [
   [['control', '--heartbeat', '0'], /--heartbeat: expected seconds above 0/],
   [['up', '--suspect-after', '6'], /times of the membership: .* suspect 6000 ms, lost 5000 ms/],
   [['control', '--lost-after', '2'], /times of the membership: expected heartbeat < suspect ≤ lost/],
+  [['host', 'http://127.0.0.1:2', '--adversary', 'sign-flip'], /a host that lies.*expected SWARMGRAD_ALLOW_ADVERSARIES=1, got nothing\./],
   [['status'], /missing required argument 'RUN'/],
   [['export', 'latest', '--format', 'onnx'], /--format: expected safetensors or tfjs, got 'onnx'/],
   [['predict', 'latest', '--data', 'x.csv'], /required option '--out <FILE>'/],

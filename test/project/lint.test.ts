@@ -38,6 +38,8 @@ const PLANTED: readonly Planted[] = [
   direction('components/d6.ts', '../cli/x.js'),
   direction('actors/d7.ts', '../cli/x.js'),
   direction('actors/d8.ts', '../test/support/x.js'),
+  direction('actors/d17.ts', '../adversaries/x.js'),
+  direction('adversaries/d18.ts', '../cli/x.js'),
   direction('cli/d9.ts', '../test/support/x.js'),
   direction('cli/d10.ts', '../bench/x.js'),
   direction('test/conformance/d11.ts', '../support/x.js'),
@@ -110,7 +112,7 @@ const PLANTED: readonly Planted[] = [
 ]
 
 /** What the planted files import, so that types are known. */
-const PRESENT = ['runtime', 'components', 'actors', 'cli', 'bench', 'test/support', '.'].map((folder) => ({
+const PRESENT = ['runtime', 'components', 'actors', 'adversaries', 'cli', 'bench', 'test/support', '.'].map((folder) => ({
   file: folder === '.' ? 'index.ts' : `${folder}/x.ts`,
   code: 'export const x = 1\nexport interface X {\n  readonly x: 1\n}\n',
 }))
@@ -131,7 +133,7 @@ test('each rule of the linter fires where it is broken, and nowhere else', async
     await writeFile(join(root, file), code)
   }
   const oxlint = join(repository, 'node_modules/oxlint/bin/oxlint')
-  const folders = ['runtime', 'components', 'actors', 'cli', 'test', 'bench', 'examples', 'index.ts']
+  const folders = ['runtime', 'components', 'actors', 'adversaries', 'cli', 'test', 'bench', 'examples', 'index.ts']
   const ended = await runNode([oxlint, '--type-aware', '--format', 'json', ...folders], { cwd: root, deadlineMs: 100_000 })
   t.is(ended.status, 1, said(ended))
   const { diagnostics } = JSON.parse(ended.stdout) as { readonly diagnostics: readonly Diagnostic[] }

@@ -78,7 +78,7 @@ test('the package has what it needs, and nothing else', async (t) => {
   const { files } = await pack(t, await temporaryFolder(t))
   for (const entry of ENTRIES) t.true(files.includes(entry), `${entry} is missing`)
   const allowed =
-    /^(dist\/(index\.|runtime\/|components\/|actors\/|cli\/|test\/conformance\/)|examples\/|native\/|dapr\/|LICENSE$|README\.md$|package\.json$)/
+    /^(dist\/(index\.|runtime\/|components\/|actors\/|adversaries\/|cli\/|test\/conformance\/)|examples\/|native\/|dapr\/|LICENSE$|README\.md$|package\.json$)/
   for (const file of files) {
     t.regex(file, allowed)
     t.notRegex(file, /\.test\.|\.map$|\.tsbuildinfo$/)

@@ -1,4 +1,5 @@
 /** Computes that break one promise each, to prove that the suite notices. */
+import { changedCompute as changed } from '../../runtime/compute/changed-compute.js'
 import type { ApplyRequest, ApplyResult, Compute } from '../../runtime/compute/compute.js'
 
 /** Breaks one promise of a compute that keeps it. */
@@ -83,23 +84,6 @@ export const BROKEN_COMPUTES: Readonly<Record<string, Breakage>> = {
 /** As above, for a compute on threads: inline there is no deadline to ignore. */
 export const IGNORES_THE_DEADLINE: Breakage = (inner) =>
   changed(inner, { apply: (id, request, options) => inner.apply(id, request, { signal: options?.signal }) })
-
-/** A compute in front of another one. */
-export function changed(inner: Compute, changes: Partial<Compute>): Compute {
-  return {
-    start: (signal, options) => inner.start(signal, options),
-    load: (id, definition, blob, options) => inner.load(id, definition, blob, options),
-    apply: (id, request, options) => inner.apply(id, request, options),
-    refine: (id, request, options) => inner.refine(id, request, options),
-    snapshot: (id) => inner.snapshot(id),
-    unload: (id) => inner.unload(id),
-    memory: () => inner.memory(),
-    onLoss: (listener) => inner.onLoss(listener),
-    kill: (reason) => inner.kill(reason),
-    close: () => inner.close(),
-    ...changes,
-  }
-}
 
 function takeAway({ inputs }: ApplyRequest): void {
   for (const { buffer } of inputs)

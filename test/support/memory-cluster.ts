@@ -5,6 +5,7 @@ import { CONTROL, controlLine } from '../../actors/control/channels.js'
 import { type ClusterKeys, clusterKeys, controlSecretOf } from '../../actors/control/cluster-keys.js'
 import { type ControlApiOptions, controlApi } from '../../actors/control/control-api.js'
 import { LiveKey } from '../../actors/control/live-key.js'
+import { TrustBook } from '../../actors/control/trust-book.js'
 import { ControlHost } from '../../actors/control/control-host.js'
 import { claimName } from '../../actors/control/host-registry.js'
 import type { MembershipOptions } from '../../actors/placement/placement.js'
@@ -83,7 +84,14 @@ export async function memoryCluster(t: Teardown, options: MemoryClusterOptions =
   const asking = asker(bus, CONTROL, clock)
   const controlKey = new LiveKey(store, clock, keys)
   const controlSecret = controlSecretOf(keys)
-  const host = new ControlHost({ system, store, bus, asker: asking, clock, controlKey, controlSecret, membership, onError })
+  const trust = new TrustBook({
+    store,
+    clock,
+    controlKey,
+    onRefused: (code) => host.refuse(`trust: ${code}`),
+    onChange: () => host.trustChanged(),
+  })
+  const host = new ControlHost({ system, store, bus, asker: asking, clock, controlKey, controlSecret, trust, membership, onError })
   t.teardown(() => host.close())
   await host.start()
   const joined: PNodeHost[] = []

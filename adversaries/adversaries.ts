@@ -1,14 +1,15 @@
-/** Hosts that lie: each is an honest PNode, one of whose seams is not what it seems. They keep within the protocol, so that nothing but what they compute or say gives them away. */
-import type { ApplyRequest, ApplyResult, Compute } from '../../runtime/compute/compute.js'
-import { decodeFrame, encodeFrame, type Frame } from '../../runtime/frame.js'
-import { followed } from '../../runtime/followers.js'
-import { RandomStream } from '../../runtime/random.js'
-import { SwarmError } from '../../runtime/errors.js'
-import { decodeState, encodeState } from '../../runtime/state.js'
-import { changed as changedCompute } from '../support/broken-computes.js'
-import type { Seams } from '../../actors/local-swarm.js'
-
-const GFLOPS = 10
+/**
+ * Hosts that lie: each is an honest PNode, one of whose seams is not what it seems. They keep within the protocol, so that nothing but what they compute or say gives them away.
+ * For tests, and for whoever wants to see one at work (`swarmgrad host … --adversary`, cli/commands/host.ts); nothing else loads them.
+ */
+import type { ApplyRequest, ApplyResult, Compute } from '../runtime/compute/compute.js'
+import { changedCompute } from '../runtime/compute/changed-compute.js'
+import { decodeFrame, encodeFrame, type Frame } from '../runtime/frame.js'
+import { followed } from '../runtime/followers.js'
+import { RandomStream } from '../runtime/random.js'
+import { SwarmError } from '../runtime/errors.js'
+import { decodeState, encodeState } from '../runtime/state.js'
+import type { Seams } from '../actors/pnode/seams.js'
 
 /** Takes an honest PNode's seams, and gives those of a liar. */
 export type Adversary = (honest: Seams) => Seams
@@ -101,25 +102,24 @@ const skipsOptimizer: Adversary = (honest) => {
 const lazy: Adversary = (honest) => {
   const { compute } = honest
   const first = new Map<string, Promise<ApplyResult>>()
-  const last = new Map<string, Promise<unknown>>()
-  /** What was asked for first is answered first. */
-  const inOrder = async (id: string, answer: () => Promise<ApplyResult>) => {
-    const next = (last.get(id) ?? Promise.resolve()).then(answer)
-    last.set(
-      id,
-      next.catch(() => undefined),
-    )
-    return next
-  }
-  const apply = (id: string, request: ApplyRequest) => {
-    if (request.evaluation > 0) return inOrder(id, () => compute.apply(id, request))
+  const newest = new Map<string, Promise<unknown>>()
+  const again = async (id: string, request: ApplyRequest): Promise<ApplyResult> => {
     const known = first.get(id) ?? compute.apply(id, request)
     first.set(id, known)
-    return inOrder(id, async () => {
-      const made = await known
-      const { batch, labels } = decodeFrame(request.inputs[0])
-      return { ...made, frame: encodeFrame({ ...decodeFrame(made.frame), header: request.header, batch, labels }, true) }
-    })
+    const made = await known
+    const { batch, labels } = decodeFrame(request.inputs[0])
+    return { ...made, frame: encodeFrame({ ...decodeFrame(made.frame), header: request.header, batch, labels }, true) }
+  }
+  // In order, as any compute: its own log would find it out.
+  const apply = async (id: string, request: ApplyRequest) => {
+    const before = newest.get(id)
+    const answer = request.evaluation > 0 ? compute.apply(id, request) : again(id, request)
+    const inOrder = Promise.all([answer, before]).then(([made]) => made)
+    newest.set(
+      id,
+      inOrder.catch(() => undefined),
+    )
+    return inOrder
   }
   return { ...honest, compute: before(compute, apply) }
 }
@@ -176,13 +176,6 @@ const falseAlarm: Adversary = (honest) => {
     return compute.apply(id, request)
   }
   return { ...honest, compute: before(compute, apply) }
-}
-
-/** All are equally fast: what a busy machine measures decides nothing of who gets what. */
-export function measuredAlike(honest: Seams): Seams {
-  const { compute } = honest
-  const start: Compute['start'] = async (signal, options) => ({ ...(await compute.start(signal, options)), gflops: GFLOPS })
-  return { ...honest, compute: before(compute, (id, request) => compute.apply(id, request), { start }) }
 }
 
 /** By the name that `--adversary` takes. */
