@@ -11,7 +11,6 @@ export class TrustReports {
   readonly #context: Pick<ActorContext, 'call' | 'signal'>
   readonly #onError: (error: SwarmError) => void
   #untold: readonly Told[] = []
-  #telling: Promise<void> = Promise.resolve()
 
   /** @param onError what cannot be told, and what has to be known all the same */
   constructor(context: Pick<ActorContext, 'call' | 'signal'>, onError: (error: SwarmError) => void) {
@@ -32,22 +31,15 @@ export class TrustReports {
     }
   }
 
-  /** In order, and never in the way of a run. What is not heard is told with what comes next. */
+  /** Never in the way of a run. What is not heard is told again with what comes next. */
   verified(told: Told): void {
-    this.#untold = [...this.#untold, told].slice(-MOST_UNTOLD)
-    this.#telling = this.#telling.then(() => this.#tellAll())
-  }
-
-  async #tellAll(): Promise<void> {
-    for (let [first] = this.#untold; first !== undefined; [first] = this.#untold) {
-      const told = first
-      try {
-        await this.#tell(told)
-      } catch (error) {
-        if (this.#context.signal.aborted || isTransient(error)) return
-        this.#onError(toSwarmError(error, 'internal', 'quarantine'))
-      }
-      this.#untold = this.#untold.filter((each) => each !== told)
+    const all = [...this.#untold, told]
+    this.#untold = []
+    for (const each of all) {
+      this.#tell(each).catch((error: unknown) => {
+        if (isTransient(error)) this.#untold = [...this.#untold, each].slice(-MOST_UNTOLD)
+        else if (!this.#context.signal.aborted) this.#onError(toSwarmError(error, 'internal', 'quarantine'))
+      })
     }
   }
 

@@ -36,6 +36,8 @@ test('each conviction keeps a host out twice as long as the one before, for a we
 test('told twice is counted once, however much was told since', (t) => {
   const once = afterTold(newRecord('bob'), convicted('k'), NOW)
   t.is(afterTold(once, convicted('k'), NOW + 1), once)
+  const verified: Told = { key: 'v', run: 'r1', events: [{ pnode: 'bob', event: 'verified', vnode: 'v', step: 1 }] }
+  t.is(afterTold(afterTold(once, verified, NOW), verified, NOW).reputation.verified, 1)
   let later = once
   for (let i = 0; i < 200; i++)
     later = afterTold(later, { key: `v${i}`, run: 'r1', events: [{ pnode: 'bob', event: 'verified', vnode: 'v', step: i }] }, NOW)

@@ -178,6 +178,17 @@ test('the end of its time lets it in again, on probation; so does somebody’s w
   t.is((await of('bob')).state, 'ready')
 })
 
+test('placement ends a quarantine by its own clock, whoever else is there', async (t) => {
+  const { join, tell, of, alive, system } = await control()
+  await join(profile('bob'))
+  await tell(told('k', 'convicted'))
+  await system.unregister('Quarantine')
+  await alive(QUARANTINE_MS - 2_000, 'bob')
+  t.is((await of('bob')).state, 'quarantined')
+  await alive(4_000, 'bob')
+  t.is((await of('bob')).state, 'ready')
+})
+
 test('a conviction that placement does not hear of is an error for whoever told it, and counts once when it is told again', async (t) => {
   const { join, tell, of, system, standing } = await control()
   await join(profile('bob'))
@@ -211,13 +222,18 @@ test('who has done what it was given, or handed it over, was there; over and ove
   const { join, beat, standing, alive, clock } = await control()
   await join(profile('bob'))
   const { availability } = await standing('bob')
-  for (let i = 0; i < 5; i++) {
-    await beat('bob', ['r/v'])
-    await beat('bob', [])
-  }
+  await beat('bob', ['r/v'])
+  await beat('bob', [])
   await clock.advance(0)
   const once = (await standing('bob')).availability
   t.true(once > availability)
+  for (let i = 0; i < 5; i++) {
+    await beat('bob', ['r/v'])
+    await clock.advance(1_000)
+    await beat('bob', [])
+    await clock.advance(0)
+  }
+  t.is((await standing('bob')).availability, once)
   await alive(61_000, 'bob')
   await beat('bob', ['r/v'])
   await beat('bob', [])

@@ -124,6 +124,15 @@ test.serial('work that others agree on is in the ledger: of each VNode, each ste
   for (const { id } of network.vnodes) t.is(books.bookedThrough('booked', 1, id), TOTAL_STEPS)
 })
 
+test.serial('a run whose ledger is slow ends when all of its work is booked', async (t) => {
+  const { store } = openObjects()
+  const slow = watchedStore(store, (key, when) => (key.startsWith('ledger/') && when === 'before' ? systemClock.sleep(150) : undefined))
+  await ended(slow, 'slow', { pnodes: 2 })
+  const { network } = await readDefinition(store, 'slow')
+  const { books } = await readLedger({ store })
+  for (const { id } of network.vnodes) t.is(books.bookedThrough('slow', 1, id), TOTAL_STEPS)
+})
+
 test.serial('where nobody is asked to agree, nothing is verified, and nobody is judged', async (t) => {
   const { store } = openObjects()
   await ended(store, 'alone', { pnodes: 2, redundancy: 1 })
