@@ -10,10 +10,11 @@ import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import type { Membership } from '../calls.js'
 import { listMembers } from '../placement/parts.js'
 import type { RunEventBody } from '../events.js'
-import type { Claim, Commit, Failure } from '../reports.js'
+import type { Claim, Commit, Evaluated, Failure } from '../reports.js'
 import { type Conviction, type Dispute, nextAction, openDispute } from '../trust/dispute.js'
 import { notStored } from './checkpoints.js'
 import { type Doubt, Doubts } from './doubts.js'
+import { EvaluationWords } from './evaluation-words.js'
 import type { Belief } from './failures.js'
 import { Feeding, type Misfed } from './feeding.js'
 import { type Finding, type Opinion, Review, valueOf } from './review.js'
@@ -39,6 +40,8 @@ export interface ReviewsOptions {
   readonly shun: (pnode: string) => void
   /** Its PNode has to leave a VNode to somebody else. */
   readonly leave: (vnode: string, reason: string) => Promise<void>
+  /** The first step since the newest checkpoint, and before this one, after which an evaluation is missing. */
+  readonly unevaluated: (before: number) => number | undefined
   /** How long a cut waits for the word of followers, in ms; Infinity: for ever. */
   readonly patienceMs: number
 }
@@ -77,6 +80,7 @@ export class Reviews {
   /** Cuts that all VNodes have committed, by step. */
   readonly #complete = new Map<number, readonly Commit[]>()
   readonly #doubts: Doubts
+  #evaluations: EvaluationWords
   readonly #feeding = new Feeding()
   /** Since when the oldest cut that all have committed waits for followers, and how often it was too long since something was agreed. */
   #waiting: { readonly sinceMs: number | undefined; readonly times: number } = { sinceMs: undefined, times: 0 }
@@ -85,6 +89,7 @@ export class Reviews {
     this.#options = options
     const { context, definition, head, patienceMs } = options
     this.#review = new Review(definition.network, 1)
+    this.#evaluations = new EvaluationWords(definition.network, 1)
     this.#doubts = new Doubts({ context, network: definition.network, head, patienceMs })
   }
 
@@ -92,12 +97,14 @@ export class Reviews {
   begin(redundancy: number): void {
     this.#redundancy = redundancy
     this.#review = new Review(this.#options.definition.network, redundancy)
+    this.#evaluations = new EvaluationWords(this.#options.definition.network, redundancy)
   }
 
   /** Everything begins anew. */
   clear(): void {
     this.#doubts.clear()
     this.#review.clear()
+    this.#evaluations.clear()
     this.#complete.clear()
     this.#feeding.begin()
   }
@@ -129,6 +136,27 @@ export class Reviews {
     if (this.isOn && followed(claim.vnode) !== undefined) await this.#heard(claim)
   }
 
+  /** Somebody says what a head has answered. */
+  async evaluated({ vnode: id, step, position, roots, sums }: Evaluated): Promise<void> {
+    if (!this.isOn || position === undefined || !roots) return
+    const { pnode, isTrusted } = this.#options.head().directory[id]
+    this.#evaluations.add(step, {
+      vnode: vnodeOf(id),
+      id,
+      pnode,
+      position,
+      hash: canonicalJson(sums),
+      roots,
+      ...(isTrusted && { isTrusted }),
+    })
+    await this.look()
+  }
+
+  /** Whether what heads have answered after a step counts. */
+  agreesOn(step: number): boolean {
+    return !this.isOn || this.#evaluations.agreesOn(step)
+  }
+
   /** A VNode or a follower has stopped at a step. @param isOdd nobody can have failed there */
   async failed(failure: Failure, isOdd: boolean): Promise<void> {
     this.#doubts.heard(failure, isOdd)
@@ -139,6 +167,7 @@ export class Reviews {
   moved(vnode: string, from: string | undefined): void {
     this.#feeding.moved(vnode, from)
     this.#review.forget(vnode)
+    this.#evaluations.forget(vnode)
     this.#waiting = { ...this.#waiting, sinceMs: undefined }
     this.#doubts.moved(vnode)
     for (const [step, commits] of this.#complete) if (commits.some((commit) => commit.vnode === vnode)) this.#complete.delete(step)
@@ -147,17 +176,22 @@ export class Reviews {
   /** The cut is the newest checkpoint. */
   close(step: number): void {
     this.#review.close(step)
+    this.#evaluations.close(step)
     for (const open of this.#complete.keys()) if (open <= step) this.#complete.delete(open)
   }
 
   /** What can be settled is. */
   async look(): Promise<void> {
+    const { unevaluated } = this.#options
     for (const step of this.#review.steps) {
       const finding = this.#review.finding(step)
       if (finding.type === 'dispute') return this.#settle(step, finding)
       if (finding.type === 'misfed') return this.#feedAnew(step, this.#review, finding)
     }
-    const agreed = this.#review.steps.findLast((step) => this.#complete.has(step) && this.#review.finding(step).type === 'agreed')
+    for (const difference of this.#evaluations.differences) this.#doubts.differ(difference)
+    const isAgreed = (step: number) => this.#complete.has(step) && this.#review.finding(step).type === 'agreed'
+    // Whoever is to evaluate again begins at the newest checkpoint.
+    const agreed = this.#review.steps.findLast((step) => isAgreed(step) && unevaluated(step) === undefined)
     if (agreed !== undefined) {
       this.#waiting = { sinceMs: undefined, times: 0 }
       return this.#agreed(this.#complete.get(agreed)!)
@@ -181,10 +215,8 @@ export class Reviews {
 
   /** Who says nothing about a cut that everybody else is done with is replaced. */
   async #waitForFollowers(): Promise<void> {
-    const { context, head, dismiss, patienceMs } = this.#options
-    const { directory } = head()
-    const step = this.#review.steps.find((each) => this.#complete.has(each))
-    const silent = step === undefined ? [] : followersIn(head()).filter((id) => !this.#review.has(step, { id, ...directory[id] }))
+    const { context, dismiss, patienceMs } = this.#options
+    const silent = this.#silentFollowers()
     if (silent.length === 0 || patienceMs === Infinity) return
     const { sinceMs = context.clock.now(), times } = this.#waiting
     this.#waiting = { sinceMs, times }
@@ -194,15 +226,29 @@ export class Reviews {
     await dismiss(silent, true)
   }
 
+  #silentFollowers(): string[] {
+    const { head, definition, unevaluated } = this.#options
+    const { directory } = head()
+    const step = this.#review.steps.find((each) => this.#complete.has(each))
+    const evaluation = unevaluated(Math.max(step ?? 0, this.#evaluations.newestStep + 1))
+    const heads = definition.network.vnodes.flatMap(({ id, hasHead }) => (hasHead ? [id] : []))
+    return followersIn(head()).filter((id) => {
+      const who = { id, pnode: directory[id].pnode }
+      const isLate = step !== undefined && !this.#review.has(step, who)
+      const owner = { id: vnodeOf(id), pnode: directory[vnodeOf(id)].pnode }
+      const isAsked = evaluation !== undefined && heads.includes(owner.id) && this.#evaluations.has(evaluation, owner)
+      return isLate || (isAsked && !this.#evaluations.has(evaluation, who))
+    })
+  }
+
   /** What it has read may be a lie: of what is before it everybody says how far they agree. @returns whether anything follows */
   async #consider(doubt: Doubt): Promise<boolean> {
     const { head, believe, shun, leave } = this.#options
-    const { failure, review, isOdd } = doubt
-    const step = failure.entry?.step ?? 0
+    const { failure, step, review, isOdd } = doubt
     const judgement = await this.#doubts.consider(doubt)
     if (judgement.type === 'dispute') await this.#settle(step, judgement)
     else if (judgement.type === 'misfed') await this.#feedAnew(step, review, judgement)
-    else if (judgement.type === 'believed') await believe(failure, { isConfirmed: judgement.isConfirmed, isOdd })
+    else if (judgement.type === 'believed' && failure) await believe(failure, { isConfirmed: judgement.isConfirmed, isOdd })
     else if (judgement.type === 'silent') {
       shun(head().directory[judgement.vnode].pnode)
       await leave(judgement.vnode, `${judgement.vnode} does not say what others have read of it`)
@@ -225,8 +271,8 @@ export class Reviews {
       const { by, wrongWith } = action
       const hosts = action.convicted.map(({ host }) => host)
       // Of one owner are one voice: who is not heard beside another is no follower.
-      const others = opinions.filter((opinion) => opinion.id !== vnode && valueOf(opinion) !== action.right.root).map(({ id }) => id)
-      if (hosts.length === 0 && others.length > 0) return this.#options.dismiss(others, true)
+      const others = opinions.filter((opinion) => opinion.id !== vnode && valueOf(opinion) !== action.right.root)
+      if (hosts.length === 0 && others.length > 0) return this.#beginAnew(others, true)
       const found = { step, vnode, opinions, convicted: action.convicted, by, wrongWith }
       return this.#convict(found, `${hosts.join(', ')} gave something else for ${vnode} than its log does`)
     }
@@ -245,7 +291,7 @@ export class Reviews {
 
   /** It goes back to where it was agreed upon what it had read. Who lies is not known, unless one of the two is trusted. */
   async #feedAnew(step: number, review: Review, finding: Misfed): Promise<void> {
-    const { head, goBack, dismiss, shun } = this.#options
+    const { head, goBack, shun } = this.#options
     const { opinion, producer } = finding
     const { convicted, left, isBeginningEnough } = this.#feeding.judge(finding, head())
     const reason = `${opinion.vnode} has read what ${producer} has not put out`
@@ -261,9 +307,16 @@ export class Reviews {
       return this.#convict({ step, vnode: opinion.vnode, opinions, convicted: crimes, by, wrongWith: 0 }, reason)
     }
     if (!isBeginningEnough) return goBack(reason, [])
-    this.#review.discard(opinion)
-    review.discard(opinion)
-    await dismiss([opinion.id])
+    await this.#beginAnew([opinion])
+  }
+
+  /** Followers whose words do not count. */
+  async #beginAnew(opinions: readonly Opinion[], areToBlame = false): Promise<void> {
+    for (const words of [this.#review, this.#doubts, this.#evaluations]) for (const opinion of opinions) words.discard(opinion)
+    await this.#options.dismiss(
+      opinions.map(({ id }) => id),
+      areToBlame,
+    )
   }
 
   /** They have no part in the run any more, and it goes back to where all were agreed. */

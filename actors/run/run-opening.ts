@@ -24,3 +24,10 @@ export async function openRun(store: ObjectStore, run: string): Promise<OpenedRu
   const timetable = new Timetable(definition.timetable)
   return { writer, definition, timetable, evaluations: await Evaluations.read(store, run, definition, timetable) }
 }
+
+/** What people want to know of a run that begins. */
+export function sizeOf({ training, data }: RunDefinition, { totalSteps }: Timetable) {
+  const { epochs, batchSize } = training
+  const samples = data.splits.train?.reduce((sum, shard) => sum + shard.samples, 0) ?? 0
+  return { totalSteps, epochs, batchSize, samples }
+}

@@ -41,7 +41,7 @@ import { Reviews } from './reviews.js'
 import { Rollback } from './rollback.js'
 import { ReportGate } from './report-gate.js'
 import { RunEnding } from './run-ending.js'
-import type { OpenedRun } from './run-opening.js'
+import { type OpenedRun, sizeOf } from './run-opening.js'
 import { placeAll, type PlacingRun, plainly } from './run-placing.js'
 import type { RunMonitor } from './run-monitor.js'
 import type { Claim, Commit, Evaluated, Failure } from '../reports.js'
@@ -107,15 +107,13 @@ export class RunOwner {
       manifest: () => this.#manifest,
       onError: this.#report,
     })
-    const { store } = options
-    const { network } = definition
+    const [{ store }, { network }] = [options, definition]
     const [echo, monitor, onError] = [this.#echo, this.#monitor, this.#report]
     const limits = () => poisonLimits(store, this.#run)
     this.rollCall = new RollCall({ context, head: () => writer.head, lost: (loss) => this.hostLost(loss), onError })
     this.ending = new RunEnding({ context, writer, echo, monitor, counters: () => this.#counters, onError })
     const reach = () => ({ timetable, manifest: this.#manifest, maxAhead: this.#settings?.cuts.maxAhead ?? Infinity })
-    const [isUnderWay, isReviewed] = [() => this.isUnderWay, () => this.reviews.isOn]
-    this.#gate = new ReportGate({ writer, monitor, isUnderWay, reach, isReviewed })
+    this.#gate = new ReportGate({ writer, monitor, isUnderWay: () => this.isUnderWay, reach, isReviewed: () => this.reviews.isOn })
     this.rollback = new Rollback({
       context,
       writer,
@@ -152,6 +150,7 @@ export class RunOwner {
       dismiss: (ids, areToBlame) => this.moves.dismiss(ids, { areToBlame }),
       shun: (pnode) => this.moves.standstill.shun(pnode),
       leave: (vnode, reason) => this.#orFail(() => this.moves.leave(this.#lossOf(vnode, 'standstill', reason))),
+      unevaluated: (before) => evaluations.firstMissing(this.#manifest?.step ?? 0, before),
       patienceMs: 2 * (options.standstillMs ?? DEFAULT_MEMBERSHIP.standstillMs),
     })
     this.moves = new Moves({
@@ -165,6 +164,7 @@ export class RunOwner {
       awaited: () => awaitedOf({ network, timetable, manifest: this.#manifest, cuts: this.#cuts, reviews: this.reviews, evaluations }),
       moved: (vnode, from) => {
         this.#cuts.forget(vnode)
+        if (this.reviews.isOn) evaluations.forget(vnode)
         this.reviews.moved(vnode, from)
       },
       run: () => this.#placing,
@@ -196,12 +196,8 @@ export class RunOwner {
     })
     this.#isAwake = true
     this.rollCall.watch(0, 0)
-    const { training, data } = this.#definition
-    const { epochs, batchSize } = training
-    const samples = data.splits.train?.reduce((sum, shard) => sum + shard.samples, 0) ?? 0
-    const step = this.#manifest?.step ?? 0
-    const { totalSteps } = this.#timetable
-    this.#monitor.emit({ type: 'started', generation: this.head.generation, step, totalSteps, epochs, batchSize, samples })
+    const [step, size] = [this.#manifest?.step ?? 0, sizeOf(this.#definition, this.#timetable)]
+    this.#monitor.emit({ type: 'started', generation: this.head.generation, step, ...size })
   }
 
   /** Goes on where an owner before this one was, in the same generation: tells everybody again what is durable, and hears who is there. */
@@ -295,8 +291,12 @@ export class RunOwner {
   async evaluated(result: Evaluated): Promise<void> {
     const { step } = result
     if (!(await this.#gate.evaluates(result))) return
-    const row = this.#evaluations.has(step) ? undefined : await this.#evaluations.add(result)
+    this.#evaluations.add(result)
+    if (!this.#evaluations.has(step)) await this.reviews.evaluated(result)
+    const row = this.reviews.agreesOn(step) ? await this.#evaluations.complete(step) : undefined
     if (row) this.#monitor.emit({ type: 'evaluated', ...row })
+    // A checkpoint may have waited for it.
+    if (row && this.reviews.isOn) await this.reviews.look()
     if (this.#manifest?.step === step) await this.#goOn()
   }
 
