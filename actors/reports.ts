@@ -47,6 +47,9 @@ export interface Evaluated {
   readonly term: number
   readonly generation: number
   readonly step: number
+  /** Of its last batch, and what was read and put out up to there. Absent: nobody compares it. */
+  readonly position?: number
+  readonly roots?: Roots
   /** Sums over samples: `loss`, `correct`, `count` … */
   readonly sums: { readonly [name: string]: number }
 }

@@ -69,7 +69,13 @@ const commit = z.looseObject({
   heldAsOf: whole.optional(),
   stalls: z.array(z.looseObject({ step: whole })).optional(),
 })
-const evaluated = z.looseObject({ ...placed, step: whole, sums: z.record(z.string(), z.number()) })
+const evaluated = z.looseObject({
+  ...placed,
+  step: whole,
+  position: whole.optional(),
+  roots: roots.optional(),
+  sums: z.record(z.string(), z.number()),
+})
 const failure = z.looseObject({
   ...placed,
   error: z.looseObject({ code: z.string(), message: z.string(), retryable: z.boolean() }),

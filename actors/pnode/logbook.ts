@@ -5,7 +5,7 @@ import type { FeedbackDefinition } from '../../components/definition.js'
 import type { Grant } from '../../runtime/grant.js'
 import type { Roots } from '../../runtime/log-root.js'
 import { type Entry, isTraining } from '../../runtime/step-log.js'
-import type { Commit } from '../reports.js'
+import type { Commit, Evaluated } from '../reports.js'
 import type { Made } from './vnode-frames.js'
 import { VNodeRoots } from './vnode-roots.js'
 
@@ -33,6 +33,12 @@ export class Logbook {
   /** Up to a position; undefined: it has not come there, or nobody compares it. */
   rootsAt(position: number): Roots | undefined {
     return this.#roots?.at(position)
+  }
+
+  /** What is said with an answer at an entry that has been applied; nothing, if nobody compares it. */
+  vouchedAt({ position }: Entry): Pick<Evaluated, 'position' | 'roots'> {
+    const roots = this.rootsAt(position)
+    return roots ? { position, roots } : {}
   }
 
   /** What it would have read with the entry that it fails at; undefined: nobody compares it, or it has not failed at the next one. */

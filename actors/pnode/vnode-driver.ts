@@ -319,7 +319,7 @@ export class VNodeDriver {
     this.#logbook.applied(entry, inputs, { frame, feedback })
     this.#reports.applied(entry, metrics)
     const argument = { vnode: this.vnode, term, generation, step: entry.step }
-    if (sums) this.#reports.tell({ method: 'evaluated', argument: { ...argument, sums } }, entry.position)
+    if (sums) this.#reports.evaluated({ ...argument, ...this.#logbook.vouchedAt(entry), sums }, entry.position)
     this.#host.worked(busyMs)
     const stepMs = this.#deadline.ofStep(entry, busyMs)
     if (!this.isFollower) this.#host.observe({ type: 'applied', run, vnode, term, pnode, entry, busyMs: stepMs, metrics })

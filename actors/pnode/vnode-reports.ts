@@ -2,7 +2,7 @@
 import { type Stall, stallOf } from '../../components/convergence.js'
 import { keys } from '../../runtime/head.js'
 import { type Entry, isTraining } from '../../runtime/step-log.js'
-import type { RunReport, Whereabouts } from '../reports.js'
+import type { Evaluated, RunReport, Whereabouts } from '../reports.js'
 import { storeState } from './stored-state.js'
 import type { VNodeHost } from './vnode-host.js'
 
@@ -78,7 +78,16 @@ export class VNodeReports {
     if (stall) this.#stalls.push({ position: entry.position, stall })
   }
 
-  tell(report: RunReport, position: number): void {
+  /** What its head has answered. A follower keeps it, and says so, too, where that is compared. */
+  evaluated(result: Evaluated, position: number): void {
+    this.#tell({ method: 'evaluated', argument: result }, position)
+    if (!this.#isSilent || !result.roots) return
+    const claim: RunReport = { method: 'evaluated', argument: { ...result, vnode: this.#options.id } }
+    this.#claims.push({ report: claim, position })
+    this.#send(claim)
+  }
+
+  #tell(report: RunReport, position: number): void {
     if (this.#options.signal.aborted) return
     this.#told.push({ report, position })
     if (!this.#isSilent) this.#send(report)
@@ -127,7 +136,7 @@ export class VNodeReports {
     this.#storing.add(told)
     await storeState(host.store, keys.blob(run, generation, report.argument.hash), blob, signal)
     this.#storing.delete(told)
-    this.tell(report, position)
+    this.#tell(report, position)
   }
 
   #send(report: RunReport): void {

@@ -20,17 +20,20 @@ export interface AwaitingRun {
   readonly timetable: Timetable
   readonly manifest: Pick<Manifest, 'step'> | undefined
   readonly cuts: Pick<OpenCuts, 'missingAt' | 'newestStep'>
-  readonly reviews: Pick<Reviews, 'newestStep'>
-  readonly evaluations: Pick<Evaluations, 'missing'>
+  readonly reviews: Pick<Reviews, 'newestStep' | 'isOn'>
+  readonly evaluations: Pick<Evaluations, 'missing' | 'firstMissing'>
 }
 
 /** Undefined: nobody's. Of cuts the newest one that anybody knows of; one of which nobody does is everybody's. */
 export function awaitedOf({ network, timetable, manifest, cuts, reviews, evaluations }: AwaitingRun): Awaited | undefined {
-  const isLast = manifest?.step === timetable.totalSteps
-  const step = isLast ? manifest.step : Math.max(cuts.newestStep, reviews.newestStep)
-  const missing = isLast ? evaluations.missing(step) : cuts.missingAt(step)
+  const cut = Math.max(cuts.newestStep, reviews.newestStep)
+  const from = manifest?.step ?? 0
+  // The last one is waited for in any case; others by the checkpoints behind them.
+  const evaluation = from === timetable.totalSteps ? from : reviews.isOn ? evaluations.firstMissing(from, cut) : undefined
+  const late = evaluation === undefined ? [] : evaluations.missing(evaluation)
+  const [step, missing] = late.length > 0 ? [evaluation, late] : [cut, from === timetable.totalSteps ? [] : cuts.missingAt(cut)]
   const vnodes = network.vnodes.map(({ id }) => id).filter((id) => missing.includes(id))
   if (vnodes.length === 0) return undefined
-  const what = `${isLast ? 'the evaluation' : 'the cut'} after step ${step}`
+  const what = `${late.length > 0 ? 'the evaluation' : 'the cut'} after step ${step}`
   return { what, vnodes, producers: network.vnodes.find(({ id }) => id === vnodes[0])!.inputs }
 }

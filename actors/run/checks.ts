@@ -7,13 +7,14 @@ import type { HeadWriter } from '../../runtime/head-store.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import { actor, call, type HostStanding, type TrustEvent } from '../calls.js'
 import { DEFAULT_MEMBERSHIP } from '../placement/placement.js'
-import type { Claim, Commit, Failure } from '../reports.js'
+import type { Claim, Commit, Evaluated, Failure } from '../reports.js'
 import { multiplyAddsOf } from '../trust/ledger-entry.js'
 import { DEFAULT_REPUTATION_RULES } from '../trust/reputation.js'
 import type { Trust } from '../trust/trust.js'
 import { TrustReports } from '../trust/trust-reports.js'
 import { Audits } from './audits.js'
 import { type Found, keepEvidence } from './evidence.js'
+import type { Evaluations } from './evaluations.js'
 import type { Belief } from './failures.js'
 import type { Moves } from './moves.js'
 import { Reviews } from './reviews.js'
@@ -42,6 +43,7 @@ export interface ChecksOptions {
   readonly believe: (failure: Failure, how: Belief) => Promise<void>
   /** Its PNode has to leave a VNode to somebody else. */
   readonly leave: (vnode: string, reason: string) => Promise<void>
+  readonly evaluations: Evaluations
   readonly standstillMs?: number
 }
 
@@ -69,6 +71,7 @@ export class Checks {
       back,
       believe,
       leave,
+      evaluations,
       standstillMs,
     } = options
     this.#trust = new TrustReports(context, (error) => monitor.emit({ type: 'warning', error: error.toJSON() }))
@@ -96,6 +99,7 @@ export class Checks {
       },
       shun: (pnode) => moves().standstill.shun(pnode),
       leave,
+      unevaluated: (before) => evaluations.firstMissing(writer.head.manifests[0]?.step ?? 0, before),
     })
     this.audits = new Audits({
       ...shared,
@@ -133,8 +137,22 @@ export class Checks {
     else if (claim.step > newestStep) await this.reviews.claimed(claim)
   }
 
+  /** A VNode, or a follower, has answered all evaluation batches after a step: it is told once so many agree. */
+  async evaluated(result: Evaluated): Promise<void> {
+    const { evaluations, monitor } = this.#options
+    const { step } = result
+    evaluations.add(result)
+    if (!evaluations.has(step)) await this.reviews.evaluated(result)
+    const row = this.reviews.agreesOn(step) ? await evaluations.complete(step) : undefined
+    if (!row) return
+    monitor.emit({ type: 'evaluated', ...row })
+    // A checkpoint may have waited for it.
+    if (this.reviews.isOn) await this.reviews.look()
+  }
+
   /** A VNode, or a follower, gets another owner. @param from who had it before, if anybody */
   moved(id: string, from: string | undefined): void {
+    if (this.reviews.isOn) this.#options.evaluations.forget(id)
     this.reviews.moved(id, from)
     this.audits.moved(id)
   }

@@ -24,9 +24,12 @@ export interface DoubtsOptions {
   readonly patienceMs: number
 }
 
-/** What somebody says of a step at which it failed. */
+/** What somebody says of a step at which it failed; or what several say of an evaluation, and not the same. */
 export interface Doubt {
-  readonly failure: Failure
+  readonly key: string
+  readonly failure?: Failure
+  readonly step: number
+  readonly position: number
   /** Nobody can have failed there. */
   readonly isOdd: boolean
   /** On what the VNode has read from, up to that position, and what it has read. */
@@ -85,7 +88,29 @@ export class Doubts {
     const roots = { output: '', inputs: read ?? {} }
     if (read) review.add(step, { vnode, id: vnode, pnode, position, hash: '', roots, ...(isTrusted && { isTrusted }) })
     const ancestors = vnodes.flatMap(({ id }) => (id === vnode ? [] : [id]))
-    this.#open.set(vnode, { failure, isOdd, review, ancestors, sinceMs: context.clock.now() })
+    this.#open.set(vnode, { key: vnode, failure, step, position, isOdd, review, ancestors, sinceMs: context.clock.now() })
+  }
+
+  /** They say different things of what a VNode's head has answered: who has read what its producers have put out? */
+  differ({ step, vnode, words }: { readonly step: number; readonly vnode: string; readonly words: readonly Opinion[] }): void {
+    const { context, network } = this.#options
+    const key = `${vnode} ${step}`
+    const lineage = lineageOf(network, vnode)
+    const vnodes = network.vnodes.filter(({ id }) => lineage.includes(id))
+    const ancestors = vnodes.flatMap(({ id }) => (id === vnode ? [] : [id]))
+    const [{ position }] = words
+    const made: Doubt = {
+      key,
+      step,
+      position,
+      isOdd: false,
+      review: new Review({ vnodes }, 2),
+      ancestors,
+      sinceMs: context.clock.now(),
+    }
+    const doubt = this.#open.get(key) ?? made
+    for (const word of words) doubt.review.add(step, word)
+    this.#open.set(key, doubt)
   }
 
   /** A VNode gets another owner. */
@@ -94,28 +119,31 @@ export class Doubts {
     for (const { review } of this.#open.values()) review.forget(vnode)
   }
 
+  /** A follower begins anew. */
+  discard(opinion: Opinion): void {
+    for (const { review } of this.#open.values()) review.discard(opinion)
+  }
+
   clear(): void {
     this.#open.clear()
   }
 
   async consider(doubt: Doubt): Promise<Judgement> {
-    const { failure, isOdd, review, ancestors } = doubt
-    const { vnode } = failure
-    const { position, step } = failure.entry ?? { position: 0, step: 0 }
+    const { key, position, step, isOdd, review, ancestors } = doubt
     if (!isOdd && position > 0) {
       for (const opinion of await this.#opinionsAt(position, ancestors)) review.add(step, opinion)
-      if (this.#open.get(vnode) !== doubt) return { type: 'over' }
+      if (this.#open.get(key) !== doubt) return { type: 'over' }
       const finding = review.finding(step)
-      if (finding.type === 'open') return this.#waited(doubt, step)
+      if (finding.type === 'open') return this.#waited(doubt)
       if (finding.type !== 'agreed') return finding
     }
-    this.#open.delete(vnode)
-    return { type: 'believed', isConfirmed: !isOdd && this.#isConfirmed(vnode) }
+    this.#open.delete(key)
+    return { type: 'believed', isConfirmed: !isOdd && this.#isConfirmed(key) }
   }
 
-  #waited(doubt: Doubt, step: number): Judgement {
+  #waited(doubt: Doubt): Judgement {
     const { context, patienceMs, head } = this.#options
-    const { failure, review, ancestors, sinceMs } = doubt
+    const { key, step, review, ancestors, sinceMs, failure } = doubt
     const now = context.clock.now()
     if (now - sinceMs < patienceMs * (1 << Math.min(this.#times, MOST_DOUBLINGS))) return { type: 'open' }
     this.#times++
@@ -123,11 +151,11 @@ export class Doubts {
     const areSilent = ancestors.filter((id) => !review.has(step, { id, pnode: directory[id].pnode }))
     // Where nobody has come to, it has not failed either.
     const [silent] = areSilent.length < ancestors.length ? areSilent : []
-    if (silent === undefined || !this.#isConfirmed(failure.vnode)) {
-      this.#open.delete(failure.vnode)
+    if (silent === undefined || (failure && !this.#isConfirmed(key))) {
+      this.#open.delete(key)
       return { type: 'believed', isConfirmed: false }
     }
-    this.#open.set(failure.vnode, { ...doubt, sinceMs: now })
+    this.#open.set(key, { ...doubt, sinceMs: now })
     return { type: 'silent', vnode: silent }
   }
 

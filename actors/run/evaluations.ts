@@ -55,15 +55,31 @@ export class Evaluations {
     return this.#rows.find(({ step }) => step === this.#timetable.totalSteps)?.metrics ?? {}
   }
 
-  /** Takes one head's answer; the row, stored, once all have answered. */
-  async add({ vnode, step, sums }: Evaluated): Promise<HistoryRow | undefined> {
+  /** Takes one head's answer. The first word counts, of whoever has a head. */
+  add({ vnode, step, sums }: Evaluated): void {
+    if (this.has(step) || !this.#heads.includes(vnode)) return
     const results = this.#open.get(step) ?? new Map<string, Evaluated['sums']>()
     this.#open.set(step, results)
-    // The first word counts, of whoever has a head.
-    if (!results.has(vnode) && this.#heads.includes(vnode)) results.set(vnode, sums)
+    if (!results.has(vnode)) results.set(vnode, sums)
+  }
+
+  /** A VNode has another owner, which answers for itself. */
+  forget(vnode: string): void {
+    for (const results of this.#open.values()) results.delete(vnode)
+  }
+
+  /** The first step from `from` on and before `before` whose evaluation is not complete. */
+  firstMissing(from: number, before: number): number | undefined {
+    for (let step = from; step < before; step++) if (this.isMissing(step)) return step
+    return undefined
+  }
+
+  /** The row, stored, once all have answered. */
+  async complete(step: number): Promise<HistoryRow | undefined> {
+    const results = this.#open.get(step)
     const { network, data, validation } = this.#definition
     const heads = this.#heads
-    if (!heads.every((id) => results.has(id))) return undefined
+    if (!results || !heads.every((id) => results.has(id))) return undefined
     const isFinal = step === this.#timetable.totalSteps
     const split = (isFinal && data.splits.test !== undefined) || validation === 0 ? 'test' : 'validation'
     const vnodes = heads.map((id) => ({ vnode: id, metrics: means(results.get(id)!) }))

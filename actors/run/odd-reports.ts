@@ -28,9 +28,16 @@ export function isOddCommit(
   return isOddCut(commit, reach) || isOfAnotherClass || (isReviewed && !commit.roots)
 }
 
-/** An evaluation of which the timetable knows nothing. */
-export function isOddEvaluation({ step }: Pick<Evaluated, 'step'>, timetable: Timetable): boolean {
-  return step > timetable.totalSteps || timetable.evaluationsAfter(step) === 0
+/** An evaluation of which the timetable knows nothing, or that cannot be compared. */
+export function isOddEvaluation(
+  { step, position, roots }: Pick<Evaluated, 'step' | 'position' | 'roots'>,
+  { timetable, manifest, maxAhead }: Reach,
+  { isReviewed }: { readonly isReviewed: boolean },
+): boolean {
+  const batches = step > timetable.totalSteps ? 0 : timetable.evaluationsAfter(step)
+  if (batches === 0) return true
+  if (!isReviewed) return false
+  return !roots || position !== timetable.positionOf(step) + batches || position > (manifest?.position ?? 0) + maxAhead
 }
 
 /** A failure at an entry that is not in the timetable, or where nobody can be. */

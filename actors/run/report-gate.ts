@@ -38,8 +38,9 @@ export class ReportGate {
   }
 
   async evaluates(result: Evaluated): Promise<boolean> {
-    const { timetable } = this.#options.reach()
-    return (await this.#isCurrent(result, 'evaluation')) && this.#isIn(result, 'evaluation', isOddEvaluation(result, timetable))
+    if (!(await this.#isCurrent(result, 'evaluation'))) return false
+    const isOdd = isOddEvaluation(result, this.#options.reach(), { isReviewed: this.#options.isReviewed() })
+    return this.#isIn(result, 'evaluation', isOdd)
   }
 
   /** Nobody has to be believed of what is odd; but it does not go on. */

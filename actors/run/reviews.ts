@@ -3,16 +3,18 @@
  * until it is known who is wrong; who is wrong has no part in the run any more, which goes back to the newest checkpoint: that one was agreed upon.
  */
 import type { ActorContext } from '../../runtime/actor-system/actor-system.js'
+import { canonicalJson } from '../../runtime/canonical-json.js'
 import { followed, followersIn, followersOf, vnodeOf } from '../../runtime/followers.js'
 import type { Head } from '../../runtime/head.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import type { Membership } from '../calls.js'
 import { membersAsTrusted } from '../trust/members.js'
-import type { Claim, Commit, Failure } from '../reports.js'
+import type { Claim, Commit, Evaluated, Failure } from '../reports.js'
 import { type Dispute, nextAction, openDispute } from '../trust/dispute.js'
 import type { Trust } from '../trust/trust.js'
 import { notStored } from './checkpoints.js'
 import { type Doubt, Doubts } from './doubts.js'
+import { EvaluationWords } from './evaluation-words.js'
 import type { Found } from './evidence.js'
 import type { Belief } from './failures.js'
 import { Feeding, type Misfed } from './feeding.js'
@@ -44,6 +46,8 @@ export interface ReviewsOptions {
   readonly shun: (pnode: string) => void
   /** Its PNode has to leave a VNode to somebody else. */
   readonly leave: (vnode: string, reason: string) => Promise<void>
+  /** The first step since the newest checkpoint, and before this one, after which an evaluation is missing. */
+  readonly unevaluated: (before: number) => number | undefined
   /** How long a cut waits for the word of followers, in ms; Infinity: for ever. */
   readonly patienceMs: number
 }
@@ -63,6 +67,7 @@ export class Reviews {
   /** Cuts that all VNodes have committed, by step. */
   readonly #complete = new Map<number, readonly Commit[]>()
   readonly #doubts: Doubts
+  #evaluations: EvaluationWords
   readonly #feeding = new Feeding()
   /** Since when the oldest cut that all have committed waits for followers, and how often it was too long since something was agreed. */
   #waiting: { readonly sinceMs: number | undefined; readonly times: number } = { sinceMs: undefined, times: 0 }
@@ -72,6 +77,7 @@ export class Reviews {
     const { context, definition, head, trust, patienceMs } = options
     const { network } = definition
     this.#review = this.#newReview(1)
+    this.#evaluations = new EvaluationWords(network, 1)
     this.#doubts = new Doubts({ context, network, head, isStillTrusted: (pnode) => !trust || trust.isTrusted(pnode), patienceMs })
   }
 
@@ -80,6 +86,7 @@ export class Reviews {
     this.#redundancy = redundancy
     this.#isCompared = isCompared || redundancy > 1
     this.#review = this.#newReview(redundancy)
+    this.#evaluations = new EvaluationWords(this.#options.definition.network, redundancy)
   }
 
   /** Who was trusted when he said something, and is not any more, is one of many. */
@@ -92,6 +99,7 @@ export class Reviews {
   clear(): void {
     this.#doubts.clear()
     this.#review.clear()
+    this.#evaluations.clear()
     this.#complete.clear()
     this.#feeding.begin()
   }
@@ -123,6 +131,27 @@ export class Reviews {
     if (this.isOn && followed(claim.vnode) !== undefined) await this.#heard(claim)
   }
 
+  /** Somebody says what a head has answered. */
+  async evaluated({ vnode: id, step, position, roots, sums }: Evaluated): Promise<void> {
+    if (!this.isOn || position === undefined || !roots) return
+    const { pnode, isTrusted } = this.#options.head().directory[id]
+    this.#evaluations.add(step, {
+      vnode: vnodeOf(id),
+      id,
+      pnode,
+      position,
+      hash: canonicalJson(sums),
+      roots,
+      ...(isTrusted && { isTrusted }),
+    })
+    await this.look()
+  }
+
+  /** Whether what heads have answered after a step counts. */
+  agreesOn(step: number): boolean {
+    return !this.isOn || this.#evaluations.agreesOn(step)
+  }
+
   /** A VNode or a follower has stopped at a step. @param isOdd nobody can have failed there */
   async failed(failure: Failure, isOdd: boolean): Promise<void> {
     this.#doubts.heard(failure, isOdd)
@@ -133,6 +162,7 @@ export class Reviews {
   moved(vnode: string, from: string | undefined): void {
     this.#feeding.moved(vnode, from)
     this.#review.forget(vnode)
+    this.#evaluations.forget(vnode)
     this.#waiting = { ...this.#waiting, sinceMs: undefined }
     this.#doubts.moved(vnode)
     for (const [step, commits] of this.#complete) if (commits.some((commit) => commit.vnode === vnode)) this.#complete.delete(step)
@@ -141,18 +171,23 @@ export class Reviews {
   /** The cut is the newest checkpoint. */
   close(step: number): void {
     this.#review.close(step)
+    this.#evaluations.close(step)
     for (const open of this.#complete.keys()) if (open <= step) this.#complete.delete(open)
   }
 
   /** What can be settled is. */
   async look(): Promise<void> {
-    await this.#options.trust?.refresh()
+    const { unevaluated, trust } = this.#options
+    await trust?.refresh()
     for (const step of this.#review.steps) {
       const finding = this.#review.finding(step)
       if (finding.type === 'dispute') return this.#settle(step, finding)
       if (finding.type === 'misfed') return this.#feedAnew(step, this.#review, finding)
     }
-    const agreed = this.#review.steps.findLast((step) => this.#complete.has(step) && this.#review.finding(step).type === 'agreed')
+    for (const difference of this.#evaluations.differences) this.#doubts.differ(difference)
+    const isAgreed = (step: number) => this.#complete.has(step) && this.#review.finding(step).type === 'agreed'
+    // Whoever is to evaluate again begins at the newest checkpoint.
+    const agreed = this.#review.steps.findLast((step) => isAgreed(step) && (!this.isOn || unevaluated(step) === undefined))
     if (agreed !== undefined) {
       this.#waiting = { sinceMs: undefined, times: 0 }
       if (this.isOn) this.#options.verified(this.#review.said(agreed), agreed)
@@ -177,11 +212,8 @@ export class Reviews {
 
   /** Who says nothing about a cut that everybody else is done with is replaced. */
   async #waitForFollowers(): Promise<void> {
-    const { context, head, dismiss, patienceMs } = this.#options
-    const { directory } = head()
-    const step = this.#review.steps.find((each) => this.#complete.has(each))
-    const followers = followersIn(head()).filter((id) => !directory[id].audits)
-    const silent = step === undefined ? [] : followers.filter((id) => !this.#review.has(step, { id, ...directory[id] }))
+    const { context, dismiss, patienceMs } = this.#options
+    const silent = this.#silentFollowers()
     if (silent.length === 0 || patienceMs === Infinity) return
     const { sinceMs = context.clock.now(), times } = this.#waiting
     this.#waiting = { sinceMs, times }
@@ -191,15 +223,29 @@ export class Reviews {
     await dismiss(silent, true)
   }
 
+  #silentFollowers(): string[] {
+    const { head, definition, unevaluated } = this.#options
+    const { directory } = head()
+    const step = this.#review.steps.find((each) => this.#complete.has(each))
+    const evaluation = unevaluated(Math.max(step ?? 0, this.#evaluations.newestStep + 1))
+    const heads = definition.network.vnodes.flatMap(({ id, hasHead }) => (hasHead ? [id] : []))
+    return followersIn(head()).filter((id) => {
+      const who = { id, pnode: directory[id].pnode }
+      const isLate = step !== undefined && !this.#review.has(step, who)
+      const owner = { id: vnodeOf(id), pnode: directory[vnodeOf(id)].pnode }
+      const isAsked = evaluation !== undefined && heads.includes(owner.id) && this.#evaluations.has(evaluation, owner)
+      return isLate || (isAsked && !this.#evaluations.has(evaluation, who))
+    })
+  }
+
   /** What it has read may be a lie: of what is before it everybody says how far they agree. @returns whether anything follows */
   async #consider(doubt: Doubt): Promise<boolean> {
     const { head, believe, shun, leave } = this.#options
-    const { failure, review, isOdd } = doubt
-    const step = failure.entry?.step ?? 0
+    const { failure, step, review, isOdd } = doubt
     const judgement = await this.#doubts.consider(doubt)
     if (judgement.type === 'dispute') await this.#settle(step, judgement)
     else if (judgement.type === 'misfed') await this.#feedAnew(step, review, judgement)
-    else if (judgement.type === 'believed') await believe(failure, { isConfirmed: judgement.isConfirmed, isOdd })
+    else if (judgement.type === 'believed' && failure) await believe(failure, { isConfirmed: judgement.isConfirmed, isOdd })
     else if (judgement.type === 'silent') {
       shun(head().directory[judgement.vnode].pnode)
       await leave(judgement.vnode, `${judgement.vnode} does not say what others have read of it`)
@@ -222,8 +268,8 @@ export class Reviews {
       const { by, wrongWith } = action
       const hosts = action.convicted.map(({ host }) => host)
       // Of one owner are one voice: who is not heard beside another is no follower.
-      const others = opinions.filter((opinion) => opinion.id !== vnode && valueOf(opinion) !== action.right.root).map(({ id }) => id)
-      if (hosts.length === 0 && others.length > 0) return this.#options.dismiss(others, true)
+      const others = opinions.filter((opinion) => opinion.id !== vnode && valueOf(opinion) !== action.right.root)
+      if (hosts.length === 0 && others.length > 0) return this.#beginAnew(others, true)
       const found = { step, vnode, opinions, convicted: action.convicted, by, wrongWith }
       const reason = `${hosts.join(', ')} gave something else for ${vnode} than its log does`
       return hosts.length > 0 ? this.#convict(found, reason) : goBack(reason)
@@ -248,7 +294,7 @@ export class Reviews {
 
   /** It goes back to where it was agreed upon what it had read. Who lies is not known, unless one of the two is trusted. */
   async #feedAnew(step: number, review: Review, finding: Misfed): Promise<void> {
-    const { head, goBack, dismiss, shun } = this.#options
+    const { head, goBack, shun } = this.#options
     const { opinion, producer } = finding
     const { convicted, left, isBeginningEnough } = this.#feeding.judge(finding, head())
     const reason = `${opinion.vnode} has read what ${producer} has not put out`
@@ -264,9 +310,16 @@ export class Reviews {
       return this.#convict({ step, vnode: opinion.vnode, opinions, convicted: crimes, by, wrongWith: 0 }, reason)
     }
     if (!isBeginningEnough) return goBack(reason)
-    this.#review.discard(opinion)
-    review.discard(opinion)
-    await dismiss([opinion.id])
+    await this.#beginAnew([opinion])
+  }
+
+  /** Followers whose words do not count. */
+  async #beginAnew(opinions: readonly Opinion[], areToBlame = false): Promise<void> {
+    for (const words of [this.#review, this.#doubts, this.#evaluations]) for (const opinion of opinions) words.discard(opinion)
+    await this.#options.dismiss(
+      opinions.map(({ id }) => id),
+      areToBlame,
+    )
   }
 
   /** What is known is known after a crash, too: the same dispute is found again, and the same evidence convicts once. */

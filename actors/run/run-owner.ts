@@ -113,8 +113,7 @@ export class RunOwner {
     this.rollCall = new RollCall({ context, head: () => writer.head, lost: (loss) => this.hostLost(loss), onError })
     this.ending = new RunEnding({ context, writer, echo, monitor, counters: () => this.#counters, onError })
     const reach = () => ({ timetable, manifest: this.checks.audits.at(), maxAhead: this.#settings?.cuts.maxAhead ?? Infinity })
-    const [isUnderWay, isReviewed] = [() => this.isUnderWay, () => this.checks.areOn]
-    this.#gate = new ReportGate({ writer, monitor, isUnderWay, reach, isReviewed })
+    this.#gate = new ReportGate({ writer, monitor, isUnderWay: () => this.isUnderWay, reach, isReviewed: () => this.checks.areOn })
     this.rollback = new Rollback({
       context,
       writer,
@@ -147,6 +146,7 @@ export class RunOwner {
       back: (reason, change) => this.#orFail(() => this.rollback.back(reason, change)),
       believe: (failure, belief) => this.#failures.believe(failure, this.moves, belief),
       leave: (vnode, reason) => this.#orFail(() => this.moves.leave(this.#lossOf(vnode, 'standstill', reason))),
+      evaluations,
       standstillMs: options.standstillMs,
     })
     this.moves = new Moves({
@@ -288,11 +288,9 @@ export class RunOwner {
 
   /** A VNode has answered all evaluation batches after a step. */
   async evaluated(result: Evaluated): Promise<void> {
-    const { step } = result
     if (!(await this.#gate.evaluates(result))) return
-    const row = this.#evaluations.has(step) ? undefined : await this.#evaluations.add(result)
-    if (row) this.#monitor.emit({ type: 'evaluated', ...row })
-    if (this.#manifest?.step === step) await this.#goOn()
+    await this.checks.evaluated(result)
+    if (this.#manifest?.step === result.step) await this.#goOn()
   }
 
   /** A VNode stopped by itself. */

@@ -112,7 +112,7 @@ test('two that fail at the same time are both asked about', (t) => {
   doubts.heard(failure('b'), false)
   doubts.heard(failure('c'), false)
   t.deepEqual(
-    doubts.open.map((doubt) => doubt.failure.vnode),
+    doubts.open.map(({ key }) => key),
     ['b', 'c'],
   )
   doubts.moved('b')

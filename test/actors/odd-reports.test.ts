@@ -28,9 +28,14 @@ test('a state of another compute class, or that cannot be compared though it has
 
 test('an evaluation is behind the last step of an epoch', (t) => {
   t.deepEqual(
-    [4, 5, 6, 10, 15].map((step) => isOddEvaluation({ step }, timetable)),
+    [4, 5, 6, 10, 15].map((step) => isOddEvaluation({ step }, reach, { isReviewed: false })),
     [true, false, true, false, true],
   )
+  const roots = { output: '', inputs: {} }
+  t.true(isOddEvaluation({ step: 5 }, reach, { isReviewed: true }), 'nobody can compare it')
+  t.false(isOddEvaluation({ step: 5, position: 8, roots }, reach, { isReviewed: true }))
+  t.true(isOddEvaluation({ step: 5, position: 7, roots }, reach, { isReviewed: true }), 'it is not over')
+  t.true(isOddEvaluation({ step: 10, position: 16, roots }, reach, { isReviewed: true }), 'too far ahead')
 })
 
 test('a failure is at an entry of the timetable, behind the newest checkpoint and where somebody can be', (t) => {

@@ -96,6 +96,14 @@ export const FALSE_REPORTS = {
   'fails far ahead': speaking({ says: failing(() => LAST) }),
   /** It does not say what it has put out when somebody cannot go on with it. */
   'answers nothing': speaking({ roots: () => null }),
+  /** Its heads have got everything right. */
+  'boasts of its evaluations': speaking({
+    says: (report) => [
+      report.method === 'evaluated'
+        ? { ...report, argument: { ...report.argument, sums: { ...report.argument.sums, correct: report.argument.sums.count } } }
+        : report,
+    ],
+  }),
   /** It sends what is right, and says nothing of what it has stored. */
   'never commits': speaking({ says: (report) => (report.method === 'committed' ? [] : [report]) }),
   'never evaluates': speaking({ says: (report) => (report.method === 'evaluated' ? [] : [report]) }),

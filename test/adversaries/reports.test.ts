@@ -117,10 +117,19 @@ for (const name of ['never commits', 'never evaluates'] as const) {
     const { hash, head, events, history } = await ended({ net: chain, pnodes: 4, liars: { 'pnode-2': name } })
     t.is(hash, honest.get(chain)!.hash)
     t.is(head.excluded, undefined)
-    t.deepEqual(history.at(-1), honest.get(chain)!.history.at(-1))
+    t.deepEqual(history, honest.get(chain)!.history)
     t.true(events.some((event) => event.type === 'lost' && event.pnode === 'pnode-2' && event.reason.includes('says nothing of')))
   })
 }
+
+test.serial('what heads have answered counts when so many agree on it; who says something else has no part in the run', async (t) => {
+  for (const arranged of [{ pnodes: 5, trusted: ['pnode-5'] }, { pnodes: 4 }]) {
+    const { hash, head, history } = await ended({ net: chain, liars: { 'pnode-2': 'boasts of its evaluations' }, ...arranged })
+    t.is(hash, honest.get(chain)!.hash)
+    t.deepEqual(history, honest.get(chain)!.history)
+    t.deepEqual(head.excluded, ['pnode-2'])
+  }
+})
 
 test.serial('who takes the mark of a cut away so that nobody behind it knows of it has to leave what it has', async (t) => {
   const { hash, head, events } = await ended({ net: chain, pnodes: 4, disguised: { 'pnode-2': withoutCuts } })
