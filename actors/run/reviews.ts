@@ -7,7 +7,7 @@ import { canonicalJson } from '../../runtime/canonical-json.js'
 import { followed, followersIn, followersOf, vnodeOf } from '../../runtime/followers.js'
 import type { Head } from '../../runtime/head.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
-import { actor, call, type Membership } from '../calls.js'
+import { actor, call, isTransient, type Membership } from '../calls.js'
 import { listMembers } from '../placement/parts.js'
 import type { RunEventBody } from '../events.js'
 import type { Claim, Commit, Failure } from '../reports.js'
@@ -158,8 +158,13 @@ export class Reviews {
 
   /** What can be settled is. */
   async look(): Promise<void> {
-    const { complete, trust } = this.#options
-    await trust?.refresh()
+    const { context, complete, trust } = this.#options
+    try {
+      await trust?.refresh()
+    } catch (error) {
+      if (!isTransient(error)) throw error
+      return context.setTimer(REVIEW, REVIEW, { afterMs: LOOK_MS })
+    }
     for (const step of this.#review.steps) {
       const finding = this.#review.finding(step)
       if (finding.type === 'dispute') return this.#settle(step, finding)
@@ -252,11 +257,11 @@ export class Reviews {
     context.setTimer(REVIEW, REVIEW, { afterMs: LOOK_MS })
     // Somebody is at it already.
     if (action.type === 'wait' || followersOf(head(), vnode).some((id) => opinions.every((opinion) => opinion.id !== id))) return
-    const isFree = ({ pnode, owner }: Membership) =>
-      !action.excluded.hosts.includes(pnode) && !action.excluded.owners.includes(owner ?? pnode)
-    const free = members.filter(
-      (member) => isFree(member) && member.state === 'ready' && (action.type !== 'ask arbiter' || member.isTrusted),
-    )
+    // Of an arbiter it is not the number of voices that counts.
+    const isFree = ({ pnode, owner = pnode, isTrusted }: Membership) =>
+      !action.excluded.hosts.includes(pnode) &&
+      (action.type === 'ask arbiter' ? isTrusted === true : !action.excluded.owners.includes(owner))
+    const free = members.filter((member) => isFree(member) && member.state === 'ready')
     const reason = `settles a dispute about step ${step}`
     for (const { pnode } of free) if (await askAnother(vnode, pnode, reason)) return
   }

@@ -24,7 +24,7 @@ export interface PlacingRun {
   /** PNodes that get nothing as long as there is another. */
   readonly shunned?: readonly string[]
   /** Absent: whoever was trusted when it got something still is. */
-  readonly trust?: Pick<Trust, 'isTrusted'>
+  readonly trust?: Trust
 }
 
 /**
