@@ -10,6 +10,8 @@ import { RandomStream } from '../runtime/random.js'
 import { SwarmError } from '../runtime/errors.js'
 import { decodeState, encodeState } from '../runtime/state.js'
 import type { Seams } from '../actors/pnode/seams.js'
+import { copier } from './copier.js'
+import { inOrder } from './in-order.js'
 
 /** Takes an honest PNode's seams, and gives those of a liar. */
 export type Adversary = (honest: Seams) => Seams
@@ -102,26 +104,16 @@ const skipsOptimizer: Adversary = (honest) => {
 const lazy: Adversary = (honest) => {
   const { compute } = honest
   const first = new Map<string, Promise<ApplyResult>>()
-  const newest = new Map<string, Promise<unknown>>()
-  const again = async (id: string, request: ApplyRequest): Promise<ApplyResult> => {
+  const apply = async (id: string, request: ApplyRequest) => {
+    if (request.evaluation > 0) return compute.apply(id, request)
     const known = first.get(id) ?? compute.apply(id, request)
     first.set(id, known)
     const made = await known
     const { batch, labels } = decodeFrame(request.inputs[0])
     return { ...made, frame: encodeFrame({ ...decodeFrame(made.frame), header: request.header, batch, labels }, true) }
   }
-  // In order, as any compute: its own log would find it out.
-  const apply = async (id: string, request: ApplyRequest) => {
-    const before = newest.get(id)
-    const answer = request.evaluation > 0 ? compute.apply(id, request) : again(id, request)
-    const inOrder = Promise.all([answer, before]).then(([made]) => made)
-    newest.set(
-      id,
-      inOrder.catch(() => undefined),
-    )
-    return inOrder
-  }
-  return { ...honest, compute: before(compute, apply) }
+  const answers = inOrder({ apply, snapshot: (id) => compute.snapshot(id) })
+  return { ...honest, compute: before(compute, answers.apply, { snapshot: answers.snapshot }) }
 }
 
 /** What it sends lags one step behind what it computes. */
@@ -192,8 +184,9 @@ export const ADVERSARIES = {
   slanderer,
   mute,
   'false-alarm': falseAlarm,
+  copier,
 } as const satisfies { readonly [name: string]: Adversary }
 export type AdversaryName = keyof typeof ADVERSARIES
 
-/** They harm nobody but themselves: they get less and less to do, and nobody says that they lie. */
-export const HARMLESS: readonly AdversaryName[] = ['mute', 'false-alarm']
+/** Beside honest hosts they harm nobody but themselves: they get less and less to do, and nobody says that they lie. */
+export const HARMLESS: readonly AdversaryName[] = ['mute', 'false-alarm', 'copier']

@@ -73,11 +73,14 @@ export class ControlHost {
   readonly #ratings: StepRatings
   /** PNodes that are being tried. */
   readonly #returning = new Set<string>()
+  /** For whom control vouches; undefined: whoever embeds this says so. */
+  readonly trust: TrustBook | undefined
   /** What was refused on arrival, by reason. */
   readonly refused = new Map<string, number>()
 
   constructor(options: ControlHostOptions) {
     this.#options = options
+    this.trust = options.trust
     const { clock, store, membership, controlKey, controlSecret: secret, direct } = options
     const { hostKeys = async (host) => (await hostRecord(store, host))?.identity } = options
     const signatures = controlSignatures({ clock, controlKey, secret, hostKeys, onRefused: (code) => this.refuse(`call: ${code}`) })
@@ -207,15 +210,11 @@ export class ControlHost {
     return call<'Quarantine', 'release'>(this.system, actor.quarantine, 'release', { pnode })
   }
 
-  /** For whom control vouches; undefined: whoever embeds this says so. */
-  get trust(): TrustBook | undefined {
-    return this.#options.trust
-  }
-
   /** Control vouches for somebody, or does not any more: runs that are owned here look anew. */
   trustChanged(): void {
+    const tell = (run: string) => call<'Run', 'trustChanged'>(this.system, actor.run(run), 'trustChanged', null)
     for (const [run, { status }] of this.#monitors)
-      if (status === 'running') call<'Run', 'trustChanged'>(this.system, actor.run(run), 'trustChanged', null).catch(this.#report)
+      if (status === 'running') untilHeard(this.#options.clock, this.#closing.signal, () => tell(run)).catch(this.#report)
   }
 
   /** A host has given its name back. */

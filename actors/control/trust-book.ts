@@ -124,7 +124,6 @@ export class TrustBook implements Trust {
       await this.look().catch((error: unknown) => {
         if (!isSwarmError(error) || !error.retryable) onError(error)
       })
-      this.#tellChange()
     }
   }
 
@@ -215,8 +214,10 @@ export class TrustBook implements Trust {
   }
 
   #tellChange(): void {
+    // Who is not believed for want of news is moved by nobody.
+    const nowMs = this.#options.clock.now()
     const trusted = [...this.#found.keys()]
-      .filter((host) => this.isTrusted(host))
+      .filter((host) => this.#isVouchedFor(host, nowMs))
       .toSorted()
       .join()
     if (trusted === this.#trustedBefore) return

@@ -203,6 +203,8 @@ export class Audits {
     const { head, context } = this.#options
     const { audits = [], generation } = head()
     if (audits.length === 0) return
+    // Whatever is thrown below may pass.
+    context.setTimer(AUDIT, AUDIT, { afterMs: LOOK_MS })
     const members = await membersAsTrusted(context, this.#options.trust)
     const known = this.#looked.map(({ audit }) => keyOf(audit))
     for (const audit of audits) if (!known.includes(keyOf(audit))) this.#looked.push(this.#open(audit, members))
@@ -212,7 +214,7 @@ export class Audits {
       if (head().generation !== generation) return
     }
     await this.#letGo()
-    if (this.#looked.length > 0) context.setTimer(AUDIT, AUDIT, { afterMs: LOOK_MS })
+    if (this.#looked.length === 0) context.clearTimer(AUDIT)
   }
 
   /** @returns whether there is more to do about it at once */

@@ -19,6 +19,8 @@ export interface FollowersOptions {
   readonly waits: (ids: readonly string[], reason: string) => void
   /** They are no more where they were. */
   readonly stop: (before: readonly Placed[]) => void
+  /** They go; others are sought. */
+  readonly dismiss: (ids: readonly string[]) => Promise<void>
 }
 
 /** Handler of the Run actor, and its timer, for `Followers.fill`. */
@@ -87,8 +89,11 @@ export class Followers {
 
   /** Places those that are missing, as far as there is room for them. */
   async fill(): Promise<void> {
-    const { context, run, place, waits, store } = this.#options
+    const { context, run, place, waits, store, dismiss } = this.#options
     try {
+      await run().trust?.refresh()
+      const distrusted = this.#distrusted
+      if (distrusted.length > 0) return await dismiss(distrusted)
       if (this.#replicas === undefined) {
         const { replicas = 0, redundancy = 1 } = await readSettings(store, run().head.run)
         this.#replicas = Math.max(replicas, redundancy - 1)
@@ -125,7 +130,7 @@ export class Followers {
   }
 
   /** Those who have to be trusted, and are not any more. */
-  get distrusted(): string[] {
+  get #distrusted(): string[] {
     const { head, constraints } = this.#options.run()
     return constraints?.areFollowersTrusted ? followersIn(head).filter((id) => !this.#isTrusted(id)) : []
   }

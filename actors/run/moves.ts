@@ -71,6 +71,7 @@ export class Moves {
       place: (decisions, reason) => this.#move(decisions, reason),
       waits: (ids, reason) => monitor.waits(ids, reason),
       stop: (before) => echo.stop(before),
+      dismiss: (ids) => this.dismiss(ids),
     })
     this.handover = new Handover({
       context,
@@ -106,13 +107,6 @@ export class Moves {
   async joined(pnode: string): Promise<void> {
     this.standstill.joined()
     await this.handover.joined(pnode)
-  }
-
-  /** Who has to be trusted to follow, and is not any more, makes room for somebody who is; and who needs a follower now gets one. */
-  async trustChanged(): Promise<void> {
-    const { distrusted } = this.followers
-    if (distrusted.length > 0) await this.dismiss(distrusted)
-    else this.followers.seek()
   }
 
   /** VNodes in graph order, the source first; then followers. */

@@ -7,7 +7,7 @@ import { canonicalJson } from '../../runtime/canonical-json.js'
 import { followed, followersIn, followersOf, vnodeOf } from '../../runtime/followers.js'
 import type { Head } from '../../runtime/head.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
-import type { Membership } from '../calls.js'
+import { isTransient, type Membership } from '../calls.js'
 import { membersAsTrusted } from '../trust/members.js'
 import type { Claim, Commit, Evaluated, Failure } from '../reports.js'
 import { type Dispute, nextAction, openDispute } from '../trust/dispute.js'
@@ -177,8 +177,13 @@ export class Reviews {
 
   /** What can be settled is. */
   async look(): Promise<void> {
-    const { unevaluated, trust } = this.#options
-    await trust?.refresh()
+    const { context, unevaluated, trust } = this.#options
+    try {
+      await trust?.refresh()
+    } catch (error) {
+      if (!isTransient(error)) throw error
+      return context.setTimer(REVIEW, REVIEW, { afterMs: LOOK_MS })
+    }
     for (const step of this.#review.steps) {
       const finding = this.#review.finding(step)
       if (finding.type === 'dispute') return this.#settle(step, finding)
@@ -278,16 +283,13 @@ export class Reviews {
     context.setTimer(REVIEW, REVIEW, { afterMs: LOOK_MS })
     // Somebody is at it already.
     const { directory } = head()
-    if (
-      action.type === 'wait' ||
-      followersOf(head(), vnode).some((id) => !directory[id].audits && opinions.every((opinion) => opinion.id !== id))
-    )
-      return
-    const isFree = ({ pnode, owner }: Membership) =>
-      !action.excluded.hosts.includes(pnode) && !action.excluded.owners.includes(owner ?? pnode)
-    const free = members.filter(
-      (member) => isFree(member) && member.state === 'ready' && (action.type !== 'ask arbiter' || member.isTrusted),
-    )
+    const isAtIt = (id: string) => !directory[id].audits && opinions.every((opinion) => opinion.id !== id)
+    if (action.type === 'wait' || followersOf(head(), vnode).some(isAtIt)) return
+    // Of an arbiter it is not the number of voices that counts.
+    const isFree = ({ pnode, owner = pnode, isTrusted }: Membership) =>
+      !action.excluded.hosts.includes(pnode) &&
+      (action.type === 'ask arbiter' ? isTrusted === true : !action.excluded.owners.includes(owner))
+    const free = members.filter((member) => isFree(member) && member.state === 'ready')
     const reason = `settles a dispute about step ${step}`
     for (const { pnode } of free) if (await askAnother(vnode, pnode, reason)) return
   }

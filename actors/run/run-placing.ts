@@ -26,7 +26,7 @@ export interface PlacingRun {
   /** PNodes that get nothing, whoever else there is. */
   readonly suspects?: readonly string[]
   /** Absent: whoever was trusted when it got something still is. */
-  readonly trust?: Pick<Trust, 'isTrusted'>
+  readonly trust?: Trust
 }
 
 /**

@@ -81,7 +81,10 @@ export function runActor(options: RunActorOptions): ActorDefinition<RunOwner> {
       hostLost: awake((owner, loss: Loss) => owner.hostLost(loss)),
       drain: underWay(({ moves }, leaving: Leaving) => moves.handover.drain(leaving), []),
       joined: underWay(({ moves }, { pnode }: { readonly pnode: string }) => moves.joined(pnode), null),
-      trustChanged: underWay(({ moves, checks }) => moves.trustChanged().then(() => checks.reviews.look()), null),
+      trustChanged: underWay(({ moves, checks }) => {
+        moves.followers.seek()
+        return checks.reviews.look()
+      }, null),
       [STANDSTILL]: underWay(({ moves }) => moves.standstill.look(), null),
       [LOOK]: underWay(({ moves }) => moves.handover.look(), null),
       // One that waits for room has nothing that would have to stop first.

@@ -26,7 +26,7 @@ export async function pnodes({ settings, output }: CommandContext): Promise<Exit
     const load = state === 'lost' ? '–' : percent(busyShare)
     return [
       pnode,
-      colour(state),
+      colour(member.isTrusted ? `${state}, trusted` : state),
       tier === undefined ? '–' : String(tier),
       owner ?? '–',
       gflops.toFixed(1),

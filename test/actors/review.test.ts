@@ -152,6 +152,18 @@ test('a new owner says for itself what it has; what it said as a follower is not
   t.deepEqual(review.steps, [])
 })
 
+test('who was trusted and is not any more needs somebody to agree, from that moment on', (t) => {
+  let isTrusted = true
+  const review = new Review(NETWORK, 2, { isStillTrusted: () => isTrusted })
+  for (const one of ALL) if (one.vnode !== 'b') review.add(STEP, one)
+  review.add(STEP, { ...opinion('b', 'p-b'), isTrusted: true })
+  t.deepEqual(review.finding(STEP), { type: 'agreed' })
+  isTrusted = false
+  t.deepEqual(review.finding(STEP), { type: 'open' })
+  review.add(STEP, opinion('b~1', 'somebody'))
+  t.deepEqual(review.finding(STEP), { type: 'agreed' })
+})
+
 test('whoever is trusted needs nobody to agree, and is disputed all the same', (t) => {
   const trusted = { ...opinion('b', 'p-b'), isTrusted: true as const }
   const review = new Review(NETWORK, 2)

@@ -17,7 +17,7 @@ process.once('disconnect', () => process.exit(1))
 try {
   const control = await startControl({ ...options, version: VERSION, clock: systemClock, onError })
   process.once('SIGTERM', () => void control.close().finally(() => process.exit(0)))
-  say({ ready: { url: control.url, trainerToken: control.trainerToken, joinToken: control.joinToken } })
+  say({ ready: { url: control.url, trainerToken: control.trainerToken, joinToken: control.joinToken, adminToken: control.adminToken } })
 } catch (error) {
   onError(error as never)
   process.exit(1)

@@ -9,7 +9,7 @@ import { type DaprdServer, freePort } from '../../runtime/services/index.js'
 
 /** What the process tells its parent. */
 export interface PeerMessage {
-  readonly ready?: { readonly url?: string; readonly trainerToken?: string; readonly joinToken?: string }
+  readonly ready?: { readonly url?: string; readonly trainerToken?: string; readonly joinToken?: string; readonly adminToken?: string }
   readonly joined?: JoinAnswer
   readonly error?: { readonly code: string; readonly message: string }
   /** Of a PNode that was asked for them. */

@@ -41,7 +41,10 @@ export interface TestHost {
 }
 
 export type TestHostOptions = Partial<
-  Pick<HostProcessArguments, 'url' | 'relay' | 'maxVNodes' | 'allowsCode' | 'token' | 'key' | 'version' | 'memoryBytes' | 'pretence'>
+  Pick<
+    HostProcessArguments,
+    'url' | 'owner' | 'relay' | 'maxVNodes' | 'allowsCode' | 'token' | 'key' | 'version' | 'memoryBytes' | 'pretence'
+  >
 > & {
   /** Its way to the others can be cut. */
   readonly isCuttable?: boolean
@@ -107,6 +110,10 @@ export class TestCluster {
 
   get joinToken(): string {
     return this.control.ready.joinToken!
+  }
+
+  get adminToken(): string {
+    return this.control.ready.adminToken!
   }
 
   get store(): ObjectStore {
