@@ -17,7 +17,7 @@ import { branching, openObjects, slowBranching, TRAINING } from '../support/smal
 import { until } from '../support/until.js'
 
 const LONG_MS = 3_600_000
-const EVERY_STEPS = 10
+const EVERY_STEPS = 5
 const ALIKE = { rateMs: 1e9 }
 
 /** All are equally fast, and one lies. */
@@ -85,6 +85,7 @@ test.serial('where followers have to be trusted, those on a host that is not any
   await until(
     () => `followers on ${other} alone`,
     async () => isCovered(await head()),
+    { limitMs: 60_000 },
   )
   const { status, hash } = await run.result
   t.is(status, 'done')
