@@ -189,4 +189,4 @@ export const ADVERSARIES = {
 export type AdversaryName = keyof typeof ADVERSARIES
 
 /** Beside honest hosts they harm nobody but themselves: they get less and less to do, and nobody says that they lie. */
-export const HARMLESS: readonly AdversaryName[] = ['mute', 'false-alarm', 'copier']
+export const HARMLESS: readonly AdversaryName[] = ['mute', 'false-alarm']

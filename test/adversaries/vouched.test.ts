@@ -56,6 +56,8 @@ test.serial('whom control vouches for settles disputes, until that is taken back
   const before = await convictions(t, made, 'before')
   t.true(before.length > 0 && before.every((by) => by === 'arbiter'), before.join())
   await made.host.trust!.revoke('cyd')
+  // Its next run is to have it.
+  t.true(await made.host.endQuarantine('liar'))
   const after = await convictions(t, made, 'after')
   t.true(after.length > 0 && after.every((by) => by === 'panel'), after.join())
   t.deepEqual(made.errors, [])
