@@ -38,6 +38,7 @@ const BENCHMARKS: { readonly [name: string]: { readonly what: string; readonly r
     run: async ({ python }) => (await import('./pytorch.js')).pytorch(python),
   },
   scale: { what: 'two PNodes against one', run: async () => (await import('./scale.js')).scale() },
+  checks: { what: 'audits and redundancy against PNodes that are believed', run: async () => (await import('./checks.js')).checks() },
   cluster: {
     what: 'three PNodes over Dapr and NATS against three in one process; bytes on the wire; memory',
     run: async () => (await import('./cluster.js')).cluster(),

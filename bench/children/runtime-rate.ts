@@ -5,17 +5,28 @@ import { join } from 'node:path'
 import { local, pred } from '../../index.js'
 import type { Network } from '../../index.js'
 import type { BackendChoice } from '../../components/backends.js'
-import { train } from '../../actors/train.js'
+import { type RunOptions, train } from '../../actors/train.js'
+import { afterTold } from '../../actors/trust/host-record.js'
+import { HostRecords } from '../../actors/trust/host-records.js'
+import { DEFAULT_REPUTATION_RULES } from '../../actors/trust/reputation.js'
+import { fileStore } from '../../runtime/object-store/file-store.js'
 import { BATCH, noise } from './networks.js'
 
 export interface RateOptions {
   /** Default: 1. */
   readonly pnodes?: number
+  /** In all. */
   readonly steps: number
+  /** Default: 1. */
+  readonly epochs?: number
   /** So many of them come before. */
   readonly warmUp: number
   /** Default: wasm. */
   readonly backend?: BackendChoice
+  /** How the work is checked, and how often there is a checkpoint. */
+  readonly execution?: Pick<RunOptions, 'audits' | 'redundancy' | 'checkpoint'>
+  /** The PNodes are on probation no more. */
+  readonly areProven?: boolean
 }
 
 /** Processor time is of all threads; it says more than the clock where others use the machine. */
@@ -24,16 +35,20 @@ export interface Rate {
   readonly cpuMsPerStep: number
 }
 
-export async function runtimeRate(network: Network, { pnodes = 1, steps, warmUp, backend = 'wasm' }: RateOptions): Promise<Rate> {
+export async function runtimeRate(
+  network: Network,
+  { pnodes = 1, steps, epochs = 1, warmUp, backend = 'wasm', execution, areProven = false }: RateOptions,
+): Promise<Rate> {
   const store = await mkdtemp(join(tmpdir(), 'swarmgrad-bench-'))
   const times: number[] = []
   const used: number[] = []
   try {
-    const data = noise(BATCH * steps, ...network.input)
+    const data = noise((BATCH * steps) / epochs, ...network.input)
+    if (areProven) await prove(store, pnodes)
     const run = train(
       network,
-      { data, rule: pred(), epochs: 1, batchSize: BATCH },
-      { on: local({ pnodes, backend }), store },
+      { data, rule: pred(), epochs, batchSize: BATCH },
+      { on: local({ pnodes, backend }), store, ...execution },
       {
         // Of a step the last VNode is the last that applies it.
         onObservation: (seen) => {
@@ -53,4 +68,17 @@ export async function runtimeRate(network: Network, { pnodes = 1, steps, warmUp,
     samplesPerSecond: (counted * BATCH * 1000) / (times[steps] - times[warmUp]),
     cpuMsPerStep: (used[steps] - used[warmUp]) / counted,
   }
+}
+
+/** So much of each PNode was found to be right before. */
+async function prove(folder: string, pnodes: number): Promise<void> {
+  const store = fileStore({ root: folder })
+  const records = new HostRecords({ store, signal: new AbortController().signal, onDamaged: () => undefined })
+  for (let i = 1; i <= pnodes; i++) {
+    const pnode = `pnode-${i}`
+    const event = { pnode, event: 'verified', vnode: '', step: 0 } as const
+    const events = Array.from({ length: DEFAULT_REPUTATION_RULES.probationSegments }, () => event)
+    await records.change(pnode, (record) => afterTold(record, { key: 'before', run: '', events }, 0))
+  }
+  await store.close()
 }

@@ -1,7 +1,7 @@
 /**
- * `npm run adversaries -- [--data fashion-mnist|glyphs] [--attack NAME] [--json]`: runs on sixteen PNodes of which seven attack, one run for each attack, with followers on a PNode that is
- * trusted (`slanderer`, who has to follow: anywhere, and the trusted one settles what is disputed). A line for each, then a summary. Exit status 1 if one got through: another hash
- * than that of an honest run, an honest PNode convicted, or a liar that was not.
+ * `npm run adversaries -- [--data fashion-mnist|glyphs] [--checks redundancy|audits] [--attack NAME] [--json]`: runs on sixteen PNodes of which seven attack, one run for each attack, with
+ * followers on a PNode that is trusted (`slanderer` and `copier`, who have to follow: anywhere, and the trusted one settles what is disputed), or with all segments audited, and the same one for an
+ * arbiter. A line for each, then a summary. Exit status 1 if one got through: another hash than that of an honest run, an honest PNode convicted, or no liar at all.
  */
 import { parseArgs } from 'node:util'
 import { datasets } from '../../components/datasets/index.js'
@@ -19,6 +19,10 @@ import { measuredAlike } from './measured-alike.js'
 
 const [PNODES, LIARS, BLOCKS, UNITS, EVERY_STEPS] = [16, 7, 8, 32, 40]
 const TRUSTED = 'pnode-1'
+/** They lie as followers alone. */
+const FOLLOWING: readonly AdversaryName[] = ['slanderer', 'copier']
+/** Who says nothing, or what others have said, need not be convicted. */
+const MAY_STAY: readonly AdversaryName[] = [...HARMLESS, 'copier']
 const DATA: { readonly [name: string]: TrainingOptions } = {
   'fashion-mnist': { data: datasets.fashionMnist(), batchSize: 256, epochs: 1, rule: pred() },
   glyphs: TRAINING,
@@ -35,12 +39,18 @@ interface Outcome {
 
 const names = Object.keys(ADVERSARIES) as AdversaryName[]
 const { values } = parseArgs({
-  options: { data: { type: 'string', default: 'fashion-mnist' }, attack: { type: 'string' }, json: { type: 'boolean', default: false } },
+  options: {
+    data: { type: 'string', default: 'fashion-mnist' },
+    checks: { type: 'string', default: 'redundancy' },
+    attack: { type: 'string' },
+    json: { type: 'boolean', default: false },
+  },
 })
 const training = Object.hasOwn(DATA, values.data) ? DATA[values.data] : undefined
 const attacks = names.filter((name) => values.attack === undefined || name === values.attack)
-if (!training || attacks.length === 0) {
-  process.stderr.write(`expected --data ${Object.keys(DATA).join('|')}, --attack ${names.join('|')}\n`)
+const areAudits = values.checks === 'audits'
+if (!training || attacks.length === 0 || (!areAudits && values.checks !== 'redundancy')) {
+  process.stderr.write(`expected --data ${Object.keys(DATA).join('|')}, --checks redundancy|audits, --attack ${names.join('|')}\n`)
   process.exit(2)
 }
 
@@ -55,11 +65,12 @@ async function attacked(attack: AdversaryName | undefined) {
   const id = `attacked-by-${attack ?? 'nobody'}`
   const liars = new Set(attack === undefined ? [] : Array.from({ length: LIARS }, (_, i) => `pnode-${2 * i + 2}`))
   const on = local({ pnodes: attack === undefined ? 2 : PNODES, membership: { rateMs: 1e9, isTrusted: (pnode) => pnode === TRUSTED } })
-  const constraints = { areFollowersTrusted: attack !== 'slanderer' }
+  const redundant = { redundancy: 2, constraints: { areFollowersTrusted: attack === undefined || !FOLLOWING.includes(attack) } }
+  const checks = attack === undefined ? {} : areAudits ? { audits: 1 } : redundant
   const run = train(
     net,
     training!,
-    { on, store, checkpoint: { everySteps: EVERY_STEPS }, redundancy: attack === undefined ? 1 : 2, constraints },
+    { on, store, checkpoint: { everySteps: EVERY_STEPS }, ...checks },
     {
       id,
       pool: renamed(pools.inline, `${id}-`),
@@ -89,8 +100,7 @@ for (const attack of attacks) {
     honestPunished: punished,
     hashEqual: hash === honest.hash,
   }
-  const isHarmless = HARMLESS.includes(attack)
-  const isThrough = !outcome.hashEqual || punished > 0 || (outcome.convicted === 0 && !isHarmless)
+  const isThrough = !outcome.hashEqual || punished > 0 || (outcome.convicted === 0 && !MAY_STAY.includes(attack))
   if (isThrough) through++
   process.stdout.write(values.json ? `${JSON.stringify(outcome)}\n` : `${isThrough ? '✘' : '✔'} ${sentence(outcome)}\n`)
 }

@@ -204,4 +204,34 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     find: 'isTraining(entry) ? stallOf',
     replace: 'isTraining(entry) && !this.#isSilent ? stallOf',
   },
+  {
+    name: 'what was kept for audits is let go before who was restored has come so far',
+    file: 'actors/run/audits.ts',
+    find: 'this.#behind.size > 0',
+    replace: 'this.#behind.size < 0',
+  },
+  {
+    name: 'who audits a segment takes over the VNode',
+    file: 'actors/pnode/vnode-driver.ts',
+    find: 'this.#grant.until || !this.#isStarted',
+    replace: '!this.#isStarted',
+  },
+  {
+    name: 'a rollback leaves what is under audit behind it',
+    file: 'runtime/head.ts',
+    find: 'manifest.step <= base && isUsable(manifest)',
+    replace: 'isUsable(manifest)',
+  },
+  {
+    name: 'manifests of open audits are not kept',
+    file: 'runtime/head.ts',
+    find: 'i < KEPT_MANIFESTS || pinned.has(step)',
+    replace: 'i < KEPT_MANIFESTS || (i < 0 && pinned.has(step))',
+  },
+  {
+    name: 'what audits need is told to be over with the newest manifest',
+    file: 'actors/run/run-owner.ts',
+    find: 'if (base) this.#echo.manifest(base.position)',
+    replace: 'if (base) this.#echo.manifest(this.#manifest!.position)',
+  },
 ]

@@ -1,0 +1,14 @@
+import { equal } from './networks.js'
+import { runtimeRate } from './runtime-rate.js'
+
+const EVERY_STEPS = 20
+const [audits, redundancy] = process.argv.slice(2).map(Number)
+const rate = await runtimeRate(equal, {
+  pnodes: 2,
+  steps: 600,
+  epochs: 6,
+  warmUp: 40,
+  areProven: true,
+  execution: { checkpoint: { everySteps: EVERY_STEPS }, audits, redundancy },
+})
+process.stdout.write(`${JSON.stringify(rate)}\n`)
