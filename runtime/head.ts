@@ -54,8 +54,8 @@ export interface SegmentRef {
 /** A segment that somebody else is to apply, too. Until he agrees it is not verified. */
 export interface OpenAudit extends SegmentRef {
   readonly vnode: string
-  /** Who says what it gives: the VNode's PNode, and those of its followers that were to agree. */
-  readonly pnodes: readonly string[]
+  /** Who says what it gives. */
+  readonly pnode: string
 }
 
 export interface Head {
@@ -207,7 +207,7 @@ export function auditing(
 export function audited(head: Head, over: readonly OpenAudit[], unsettled: readonly OpenAudit[] = []): Head {
   const isOver = (audit: OpenAudit) => over.some(({ vnode, from, to }) => vnode === audit.vnode && from === audit.from && to === audit.to)
   const left = (head.audits ?? []).filter((audit) => !isOver(audit))
-  const unaudited = unsettled.flatMap(({ pnodes, from }) => pnodes.map((pnode) => ({ pnode, from })))
+  const unaudited = unsettled.map(({ pnode, from }) => ({ pnode, from }))
   return auditing({ ...head, audits: undefined }, left, unaudited)
 }
 
@@ -285,8 +285,8 @@ export function rolledBackBehind(damaged: ManifestRef | undefined): (head: Head)
  */
 export function skipped(head: Head, skip: Skip): Head {
   const { vnode, position } = skip
-  const newest = head.manifests[0]
-  invariant(!newest || position > newest.position, () => `${head.run}: skip of ${vnode} at ${position}, manifest at ${newest?.position}`)
+  const base = head.manifests.find(({ step }) => step === baseOf(head))
+  invariant(!base || position > base.position, () => `${head.run}: skip of ${vnode} at ${position}, manifest at ${base?.position}`)
   invariant(!skipsOf(head, vnode).includes(position), () => `${head.run}: ${vnode} skips ${position} already`)
   return { ...rolledBack(head), skips: [...(head.skips ?? []), skip] }
 }

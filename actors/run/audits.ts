@@ -5,34 +5,26 @@
 import type { ActorContext } from '../../runtime/actor-system/actor-system.js'
 import { canonicalJson } from '../../runtime/canonical-json.js'
 import { auditSecret } from '../../runtime/commitment.js'
-import { invariant } from '../../runtime/errors.js'
-import { followersOf } from '../../runtime/followers.js'
 import { audited, auditing, baseOf, type Head, type Manifest, type OpenAudit, type SegmentRef } from '../../runtime/head.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import type { Membership } from '../calls.js'
 import type { RunEventBody } from '../events.js'
 import type { Claim, Commit } from '../reports.js'
-import {
-  afterDisputeEvent,
-  type Claim as HostClaim,
-  type Conviction,
-  type Dispute,
-  type DisputeAction,
-  nextAction,
-  openDispute,
-} from '../trust/dispute.js'
+import { afterDisputeEvent, type Dispute, type DisputeAction, nextAction } from '../trust/dispute.js'
 import { membersAsTrusted } from '../trust/members.js'
 import type { Trust } from '../trust/trust.js'
 import { happens, inDrawnOrder, isDrawn } from '../trust/draw.js'
-import { readManifest } from './checkpoints.js'
 import type { Found } from './evidence.js'
-import { type Opinion, valueOf } from './review.js'
+import type { KeptManifests } from './kept-manifests.js'
+import type { Opinion } from './review.js'
+import { claimOf, disputeOver, excludedFrom, keyOf } from './audit-dispute.js'
 
 export interface AuditsOptions {
   readonly context: ActorContext
   readonly store: ObjectStore
   /** Absent: as placement says. */
   readonly trust?: Trust
+  readonly manifests: KeptManifests
   /** In graph order. */
   readonly vnodes: readonly string[]
   readonly head: () => Head
@@ -66,6 +58,8 @@ const LOOK_MS = 500
 const SHARE_OF_AGREED = 0.1
 /** How often one who is lost is asked again. */
 const MOST_LOSSES = 3
+/** How much longer than the run for a segment somebody may take for it; and at most so many times as long as anybody is waited for. */
+const [SLOWER, MOST_PATIENCE] = [2, 2.5]
 
 /** What is known of an audit. */
 interface Looked {
@@ -79,6 +73,8 @@ interface Looked {
   readonly id?: string
   /** Who was asked and was lost, or failed, each time. */
   readonly lost: readonly string[]
+  /** Who could not read the state that it begins with. */
+  readonly damagedFor: readonly string[]
   /** They agree, and one whose word counts more was asked. */
   readonly isChecked?: true
   readonly isOver?: true
@@ -91,15 +87,18 @@ type Outcome = Extract<DisputeAction, { readonly type: 'settled' | 'undecided' }
 export class Audits {
   readonly #options: AuditsOptions
   #share = 0
-  /** By step: the newest, and those that open audits begin or end with. */
-  readonly #manifests = new Map<number, Manifest>()
-  #newest: Manifest | undefined
+  readonly #manifests: KeptManifests
   #looked: Looked[] = []
   /** VNodes that were restored from the base, and may not have come to the newest manifest yet: what they read is kept. */
   readonly #behind = new Set<string>()
+  /** VNodes that have had another owner in this generation, as far as is known. */
+  readonly #moved = new Set<string>()
+  /** When the newest manifest came, and how long its segment took, in ms. */
+  #pace: { readonly atMs: number; readonly segmentMs: number } | undefined
 
   constructor(options: AuditsOptions) {
     this.#options = options
+    this.#manifests = options.manifests
   }
 
   /** As the settings say. @param share from 0 (none at all) to 1 */
@@ -115,67 +114,70 @@ export class Audits {
   clear(manifest: Manifest | undefined): void {
     this.#looked = []
     this.#behind.clear()
-    this.#manifests.clear()
-    this.#advance(manifest)
+    this.#moved.clear()
+    this.#pace = undefined
+    this.#manifests.clear(manifest)
   }
 
   /** An owner that has just begun goes on with what is open. @throws codes of the store */
   async wake(manifest: Manifest | undefined): Promise<void> {
     const { head, store, vnodes, context, dismiss } = this.#options
     this.clear(manifest)
-    const { audits = [], manifests, directory } = head()
+    const { audits = [], directory } = head()
     // What they were asked for is not known any more: others are asked.
     const asked = Object.keys(directory).filter((id) => directory[id].audits)
     if (asked.length > 0) await dismiss(asked, false)
-    for (const step of new Set(audits.flatMap(({ from, to }) => [from, to]))) {
-      const ref = manifests.find((each) => each.step === step)
-      invariant(ref !== undefined || step === 0, () => `no manifest of step ${step}, of an open audit`)
-      if (ref && !this.#manifests.has(step)) this.#manifests.set(step, await readManifest(store, ref, vnodes))
-    }
+    await this.#manifests.read(store, vnodes)
     if (audits.length === 0) return
     // Who has not come so far yet is not known, either.
-    for (const vnode of vnodes) this.#behind.add(vnode)
+    for (const vnode of vnodes) {
+      this.#behind.add(vnode)
+      this.#moved.add(vnode)
+    }
     context.setTimer(AUDIT, AUDIT, { afterMs: LOOK_MS })
   }
 
   /** A VNode has another owner, which begins at the base. */
   moved(id: string): void {
-    if (this.#options.head().audits && this.#options.vnodes.includes(id)) this.#behind.add(id)
-  }
-
-  /** An owner says again what was said of a checkpoint before: it has come so far. */
-  async passed({ vnode, step }: Commit): Promise<void> {
-    if (step === this.#newest?.step && this.#behind.delete(vnode)) await this.#letGo()
+    const { head, vnodes } = this.#options
+    if (!vnodes.includes(id)) return
+    this.#moved.add(id)
+    if (head().audits) this.#behind.add(id)
   }
 
   /**
-   * The newest manifest, or one that an audit begins or ends with; undefined: the seed.
-   * @param step default: where everybody is to be able to begin. What is behind that is kept
+   * An owner says again what was said of a checkpoint before: it has come so far. If it says something else, the one or the other is wrong, and what would follow from
+   * either cannot be held against anybody.
+   * @returns whether the newest checkpoint can stay
    */
-  at(step = baseOf(this.#options.head())): Manifest | undefined {
-    return this.#manifests.get(step)
+  async passed({ vnode, step, hash, roots }: Commit): Promise<boolean> {
+    const manifest = this.#manifests.at(step)
+    const said = manifest?.vnodes.find((entry) => entry.vnode === vnode)
+    if (this.areOn && said && (said.hash !== hash || canonicalJson(said.roots ?? {}) !== canonicalJson(roots ?? {}))) return false
+    if (step === this.#manifests.newest?.step && this.#behind.delete(vnode)) await this.#letGo()
+    return true
   }
 
-  /** Draws what is audited of the segments that these commits end. @returns what the head becomes by it */
-  async draw(commits: readonly Commit[]): Promise<(head: Head) => Head> {
+  /** Draws what is audited of the segments that these commits end. @param manifest of them @returns what the head becomes by it */
+  async draw(commits: readonly Commit[], manifest: Manifest): Promise<(head: Head) => Head> {
+    this.#manifests.announce(manifest)
     if (!this.areOn) return (before) => before
     const { head, shares } = this.#options
     const { run, generation, directory } = head()
-    const [from, secret] = [this.#newest?.step ?? 0, this.#secretBehind(this.#newest)]
+    const [from, secret] = [this.#manifests.newest?.step ?? 0, this.#secretBehind(this.#manifests.newest)]
     const hosts = commits.map(({ vnode }) => directory[vnode].pnode)
     const shareOf = await shares(hosts, this.#share)
-    const isAudited = commits.map((commit, i) => isDrawn({ secret, run, generation }, hosts[i], commit, this.#newest, shareOf[i]))
-    const audits = commits.flatMap(({ vnode, step }, i): OpenAudit[] => {
-      const followers = followersOf(head(), vnode).filter((id) => !directory[id].audits)
-      return isAudited[i] ? [{ vnode, pnodes: [hosts[i], ...followers.map((id) => directory[id].pnode)], from, to: step }] : []
-    })
+    const isAudited = commits.map((commit, i) => isDrawn({ secret, run, generation }, hosts[i], commit, this.#manifests.newest, shareOf[i]))
+    const audits = commits.flatMap(({ vnode, step }, i): OpenAudit[] => (isAudited[i] ? [{ vnode, pnode: hosts[i], from, to: step }] : []))
     const unaudited = hosts.flatMap((pnode, i) => (isAudited[i] ? [] : [{ pnode, from }]))
     return (before) => auditing(before, audits, unaudited)
   }
 
   /** The cut is the newest manifest. */
   async opened(manifest: Manifest): Promise<void> {
-    this.#advance(manifest)
+    this.#manifests.advance(manifest)
+    const atMs = this.#options.context.clock.now()
+    this.#pace = { atMs, segmentMs: this.#pace ? atMs - this.#pace.atMs : 0 }
     // All of them have committed it.
     this.#behind.clear()
     await this.look()
@@ -192,10 +194,21 @@ export class Audits {
     await dismiss([claim.vnode], false)
     const members = await membersAsTrusted(this.#options.context, this.#options.trust)
     const feeder = this.#feederOf(looked, opinion)
-    if (feeder !== undefined && looked.dispute.asked!.isArbiter) return this.#convictFeeder(looked, opinion, feeder)
+    // Who has a VNode that somebody else had before says nothing of what that one has said.
+    if (feeder !== undefined && looked.dispute.asked!.isArbiter && !this.#moved.has(feeder))
+      return this.#convictFeeder(looked, opinion, feeder)
     const dispute = afterDisputeEvent(looked.dispute, { type: 'claimed', claim: claimOf(opinion, members) })
     this.#put(looked, { dispute, opinions: [...looked.opinions, opinion], id: undefined })
     await this.look()
+  }
+
+  /** Whoever was asked cannot begin at the checkpoint: two of them are believed. @returns whether it is damaged, and behind which step to go */
+  damaged(id: string): number | undefined {
+    const looked = this.#looked.find((each) => each.id === id)
+    if (!looked) return undefined
+    const damagedFor = new Set([...looked.damagedFor, this.#options.head().directory[id].pnode])
+    this.#put(looked, { damagedFor: [...damagedFor] })
+    return damagedFor.size > 1 ? looked.audit.from : undefined
   }
 
   /** What can be settled is; who is missing is asked for. */
@@ -222,8 +235,13 @@ export class Audits {
     const { context, head, dismiss, patienceMs } = this.#options
     const looked = this.#looked.find((each) => keyOf(each.audit) === keyOf(audit))
     if (!looked || looked.isOver) return false
-    const { dispute, id, sinceMs } = looked
-    const isLate = context.clock.now() - sinceMs > patienceMs
+    const { id, sinceMs } = looked
+    const isOwnTrusted = members.some(({ pnode, isTrusted }) => pnode === audit.pnode && isTrusted)
+    const { claims } = looked.dispute
+    // Where the owner is trusted its own word settles what others say.
+    const dispute: Dispute =
+      isOwnTrusted && claims.length > 1 && !looked.dispute.verdict ? { ...looked.dispute, verdict: claims[0] } : looked.dispute
+    const isLate = context.clock.now() - sinceMs > (id === undefined ? patienceMs : this.#askedPatienceMs)
     if (id !== undefined) {
       const isThere = id in head().directory
       if (isThere && !isLate) return false
@@ -260,11 +278,16 @@ export class Audits {
     const { ask, context } = this.#options
     const { audit, dispute } = looked
     const ready = hosts.filter(({ state }) => state === 'ready')
-    for (const { pnode, owner = pnode } of inDrawnOrder(this.#secretBehind(this.at(audit.from)), keyOf(audit), ready)) {
+    for (const { pnode, owner = pnode, isTrusted } of inDrawnOrder(
+      this.#secretBehind(this.#manifests.at(audit.from)),
+      keyOf(audit),
+      ready,
+    )) {
       const id = await ask(audit.vnode, pnode, { from: audit.from, to: audit.to })
       if (id === undefined) continue
       const isCheck = isArbiter && nextAction(dispute, () => false).type === 'settled'
-      const asked = afterDisputeEvent(dispute, { type: 'asked', host: pnode, owner, isArbiter })
+      // Whoever is trusted settles it, whatever it was asked for.
+      const asked = afterDisputeEvent(dispute, { type: 'asked', host: pnode, owner, isArbiter: isArbiter || isTrusted === true })
       this.#put(looked, { id, dispute: asked, sinceMs: context.clock.now(), ...(isCheck && { isChecked: true }) })
       return true
     }
@@ -275,23 +298,23 @@ export class Audits {
   #isToBeChecked({ audit, isChecked }: Looked, action: DisputeAction, members: readonly Membership[]): boolean {
     if (isChecked || action.type !== 'settled' || action.by !== 'agreement') return false
     const hasArbiter = members.some(({ isTrusted, state }) => isTrusted && state !== 'lost')
-    return hasArbiter && happens(this.#secretBehind(this.at(audit.from)), `agreed ${keyOf(audit)}`, SHARE_OF_AGREED)
+    return hasArbiter && happens(this.#secretBehind(this.#manifests.at(audit.from)), `agreed ${keyOf(audit)}`, SHARE_OF_AGREED)
   }
 
   /** @returns false */
   async #settle(looked: Looked, action: Outcome): Promise<boolean> {
     const { goBack, tell, verified } = this.#options
     const { audit, opinions, dispute } = looked
-    const { vnode, to, pnodes } = audit
+    const { vnode, to, pnode } = audit
     if (action.type === 'settled' && action.convicted.length > 0) {
       await this.#convict(looked, action)
     } else if (action.type === 'settled') {
-      const by = opinions.filter(({ pnode }) => [...dispute.claims, dispute.verdict].some((claim) => claim?.host === pnode))
-      tell({ type: 'audited', vnode, pnode: pnodes[0], step: to, by: by.map(({ pnode }) => pnode) })
+      const by = opinions.filter((opinion) => [...dispute.claims, dispute.verdict].some((claim) => claim?.host === opinion.pnode))
+      tell({ type: 'audited', vnode, pnode, step: to, by: by.map((opinion) => opinion.pnode) })
       verified([this.#said(audit), ...by], audit)
       this.#put(looked, { isOver: true })
     } else {
-      tell({ type: 'unaudited', vnode, pnode: pnodes[0], step: to, reason: action.why })
+      tell({ type: 'unaudited', vnode, pnode, step: to, reason: action.why })
       // Where they differ one of them is wrong: nothing goes on from that.
       if (dispute.claims.length > 1) await goBack(`nobody knows what is right for ${vnode}: ${action.why}`)
       else this.#put(looked, { isOver: true, isUnsettled: true })
@@ -303,11 +326,9 @@ export class Audits {
     { audit, opinions }: Looked,
     { convicted, by, wrongWith }: Omit<Outcome & { type: 'settled' }, 'type' | 'right'>,
   ): Promise<void> {
-    const { vnode, to, pnodes } = audit
-    // Who has agreed with the owner has said the same.
-    const all = convicted.flatMap((one): Conviction[] => (one.host === pnodes[0] ? pnodes.map((host) => ({ ...one, host })) : [one]))
-    const found = { step: to, vnode, opinions: [this.#said(audit), ...opinions], convicted: all, by, wrongWith }
-    const names = [...new Set(all.map(({ host }) => host))].join(', ')
+    const { vnode, to } = audit
+    const found = { step: to, vnode, opinions: [this.#said(audit), ...opinions], convicted, by, wrongWith }
+    const names = [...new Set(convicted.map(({ host }) => host))].join(', ')
     await this.#options.convict(found, `${names} gave something else for ${vnode} than its log does`)
   }
 
@@ -320,28 +341,21 @@ export class Audits {
 
   /** The producer that has put out something else than was read here, as it says itself. */
   #feederOf({ audit }: Looked, { roots }: Opinion): string | undefined {
-    const { vnodes } = this.at(audit.to)!
+    const { vnodes } = this.#manifests.at(audit.to)!
     return vnodes.find(({ vnode, roots: own }) => vnode in roots.inputs && own && own.output !== roots.inputs[vnode])?.vnode
   }
 
   /** What the owner has said. */
-  #said({ vnode, pnodes: [pnode], to }: OpenAudit): Opinion {
-    const { position, vnodes } = this.at(to)!
+  #said({ vnode, pnode, to }: OpenAudit): Opinion {
+    const { position, vnodes } = this.#manifests.at(to)!
     const { hash, roots } = vnodes.find((entry) => entry.vnode === vnode)!
     return { vnode, id: vnode, pnode, position, hash, roots: roots! }
   }
 
   #open(audit: OpenAudit, members: readonly Membership[]): Looked {
-    const { context } = this.#options
-    const hosts = members.filter(({ state }) => state === 'ready').length
-    const dispute = openDispute({
-      segment: { vnode: audit.vnode, from: audit.from, to: audit.to },
-      hasArbiter: members.some(({ isTrusted, state }) => isTrusted && state !== 'lost'),
-      population: { hosts: Math.max(1, hosts), liars: Math.max(0, Math.floor((hosts - 1) / 2)) },
-      owners: claimOf(this.#said(audit), members),
-    })
+    const dispute = disputeOver(audit, this.#said(audit), members)
     // Whoever was asked before is asked for by nobody any more.
-    return { audit, dispute, opinions: [], lost: [], sinceMs: context.clock.now() }
+    return { audit, dispute, opinions: [], lost: [], damagedFor: [], sinceMs: this.#options.context.clock.now() }
   }
 
   /** What nobody needs any more is let go, once it is durable that nobody does. */
@@ -354,15 +368,14 @@ export class Audits {
     const [all, failed] = [over, unsettled].map((some) => some.map(({ audit }) => audit))
     await update((before) => audited(before, all, failed))
     this.#looked = this.#looked.filter(({ isOver }) => !isOver)
-    this.#advance(this.#newest)
+    this.#manifests.advance(this.#manifests.newest)
     await released()
   }
 
-  #advance(manifest: Manifest | undefined): void {
-    this.#newest = manifest
-    if (manifest) this.#manifests.set(manifest.step, manifest)
-    const needed = new Set([manifest?.step, ...(this.#options.head().audits ?? []).flatMap(({ from, to }) => [from, to])])
-    for (const step of this.#manifests.keys()) if (!needed.has(step)) this.#manifests.delete(step)
+  /** Whoever does in addition what others do needs more time than they, in ms. */
+  get #askedPatienceMs(): number {
+    const { patienceMs } = this.#options
+    return Math.min(Math.max(patienceMs / 2, SLOWER * (this.#pace?.segmentMs ?? 0)), MOST_PATIENCE * patienceMs)
   }
 
   #secretBehind(manifest: Manifest | undefined): string {
@@ -374,19 +387,4 @@ export class Audits {
   #put(looked: Looked, change: Partial<Looked>): void {
     this.#looked = this.#looked.map((each) => (each.audit === looked.audit ? { ...each, ...change } : each))
   }
-}
-
-const keyOf = ({ vnode, from, to }: OpenAudit): string => `${vnode} ${from} ${to}`
-
-function claimOf(opinion: Opinion, members: readonly Membership[]): HostClaim {
-  const { pnode, roots } = opinion
-  const { owner = pnode, computeClass = '' } = members.find((member) => member.pnode === pnode) ?? {}
-  return { host: pnode, owner, computeClass, inputs: canonicalJson(roots.inputs), root: valueOf(opinion) }
-}
-
-/** Who is not asked: PNodes and owners that have had their say, or whose it is. */
-function excludedFrom({ claims, silent, verdict }: Dispute, { pnodes }: OpenAudit, members: readonly Membership[]): ReadonlySet<string> {
-  const owners = members.flatMap(({ pnode, owner = pnode }) => (pnodes.includes(pnode) ? [owner] : []))
-  const heard = [...claims, ...(verdict ? [verdict] : [])]
-  return new Set([...pnodes, ...owners, ...heard.flatMap(({ host, owner }) => [host, owner]), ...silent.map(({ host }) => host)])
 }

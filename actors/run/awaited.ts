@@ -1,6 +1,6 @@
 /** Whose words a run waits for that stands still, and what they would be about. */
 import type { NetworkDefinition } from '../../components/definition.js'
-import type { Manifest } from '../../runtime/head.js'
+import type { Head } from '../../runtime/head.js'
 import type { Timetable } from '../../runtime/timetable.js'
 import type { Evaluations } from './evaluations.js'
 import type { OpenCuts } from './open-cuts.js'
@@ -18,14 +18,17 @@ export interface Awaited {
 export interface AwaitingRun {
   readonly network: Pick<NetworkDefinition, 'vnodes'>
   readonly timetable: Timetable
-  readonly manifest: Pick<Manifest, 'step'> | undefined
+  readonly head: Pick<Head, 'manifests' | 'audits'>
   readonly cuts: Pick<OpenCuts, 'missingAt' | 'newestStep'>
   readonly reviews: Pick<Reviews, 'newestStep' | 'isOn'>
   readonly evaluations: Pick<Evaluations, 'missing' | 'firstMissing'>
 }
 
 /** Undefined: nobody's. Of cuts the newest one that anybody knows of; one of which nobody does is everybody's. */
-export function awaitedOf({ network, timetable, manifest, cuts, reviews, evaluations }: AwaitingRun): Awaited | undefined {
+export function awaitedOf({ network, timetable, head, cuts, reviews, evaluations }: AwaitingRun): Awaited | undefined {
+  // While audits hold it up the run waits for nobody else.
+  if (head.audits) return undefined
+  const [manifest] = head.manifests
   const cut = Math.max(cuts.newestStep, reviews.newestStep)
   const from = manifest?.step ?? 0
   // The last one is waited for in any case; others by the checkpoints behind them.

@@ -16,6 +16,7 @@ import { Audits } from './audits.js'
 import { type Found, keepEvidence } from './evidence.js'
 import type { Evaluations } from './evaluations.js'
 import type { Belief } from './failures.js'
+import { KeptManifests } from './kept-manifests.js'
 import type { Moves } from './moves.js'
 import { Reviews } from './reviews.js'
 import type { Opinion } from './review.js'
@@ -52,6 +53,8 @@ export class Checks {
   readonly reviews: Reviews
   /** Whether somebody who is asked agrees. */
   readonly audits: Audits
+  /** Where runs may have to begin. */
+  readonly manifests: KeptManifests
   readonly #options: ChecksOptions
   readonly #trust: TrustReports
 
@@ -101,8 +104,10 @@ export class Checks {
       leave,
       unevaluated: (before) => evaluations.firstMissing(writer.head.manifests[0]?.step ?? 0, before),
     })
+    this.manifests = new KeptManifests(() => writer.head)
     this.audits = new Audits({
       ...shared,
+      manifests: this.manifests,
       patienceMs: Number.isFinite(patienceMs) ? patienceMs : 2 * DEFAULT_MEMBERSHIP.standstillMs,
       vnodes: definition.network.vnodes.map(({ id }) => id),
       auditKey: auditKeyOf(controlKey),
@@ -135,6 +140,23 @@ export class Checks {
   async claimed(claim: Claim, newestStep: number): Promise<void> {
     if (this.#options.writer.head.directory[claim.vnode].audits) await this.audits.claimed(claim)
     else if (claim.step > newestStep) await this.reviews.claimed(claim)
+  }
+
+  /** An owner before this one has excluded somebody, and did not come to undo what he had done. */
+  async wentBack(): Promise<boolean> {
+    const { writer, back } = this.#options
+    const { excluded = [], unverified = {}, audits = [] } = writer.head
+    const hosts = excluded.filter((pnode) => pnode in unverified || audits.some((audit) => audit.pnode === pnode))
+    if (hosts.length === 0) return false
+    await back(`${hosts.join(', ')} gave something else than its log does`, (head) => rolledBackBeforeUnverified(head, hosts))
+    return true
+  }
+
+  /** An owner says something else of a checkpoint than was said before: it is no place to go on from, and nobody knows whose lie it was. */
+  async contradicted({ vnode, step }: Commit): Promise<void> {
+    await this.#options.back(`two have said different things of ${vnode} after step ${step}`, (head) =>
+      rolledBack(head, (each) => each.step < step),
+    )
   }
 
   /** A VNode, or a follower, has answered all evaluation batches after a step: it is told once so many agree. */

@@ -1,5 +1,6 @@
 /** What follows when a VNode or a follower stops by itself. */
 import type { ActorContext } from '../../runtime/actor-system/actor-system.js'
+import { type Head, rolledBack } from '../../runtime/head.js'
 import { followed } from '../../runtime/followers.js'
 import type { Failure } from '../reports.js'
 import type { DeadLetters } from './dead-letters.js'
@@ -20,7 +21,7 @@ export interface FailuresOptions {
   /** To the checkpoint before the one that is restored from, which is damaged; undefined: there is none at all, and the same would happen again. */
   readonly goBehind: () => ((reason: string) => Promise<void>) | undefined
   /** A step is given up, as is durable once `bury` has said why. */
-  readonly goBack: (bury: () => Promise<string>) => Promise<void>
+  readonly goBack: (bury: () => Promise<string>, change?: (head: Head) => Head) => Promise<void>
 }
 
 /** How far somebody is believed. */
@@ -41,11 +42,18 @@ export class Failures {
   /** Somebody says so under a term that is the VNode's. @param isOdd nobody can have failed there */
   async failed(
     failure: Failure,
-    { checks: { reviews }, moves }: { readonly checks: Checks; readonly moves: Moves },
+    { checks: { reviews, audits }, moves }: { readonly checks: Checks; readonly moves: Moves },
     isOdd: boolean,
   ): Promise<void> {
     const { vnode } = failure
-    if (reviews.isOn) await reviews.failed(failure, isOdd)
+    const isAuditor = moves.isAuditor(vnode)
+    if (reviews.isOn && !isAuditor) await reviews.failed(failure, isOdd)
+    const damagedFrom = failure.error.code === 'checkpoint.damaged' ? audits.damaged(vnode) : undefined
+    if (damagedFrom !== undefined)
+      return this.#options.goBack(
+        async () => failure.error.message,
+        (head) => rolledBack(head, ({ step }) => step < damagedFrom),
+      )
     if (followed(vnode) !== undefined) {
       // Whoever else meets it says so.
       return moves.dismiss([vnode], { hasFailed: true, areToBlame: reviews.isOn })

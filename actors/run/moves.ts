@@ -109,6 +109,11 @@ export class Moves {
     await this.handover.joined(pnode)
   }
 
+  /** It applies one segment, and no more. */
+  isAuditor(id: string): boolean {
+    return this.#head.directory[id]?.audits !== undefined
+  }
+
   /** VNodes in graph order, the source first; then followers. */
   get everybody(): string[] {
     const { network } = this.#options.run().definition

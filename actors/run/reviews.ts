@@ -230,11 +230,13 @@ export class Reviews {
 
   #silentFollowers(): string[] {
     const { head, definition, unevaluated } = this.#options
+    if (!this.isOn) return []
     const { directory } = head()
     const step = this.#review.steps.find((each) => this.#complete.has(each))
     const evaluation = unevaluated(Math.max(step ?? 0, this.#evaluations.newestStep + 1))
     const heads = definition.network.vnodes.flatMap(({ id, hasHead }) => (hasHead ? [id] : []))
-    return followersIn(head()).filter((id) => {
+    const followers = followersIn(head()).filter((id) => !directory[id].audits)
+    return followers.filter((id) => {
       const who = { id, pnode: directory[id].pnode }
       const isLate = step !== undefined && !this.#review.has(step, who)
       const owner = { id: vnodeOf(id), pnode: directory[vnodeOf(id)].pnode }

@@ -104,7 +104,7 @@ export class RunOwner {
       network: definition.network,
       controlKey: options.controlKey,
       head: () => writer.head,
-      manifest: (step) => this.checks.audits.at(step),
+      manifest: (step) => this.checks.manifests.startOf(step),
       onError: this.#report,
     })
     const [{ store }, { network }] = [options, definition]
@@ -112,7 +112,7 @@ export class RunOwner {
     const limits = () => poisonLimits(store, this.#run)
     this.rollCall = new RollCall({ context, head: () => writer.head, lost: (loss) => this.hostLost(loss), onError })
     this.ending = new RunEnding({ context, writer, echo, monitor, counters: () => this.#counters, onError })
-    const reach = () => ({ timetable, manifest: this.checks.audits.at(), maxAhead: this.#settings?.cuts.maxAhead ?? Infinity })
+    const reach = () => ({ timetable, manifest: this.checks.manifests.at(), maxAhead: this.#settings?.cuts.maxAhead ?? Infinity })
     this.#gate = new ReportGate({ writer, monitor, isUnderWay: () => this.isUnderWay, reach, isReviewed: () => this.checks.areOn })
     this.rollback = new Rollback({
       context,
@@ -129,8 +129,8 @@ export class RunOwner {
       deadLetters: new DeadLetters({ store, clock: context.clock, writer, echo, monitor, limits }),
       ending: this.ending,
       lost: (vnode, reason) => this.hostLost(this.#lossOf(vnode, 'worker', reason)),
-      goBehind: () => this.checks.audits.at() && ((reason) => this.rollback.back(reason, rolledBackBehindBase)),
-      goBack: (bury) => this.#orFail(async () => this.rollback.back(await bury(), (head) => head)),
+      goBehind: () => this.checks.manifests.at() && ((reason) => this.rollback.back(reason, rolledBackBehindBase)),
+      goBack: (bury, change = (head) => head) => this.#orFail(async () => this.rollback.back(await bury(), change)),
     })
     this.checks = new Checks({
       context,
@@ -157,14 +157,13 @@ export class RunOwner {
       monitor,
       cuts: this.#cuts,
       goBack: (reason) => this.#orFail(() => this.rollback.back(reason, rolledBack)),
-      awaited: () =>
-        awaitedOf({ network, timetable, manifest: this.#manifest, cuts: this.#cuts, reviews: this.checks.reviews, evaluations }),
+      awaited: () => awaitedOf({ network, timetable, head: this.head, cuts: this.#cuts, reviews: this.checks.reviews, evaluations }),
       moved: (vnode, from) => {
         this.#cuts.forget(vnode)
         this.checks.moved(vnode, from)
       },
       run: () => this.#placing,
-      manifest: () => this.checks.audits.at(),
+      manifest: () => this.checks.manifests.at(),
       pauseAgain: () => this.#pauseAgain(),
       balance: options.balance,
       standstillMs: options.standstillMs,
@@ -210,8 +209,9 @@ export class RunOwner {
       return this.rollback.back(error.message, rolledBackBehind(newest))
     }
     this.#isAwake = true
-    const { step, position } = this.checks.audits.at() ?? { step: 0, position: 0 }
+    const { step, position } = this.checks.manifests.at() ?? { step: 0, position: 0 }
     for (const [vnode, { pnode, term }] of Object.entries(this.head.directory)) this.#monitor.placed(vnode, pnode, term, step)
+    if (await this.checks.wentBack()) return
     if (this.#isComplete) return this.#finish()
     if (position > 0) this.#echo.manifest(position)
     this.moves.watch()
@@ -224,7 +224,7 @@ export class RunOwner {
   async committed(commit: Commit): Promise<void> {
     if (!(await this.#gate.commits(commit))) return
     const newest = this.#manifest?.step ?? 0
-    if (commit.step <= newest) await this.checks.audits.passed(commit)
+    if (commit.step <= newest && !(await this.checks.audits.passed(commit))) return this.checks.contradicted(commit)
     if (commit.step < newest) return
     if (commit.step > newest) return this.checks.reviews.committed(commit, this.#cuts.add(commit))
     // Told again: to an owner that has just begun, or because what was to follow failed the last time.
@@ -243,7 +243,7 @@ export class RunOwner {
     const { manifest, ref } = await writeManifest(this.#options.store, this.#run, this.head.generation, commits)
     const before = this.head
     const isPaused = (marks & MARK.pause) !== 0
-    const audited = await this.checks.audits.draw(commits)
+    const audited = await this.checks.audits.draw(commits, manifest)
     await this.#writer.update((head) => ({
       ...(isPaused ? unpaused(advanced(audited(head), ref)) : advanced(audited(head), ref)),
       counters: this.#counters,
@@ -267,7 +267,7 @@ export class RunOwner {
 
   /** What is before the base is not needed any more. */
   async #released(): Promise<void> {
-    const base = this.checks.audits.at()
+    const base = this.checks.manifests.at()
     if (base) this.#echo.manifest(base.position)
     await this.#goOn()
   }
@@ -277,8 +277,9 @@ export class RunOwner {
     return this.#isComplete ? this.#finish() : this.moves.handover.give()
   }
 
-  #finish(): Promise<void> {
-    return this.ending.finish(this.#manifest!, this.#evaluations.final)
+  async #finish(): Promise<void> {
+    // What follows from several things may follow twice.
+    if (this.head.status === 'running') await this.ending.finish(this.#manifest!, this.#evaluations.final)
   }
 
   get #isComplete(): boolean {

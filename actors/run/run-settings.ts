@@ -108,7 +108,7 @@ export function runSettings(
     },
     ...(checked('replicas', replicas, 0, MAX_REPLICAS) > 0 && { replicas }),
     ...(checked('redundancy', redundancy, 1, MAX_REPLICAS + 1) > 1 && { redundancy }),
-    ...(checkedShare(audits) > 0 && { audits }),
+    ...(checkedShare(audits, Math.max(replicas, redundancy - 1)) > 0 && { audits }),
     ...checkedConstraints(network, constraints),
     ...checkedLimits(limits),
   }
@@ -123,7 +123,11 @@ function checked(what: string, value: number, least: number, most: number): numb
   throw new SwarmError('usage', { what, expected: `an integer from ${least} to ${most}`, got: String(value) })
 }
 
-function checkedShare(audits: number): number {
+function checkedShare(audits: number, followers: number): number {
+  if (audits > 0 && followers >= MAX_REPLICAS) {
+    const expected = `fewer than ${MAX_REPLICAS} followers of each VNode: who audits is one more`
+    throw new SwarmError('usage', { what: 'audits', expected, got: String(followers) })
+  }
   if (audits >= 0 && audits <= 1) return audits
   throw new SwarmError('usage', { what: 'audits', expected: 'a share from 0 to 1', got: String(audits) })
 }
