@@ -89,6 +89,8 @@ export class Audits {
   #share = 0
   readonly #manifests: KeptManifests
   #looked: Looked[] = []
+  /** What was kept is not needed any more, and what follows from that has not come about yet. */
+  #isReleasing = false
   /** VNodes that were restored from the base, and may not have come to the newest manifest yet: what they read is kept. */
   readonly #behind = new Set<string>()
   /** VNodes that have had another owner in this generation, as far as is known. */
@@ -116,6 +118,7 @@ export class Audits {
     this.#behind.clear()
     this.#moved.clear()
     this.#pace = undefined
+    this.#isReleasing = false
     this.#manifests.clear(manifest)
   }
 
@@ -185,14 +188,13 @@ export class Audits {
 
   /** Somebody who was asked says what the segment gives. */
   async claimed(claim: Claim): Promise<void> {
-    const { head, dismiss } = this.#options
+    const { context, trust, head, dismiss } = this.#options
     const looked = this.#looked.find(({ id }) => id === claim.vnode)
     if (!looked || claim.step !== looked.audit.to || !claim.roots) return
-    const { pnode } = head().directory[claim.vnode]
-    const { position, hash, roots } = claim
+    const [{ pnode }, { position, hash, roots }] = [head().directory[claim.vnode], claim]
     const opinion: Opinion = { vnode: looked.audit.vnode, id: claim.vnode, pnode, position, hash, roots }
     await dismiss([claim.vnode], false)
-    const members = await membersAsTrusted(this.#options.context, this.#options.trust)
+    const members = await membersAsTrusted(context, trust)
     const feeder = this.#feederOf(looked, opinion)
     // Who has a VNode that somebody else had before says nothing of what that one has said.
     if (feeder !== undefined && looked.dispute.asked!.isArbiter && !this.#moved.has(feeder))
@@ -215,9 +217,10 @@ export class Audits {
   async look(): Promise<void> {
     const { head, context } = this.#options
     const { audits = [], generation } = head()
-    if (audits.length === 0) return
+    if (audits.length === 0 && !this.#isReleasing) return
     // Whatever is thrown below may pass.
     context.setTimer(AUDIT, AUDIT, { afterMs: LOOK_MS })
+    if (this.#isReleasing) await this.#release()
     const members = await membersAsTrusted(context, this.#options.trust)
     const known = this.#looked.map(({ audit }) => keyOf(audit))
     for (const audit of audits) if (!known.includes(keyOf(audit))) this.#looked.push(this.#open(audit, members))
@@ -227,7 +230,6 @@ export class Audits {
       if (head().generation !== generation) return
     }
     await this.#letGo()
-    if (this.#looked.length === 0) context.clearTimer(AUDIT)
   }
 
   /** @returns whether there is more to do about it at once */
@@ -360,16 +362,24 @@ export class Audits {
 
   /** What nobody needs any more is let go, once it is durable that nobody does. */
   async #letGo(): Promise<void> {
-    const { head, update, released } = this.#options
+    const { context, head, update } = this.#options
     const base = baseOf(head())
     const over = this.#looked.filter(({ isOver }) => isOver)
     if (over.length === 0 || this.#behind.size > 0 || this.#looked.some(({ isOver, audit }) => !isOver && audit.from === base)) return
-    const unsettled = over.filter(({ isUnsettled }) => isUnsettled)
-    const [all, failed] = [over, unsettled].map((some) => some.map(({ audit }) => audit))
-    await update((before) => audited(before, all, failed))
+    const [all, unsettled] = [over, over.filter(({ isUnsettled }) => isUnsettled)].map((some) => some.map(({ audit }) => audit))
+    await update((before) => audited(before, all, unsettled))
     this.#looked = this.#looked.filter(({ isOver }) => !isOver)
     this.#manifests.advance(this.#manifests.newest)
-    await released()
+    this.#isReleasing = true
+    context.setTimer(AUDIT, AUDIT, { afterMs: LOOK_MS })
+    await this.#release()
+  }
+
+  /** What follows is tried until it does. */
+  async #release(): Promise<void> {
+    await this.#options.released()
+    this.#isReleasing = false
+    if (this.#looked.length === 0) this.#options.context.clearTimer(AUDIT)
   }
 
   /** Whoever does in addition what others do needs more time than they, in ms. */

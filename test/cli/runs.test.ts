@@ -154,7 +154,7 @@ test.serial('a process that was killed is shown as interrupted, and resuming end
 
 test.serial('a run is paused from another process, refused while it is under way, and goes on to the same weights', async (t) => {
   const folder = await folderOf(t)
-  const { hash } = await trainTiny(t, folder, '--epochs', '60')
+  const { hash } = await trainTiny(t, folder, '--epochs', '150')
   const train = start(t, folder, [
     'train',
     'tiny.yaml',
@@ -162,7 +162,7 @@ test.serial('a run is paused from another process, refused while it is under way
     '--id',
     'long',
     '--epochs',
-    '60',
+    '150',
     '--window',
     '1',
     '--chaos',
