@@ -191,8 +191,8 @@ export class Audits {
     const { context, trust, head, dismiss } = this.#options
     const looked = this.#looked.find(({ id }) => id === claim.vnode)
     if (!looked || claim.step !== looked.audit.to || !claim.roots) return
-    const [{ pnode }, { position, hash, roots }] = [head().directory[claim.vnode], claim]
-    const opinion: Opinion = { vnode: looked.audit.vnode, id: claim.vnode, pnode, position, hash, roots }
+    const [{ pnode }, { vnode: id, position, hash }] = [head().directory[claim.vnode], claim]
+    const opinion: Opinion = { vnode: looked.audit.vnode, id, pnode, position, hash, roots: claim.roots }
     await dismiss([claim.vnode], false)
     const members = await membersAsTrusted(context, trust)
     const feeder = this.#feederOf(looked, opinion)
