@@ -59,7 +59,7 @@ const SHARE_OF_AGREED = 0.1
 /** How often one who is lost is asked again. */
 const MOST_LOSSES = 3
 /** How much longer than the run for a segment somebody may take for it; and at most so many times as long as anybody is waited for. */
-const [SLOWER, MOST_PATIENCE] = [2, 2.5]
+const [SLOWER, MOST_PATIENCE] = [4, 2.5]
 
 /** What is known of an audit. */
 interface Looked {
@@ -95,8 +95,8 @@ export class Audits {
   readonly #behind = new Set<string>()
   /** VNodes that have had another owner in this generation, as far as is known. */
   readonly #moved = new Set<string>()
-  /** When the newest manifest came, and how long its segment took, in ms. */
-  #pace: { readonly atMs: number; readonly segmentMs: number } | undefined
+  /** When the newest manifest came, and how long a step of the run takes at its best, in ms. */
+  #pace: { readonly atMs: number; readonly stepMs: number } | undefined
 
   constructor(options: AuditsOptions) {
     this.#options = options
@@ -178,9 +178,10 @@ export class Audits {
 
   /** The cut is the newest manifest. */
   async opened(manifest: Manifest): Promise<void> {
-    this.#manifests.advance(manifest)
     const atMs = this.#options.context.clock.now()
-    this.#pace = { atMs, segmentMs: this.#pace ? atMs - this.#pace.atMs : 0 }
+    const stepMs = this.#pace && (atMs - this.#pace.atMs) / (manifest.step - (this.#manifests.newest?.step ?? 0))
+    this.#pace = { atMs, stepMs: Math.min(stepMs ?? 0, this.#pace?.stepMs || Infinity) }
+    this.#manifests.advance(manifest)
     // All of them have committed it.
     this.#behind.clear()
     await this.look()
@@ -239,11 +240,10 @@ export class Audits {
     if (!looked || looked.isOver) return false
     const { id, sinceMs } = looked
     const isOwnTrusted = members.some(({ pnode, isTrusted }) => pnode === audit.pnode && isTrusted)
-    const { claims } = looked.dispute
     // Where the owner is trusted its own word settles what others say.
-    const dispute: Dispute =
-      isOwnTrusted && claims.length > 1 && !looked.dispute.verdict ? { ...looked.dispute, verdict: claims[0] } : looked.dispute
-    const isLate = context.clock.now() - sinceMs > (id === undefined ? patienceMs : this.#askedPatienceMs)
+    const isItsWord = isOwnTrusted && looked.dispute.claims.length > 1 && !looked.dispute.verdict
+    const dispute: Dispute = isItsWord ? { ...looked.dispute, verdict: looked.dispute.claims[0] } : looked.dispute
+    const isLate = context.clock.now() - sinceMs > (id === undefined ? patienceMs : this.#askedPatienceMs(audit))
     if (id !== undefined) {
       const isThere = id in head().directory
       if (isThere && !isLate) return false
@@ -383,9 +383,9 @@ export class Audits {
   }
 
   /** Whoever does in addition what others do needs more time than they, in ms. */
-  get #askedPatienceMs(): number {
-    const { patienceMs } = this.#options
-    return Math.min(Math.max(patienceMs / 2, SLOWER * (this.#pace?.segmentMs ?? 0)), MOST_PATIENCE * patienceMs)
+  #askedPatienceMs({ from, to }: OpenAudit): number {
+    const [{ patienceMs }, stepMs] = [this.#options, this.#pace?.stepMs ?? 0]
+    return Math.min(Math.max(patienceMs / 2, SLOWER * stepMs * (to - from)), MOST_PATIENCE * patienceMs)
   }
 
   #secretBehind(manifest: Manifest | undefined): string {
