@@ -216,22 +216,4 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     find: 'this.#grant.until || !this.#isStarted',
     replace: '!this.#isStarted',
   },
-  {
-    name: 'a rollback leaves what is under audit behind it',
-    file: 'runtime/head.ts',
-    find: 'manifest.step <= base && isUsable(manifest)',
-    replace: 'isUsable(manifest)',
-  },
-  {
-    name: 'manifests of open audits are not kept',
-    file: 'runtime/head.ts',
-    find: 'i < KEPT_MANIFESTS || pinned.has(step)',
-    replace: 'i < KEPT_MANIFESTS || (i < 0 && pinned.has(step))',
-  },
-  {
-    name: 'what audits need is told to be over with the newest manifest',
-    file: 'actors/run/run-owner.ts',
-    find: 'if (base) this.#echo.manifest(base.position)',
-    replace: 'if (base) this.#echo.manifest(this.#manifest!.position)',
-  },
 ]
