@@ -10,7 +10,7 @@ import { start, type Started, swarmgrad } from '../cli/command.js'
 import { networks } from '../support/chaos-run.js'
 import { embedded, outcomeOf } from '../support/cluster-runs.js'
 import { TestCluster } from '../support/cluster.js'
-import { forFile } from '../support/servers.js'
+import { forFile, pathToPrograms } from '../support/servers.js'
 import { TRAINING } from '../support/small-runs.js'
 
 const EVERY_STEPS = 10
@@ -53,8 +53,7 @@ async function liarOf(t: ExecutionContext, name: AdversaryName): Promise<Started
     '--yes',
     '--json',
   ]
-  const { SWARMGRAD_SERVICES = '' } = process.env
-  const env = { SWARMGRAD_SERVICES, SWARMGRAD_TOKEN: cluster.joinToken, SWARMGRAD_ALLOW_ADVERSARIES: '1' }
+  const env = { ...(await pathToPrograms()), SWARMGRAD_TOKEN: cluster.joinToken, SWARMGRAD_ALLOW_ADVERSARIES: '1' }
   const liar = start(t, cluster.folder, [...words, '--allow-code', cluster.code, '--max-memory', '2GB', '--leave-within', '1'], { env })
   await liar.until(({ type }) => type === 'ready')
   return liar

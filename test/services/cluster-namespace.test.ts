@@ -2,14 +2,13 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { connect } from 'node:net'
-import { delimiter, dirname } from 'node:path'
 import test, { registerCompletionHandler } from 'ava'
 import { readHead } from '../../runtime/head-store.js'
-import { findProgram } from '../../runtime/services/index.js'
 import { folderOf, start } from '../cli/command.js'
 import { embedded, outcomeOf } from '../support/cluster-runs.js'
 import { TestCluster } from '../support/cluster.js'
 import { homeNetwork, type HomeNetwork } from '../support/home-network.js'
+import { pathToPrograms } from '../support/servers.js'
 import { chain, TRAINING } from '../support/small-runs.js'
 
 const LONGER = { ...TRAINING, epochs: 10 } as const
@@ -33,9 +32,7 @@ test('a PNode that can only dial out trains in a run, to the same hash', async (
   const { store, broker, placement, scheduler } = cluster.servers
   const dialled = [cluster.url, store.endpoint, broker, `tcp://${placement}`, `tcp://${scheduler}`].map((url) => Number(new URL(url).port))
   await network.allow([...dialled, cluster.control.daprd.ports.internalGrpc])
-  // The command has a home of its own, in which no programs are: it finds them by PATH.
-  const PATH = [dirname((await findProgram('daprd')).path), process.env.PATH].join(delimiter)
-  const env = { SWARMGRAD_TOKEN: cluster.joinToken, PATH, XDG_DATA_HOME: '' }
+  const env = { ...(await pathToPrograms()), SWARMGRAD_TOKEN: cluster.joinToken }
   const words = ['host', cluster.url, '--name', 'inside', '--relay', 'auto', '--allow-code', cluster.code, '--json']
   const host = start(t, folder, words, { env, within: network.within })
   // Nobody has it all: what is inside gets work.

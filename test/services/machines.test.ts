@@ -1,15 +1,14 @@
 /** A cluster as people bring it up and take it down: `up`, `host`, `pnodes`, `leave`, `down`, each a process of its own. */
 import { readdir, readFile, stat } from 'node:fs/promises'
-import { delimiter, dirname, join } from 'node:path'
+import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { startClusterServers, startSidecar } from '../../actors/control/cluster-servers.js'
-import { findPrograms, freePort } from '../../runtime/services/index.js'
+import { freePort } from '../../runtime/services/index.js'
 import { systemClock } from '../../runtime/clock.js'
 import { folderOf, type JsonLine, start, type Started, swarmgrad } from '../cli/command.js'
+import { pathToPrograms } from '../support/servers.js'
 
-/** The commands have a home of their own, in which no programs are: they find them by PATH. */
-const places = new Set((await findPrograms()).map(({ path }) => dirname(path)))
-const ENV: { readonly [name: string]: string } = { PATH: [...places, process.env.PATH ?? ''].join(delimiter), XDG_DATA_HOME: '' }
+const ENV = await pathToPrograms()
 
 const ofType =
   (type: string, fields: { readonly [name: string]: unknown } = {}) =>

@@ -1,9 +1,10 @@
 /** Real servers for a test: started in a folder of its own, gone when it ends. */
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { delimiter, dirname, join } from 'node:path'
 import type { ExecutionContext } from 'ava'
 import {
+  findPrograms,
   type DaprdOptions,
   type DaprdServer,
   type MinioOptions,
@@ -42,6 +43,12 @@ export function forFile(): Teardown & { end(): Promise<void> } {
       while (ends.length > 0) await ends.pop()!()
     },
   }
+}
+
+/** For a command that has a home of its own, in which no programs are: it finds them by PATH. */
+export async function pathToPrograms(): Promise<{ readonly [name: string]: string }> {
+  const places = new Set((await findPrograms()).map(({ path }) => dirname(path)))
+  return { PATH: [...places, process.env.PATH ?? ''].join(delimiter), XDG_DATA_HOME: '' }
 }
 
 type Own<Options> = Partial<Options>
