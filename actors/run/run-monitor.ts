@@ -10,6 +10,7 @@ import type { Membership } from '../calls.js'
 import { EVENT_VERSION, type PNodeView, type RunEvent, type RunEventBody, type VNodeView } from '../events.js'
 import type { AppliedSpan } from '../pnode/observations.js'
 import { RATED } from '../placement/placement.js'
+import { Refusals } from './refusals.js'
 import type { RunDefinition } from './run-definition.js'
 import type { Observation } from '../reports.js'
 import { StepTimes } from './step-times.js'
@@ -51,6 +52,8 @@ export class RunMonitor {
   readonly feed: Feed<RunEvent>
   /** For whoever balances the run. */
   readonly times = new StepTimes()
+  /** For whoever has to know why nothing goes on. */
+  readonly refusals = new Refusals()
   readonly #definition: RunDefinition
   readonly #timetable: Timetable
   readonly #clock: Clock
@@ -174,7 +177,9 @@ export class RunMonitor {
 
   #suspected({ vnode: by, producer: vnode, pnode, term, step, reason }: Observation & { readonly type: 'suspected' }): void {
     if (this.#status !== 'running') return
-    this.emit({ type: 'suspected', vnode, pnode, term, step, reason, by, byPnode: this.pnodeOf(by) ?? '' })
+    const byPnode = this.pnodeOf(by) ?? ''
+    this.refusals.add({ producer: vnode, pnode, term, step, reason }, by, byPnode)
+    this.emit({ type: 'suspected', vnode, pnode, term, step, reason, by, byPnode })
   }
 
   /** Steps that a PNode applied one after the other; what it told before and did not arrive is among them. */

@@ -21,6 +21,8 @@ import { type Answers, suspicions } from './suspicions.js'
 /** Handler of the Run actor, and its timer, for `Standstill.look`. */
 export const STANDSTILL = 'standstill'
 const EVERY_MS = 5_000
+/** The same where it is known what it waits for: somebody refuses what another one sends. */
+const HURRIED_MS = 1_000
 /** Nothing is asked before so many windows of average steps; nor, in ms, before the first step has had the time that it needs. */
 const [WINDOWS, FIRST_STEP_MS] = [4, 30_000]
 /** Who lets others wait so many times as long is not asked any more why. */
@@ -37,7 +39,7 @@ export interface StandstillOptions {
   readonly manifest: () => Manifest | undefined
   readonly cuts: Pick<OpenCuts, 'newest'>
   readonly awaited: () => Awaited | undefined
-  readonly monitor: Pick<RunMonitor, 'vnodes' | 'newSteps'>
+  readonly monitor: Pick<RunMonitor, 'vnodes' | 'newSteps' | 'refusals'>
   /** Frames in flight on each edge. */
   readonly window: () => Promise<number>
   readonly lost: (loss: Loss) => Promise<void>
@@ -57,6 +59,7 @@ export class Standstill {
   /** Looks since which something had gone on, and the steps of that. */
   #paced = { looks: 0, from: 0 }
   #window: number | undefined
+  #isHurried = false
   #isAsking = false
   #answers: { readonly answers: Answers; readonly terms: number } | undefined
   #suspected: ReadonlySet<string> = new Set()
@@ -92,7 +95,12 @@ export class Standstill {
     if (this.#leastMs === Infinity) return
     this.#seen = { story: '', terms: 0, sinceMs: 0 }
     this.#paced = { looks: 0, from: this.#furthest }
-    this.#options.context.setTimer(STANDSTILL, STANDSTILL, { afterMs: EVERY_MS, everyMs: EVERY_MS })
+    this.#isHurried = false
+    this.#lookEvery(EVERY_MS)
+  }
+
+  #lookEvery(everyMs: number): void {
+    this.#options.context.setTimer(STANDSTILL, STANDSTILL, { afterMs: everyMs, everyMs })
   }
 
   /** There is another PNode: what did not help before may now. */
@@ -113,6 +121,7 @@ export class Standstill {
 
   async #look(): Promise<void> {
     const { run, manifest, monitor } = this.#options
+    this.#hurry(monitor.refusals.openIn(run().head.directory).length > 0)
     const terms = run().head.termCounter
     const checkpoint = manifest()?.position ?? 0
     const steps = monitor.vnodes().map(({ vnode, step }) => `${vnode} ${step}`)
@@ -127,14 +136,22 @@ export class Standstill {
     const answered = this.#answers
     this.#answers = undefined
     if (story !== this.#seen.story || terms !== this.#seen.terms) {
-      if (story !== this.#seen.story) this.#paced.looks++
+      if (story !== this.#seen.story && !this.#isHurried) this.#paced.looks++
       this.#seen = { story, terms, sinceMs: this.#now }
       this.#suspected = new Set()
       return
     }
-    if (this.#now - this.#seen.sinceMs < (await this.#patienceMs())) return
-    if (answered?.terms === terms) await this.#judge(answered.answers)
+    const stillMs = this.#now - this.#seen.sinceMs
+    const isLong = stillMs >= (await this.#patienceMs())
+    if (!isLong && !(this.#isHurried && stillMs >= HURRIED_MS)) return
+    if (answered?.terms === terms) await this.#judge(answered.answers, isLong)
     this.#ask()
+  }
+
+  #hurry(isHurried: boolean): void {
+    if (isHurried === this.#isHurried) return
+    this.#isHurried = isHurried
+    this.#lookEvery(isHurried ? HURRIED_MS : EVERY_MS)
   }
 
   async #patienceMs(): Promise<number> {
@@ -146,12 +163,13 @@ export class Standstill {
     return Math.max(this.#leastMs, atFirst) * (1 << Math.min(failures, MOST_DOUBLINGS))
   }
 
-  async #judge(answers: Answers): Promise<void> {
-    const { context, run, manifest, cuts, awaited, lost, goBack } = this.#options
+  /** @param isLong it has stood still for so long that anything may be the reason, not only what is refused */
+  async #judge(answers: Answers, isLong: boolean): Promise<void> {
+    const { context, run, manifest, cuts, awaited, monitor, lost, goBack } = this.#options
     const members = await listMembers(context)
     const { definition, head } = run()
     const { directory } = head
-    const found = suspicions({
+    const all = suspicions({
       directory,
       manifest: manifest(),
       cut: cuts.newest,
@@ -164,8 +182,10 @@ export class Standstill {
       // Followers come and go without a new term of anybody else.
       answers: new Map([...answers].filter(([vnode]) => vnode in directory)),
       stillMs: this.#now - this.#seen.sinceMs,
+      refusals: monitor.refusals,
       blamed: this.#blamed,
     })
+    const found = isLong ? all : all.filter(({ isRefused }) => isRefused)
     const proven = found.filter(({ key }) => this.#suspected.has(key))
     this.#suspected = new Set(found.map(({ key }) => key))
     const losses = lossesOf(proven, (vnode) => directory[vnode].pnode)

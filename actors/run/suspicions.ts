@@ -5,6 +5,7 @@ import type { Demand, Membership } from '../calls.js'
 import type { Whereabouts } from '../reports.js'
 import type { Awaited } from './awaited.js'
 import type { OpenCuts } from './open-cuts.js'
+import type { Refusals } from './refusals.js'
 
 /** By VNode; null: it is not there under its term, or not yet. Those of a PNode that did not answer are missing. */
 export type Answers = ReadonlyMap<string, Whereabouts | null>
@@ -24,6 +25,8 @@ export interface Suspicion {
   readonly silent?: string
   /** What was sent by them is not to be relied on, nor what was made of it: the whole run goes back. */
   readonly isForAll?: true
+  /** What was sent did arrive, and was refused. */
+  readonly isRefused?: true
 }
 
 export interface Evidence {
@@ -45,6 +48,8 @@ export interface Evidence {
   /** Of VNodes that are in the directory. */
   readonly answers: Answers
   readonly stillMs: number
+  /** Frames that did arrive, and were refused. */
+  readonly refusals?: Pick<Refusals, 'openIn' | 'opponentsOf'>
   /** How often each PNode had to give something up since something last went on. */
   readonly blamed: ReadonlyMap<string, number>
 }
@@ -95,8 +100,9 @@ function untold(evidence: Evidence): Suspicion[] {
 /**
  * A VNode lacks an output that its producer has, or a producer waits for a consumer that lacks nothing of it: what goes from one PNode to the other,
  * or back, does not arrive, and has had time enough. To blame is the PNode that has a part in most of that; if there is no such, one that was not blamed before.
+ * Where what arrives is refused, it is first who is in that with most others, and then who has sent it.
  */
-function unheard({ directory, members, windowBytes, answers, stillMs, blamed }: Evidence): Suspicion[] {
+function unheard({ directory, members, windowBytes, answers, stillMs, blamed, refusals }: Evidence): Suspicion[] {
   const lineOf = (vnode: string) => members.find(({ pnode }) => pnode === directory[vnode].pnode)
   const broken: { readonly producer: string; readonly consumer: string; readonly sizeOf?: string }[] = []
   for (const [vnode, stands] of answers) {
@@ -118,12 +124,19 @@ function unheard({ directory, members, windowBytes, answers, stillMs, blamed }: 
   })
   const touching = (pnode: string) =>
     edges.filter(({ producer, consumer }) => directory[producer].pnode === pnode || directory[consumer].pnode === pnode)
+  const refused = (refusals?.openIn(directory) ?? []).filter((one) =>
+    edges.some(({ producer, consumer }) => one.producer === producer && one.by === consumer),
+  )
+  const opponentsOf = (pnode: string) =>
+    refused.some((one) => one.pnode === pnode || one.byPnode === pnode) ? refusals!.opponentsOf(pnode) : 0
   const consumers = edges.map(({ consumer }) => directory[consumer].pnode)
   const pnodes = new Set([...consumers, ...edges.map(({ producer }) => directory[producer].pnode)])
   const [worst] = [...pnodes].toSorted(
     (a, b) =>
+      opponentsOf(b) - opponentsOf(a) ||
       touching(b).length - touching(a).length ||
       (blamed.get(a) ?? 0) - (blamed.get(b) ?? 0) ||
+      Number(refused.some(({ pnode }) => pnode === b)) - Number(refused.some(({ pnode }) => pnode === a)) ||
       Number(consumers.includes(b)) - Number(consumers.includes(a)) ||
       (a < b ? -1 : 1),
   )
@@ -132,6 +145,9 @@ function unheard({ directory, members, windowBytes, answers, stillMs, blamed }: 
     const [from, to] = [directory[producer].pnode, directory[consumer].pnode]
     const key = `unheard ${producer} ${consumer} ${answers.get(consumer)!.applied}`
     const vnodes = [producer, consumer].filter((vnode) => directory[vnode].pnode === worst)
+    const because = refused.find((one) => one.producer === producer && one.by === consumer)
+    if (because)
+      return { key, vnodes, reason: `${to} (${consumer}) refuses what ${from} (${producer}) sends: ${because.reason}`, isRefused: true }
     return { key, vnodes, reason: `nothing comes from ${from} (${producer}) to ${to} (${consumer}), or back` }
   })
 }

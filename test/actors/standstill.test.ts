@@ -4,6 +4,7 @@ import { SOURCE } from '../../components/definition.js'
 import type { ActorContext, ActorRef, Json } from '../../runtime/actor-system/actor-system.js'
 import { firstHead } from '../../runtime/head.js'
 import type { VNodeView } from '../../actors/events.js'
+import { Refusals } from '../../actors/run/refusals.js'
 import { Standstill } from '../../actors/run/standstill.js'
 import { chainRun } from '../simulation/simulated-run.js'
 import { fakeClock } from '../support/fake-clock.js'
@@ -101,6 +102,33 @@ test('who has a part in most of what does not arrive is to blame; between two th
   t.deepEqual(suspected(pair, { blamed: new Map([['c', 1]]) }), ['v1: nothing comes from b (v1) to c (v2), or back'])
 })
 
+const refusal = { producer: 'v1', term: 2, pnode: 'b', step: 6, reason: 'labels' }
+
+test('where what arrives is refused: who has sent it, unless the other one is in that with more', (t) => {
+  const pair = { source: stands(9), v1: stands(9), v2: stands(5, from('v1')), v3: stands(5) }
+  const refusals = new Refusals()
+  refusals.add(refusal, 'v2', 'c')
+  t.deepEqual(suspected(pair, { refusals }), ['v1: c (v2) refuses what b (v1) sends: labels'])
+  refusals.add({ ...refusal, term: 9, pnode: 'e' }, 'v2', 'c')
+  t.deepEqual(suspected(pair, { refusals }), ['v2: c (v2) refuses what b (v1) sends: labels'])
+})
+
+test('what was refused of somebody else, of another term or as odd alone is no reason', (t) => {
+  const pair = { source: stands(9), v1: stands(9), v2: stands(5, from('v1')), v3: stands(5) }
+  for (const [other, by, byPnode] of [
+    [{ term: 1 }, 'v2', 'c'],
+    [{ pnode: 'e' }, 'v2', 'c'],
+    [{}, 'v2', 'e'],
+    [{ reason: 'norm' }, 'v2', 'c'],
+    [{ reason: 'changed' }, 'v2', 'c'],
+    [{ producer: SOURCE, term: 1, pnode: 'a', reason: 'finite' }, 'v1', 'b'],
+  ] as const) {
+    const refusals = new Refusals()
+    refusals.add({ ...refusal, ...other }, by, byPnode)
+    t.deepEqual(suspected(pair, { refusals }), ['v2: nothing comes from b (v1) to c (v2), or back'])
+  }
+})
+
 test('a state that does not arrive in the store while those of others did: after half a minute, or four times what its bytes should take', (t) => {
   const cut = { position: 5, missing: ['v2'] }
   const all = { source: stands(9), v1: stands(9), v3: stands(9) }
@@ -154,7 +182,10 @@ test('who says for ever that something else keeps him has to leave what he has a
 })
 
 /** The owner of a run whose `v2` on bob gets nothing of `v1` on ann, wherever it is restored. @returns when which of them has to give something up, in s */
-async function blamed(forMs: number, newcomerAtMs = Infinity): Promise<(readonly [atS: number, pnode: string])[]> {
+async function blamed(
+  forMs: number,
+  { newcomerAtMs = Infinity, refusals = new Refusals(), everyMs = 5_000 } = {},
+): Promise<(readonly [atS: number, pnode: string])[]> {
   const clock = fakeClock(0)
   const { definition } = chainRun(2, { epochs: 1, stepsPerEpoch: 100 }, () => undefined as never)
   const [v1, v2] = definition.network.vnodes.map(({ id }) => id)
@@ -176,7 +207,7 @@ async function blamed(forMs: number, newcomerAtMs = Infinity): Promise<(readonly
     cuts: { newest: undefined },
     awaited: () => undefined,
     goBack: async () => undefined,
-    monitor: { vnodes: () => Object.entries(steps).map(([vnode, step]) => ({ vnode, step }) as VNodeView), newSteps: 114 },
+    monitor: { vnodes: () => Object.entries(steps).map(([vnode, step]) => ({ vnode, step }) as VNodeView), newSteps: 114, refusals },
     window: async () => 1,
     lost: async ({ pnode }) => {
       told.push([clock.now() / 1000, pnode])
@@ -189,7 +220,7 @@ async function blamed(forMs: number, newcomerAtMs = Infinity): Promise<(readonly
   })
   standstill.watch()
   while (clock.now() < forMs) {
-    await clock.advance(5_000)
+    await clock.advance(everyMs)
     if (clock.now() === newcomerAtMs) standstill.joined()
     await standstill.look()
   }
@@ -200,6 +231,14 @@ test('a move that did not help: the other one of two is next, after twice as lon
   const [first, second, third] = await blamed(600_000)
   t.deepEqual([first[1], second[1], third[1]], ['bob', 'ann', 'bob'])
   t.true(third[0] - second[0] > 1.5 * (second[0] - first[0]), JSON.stringify([first, second, third]))
-  const [, , sooner] = await blamed(600_000, 1_000 * second[0] + 30_000)
+  const [, , sooner] = await blamed(600_000, { newcomerAtMs: 1_000 * second[0] + 30_000 })
   t.true(sooner[0] < third[0], JSON.stringify(sooner))
+})
+
+test('where what is sent is refused nobody waits long, and it is the sender first', async (t) => {
+  const refusals = new Refusals()
+  refusals.add({ producer: 'v001', term: 2, pnode: 'ann', step: 58, reason: 'labels' }, 'v002', 'bob')
+  const [[atS, pnode]] = await blamed(60_000, { refusals, everyMs: 1_000 })
+  t.is(pnode, 'ann')
+  t.true(atS <= 5, `after ${atS} s`)
 })

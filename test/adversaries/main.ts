@@ -1,7 +1,8 @@
 /**
  * `npm run adversaries -- [--data fashion-mnist|glyphs] [--checks redundancy|audits] [--attack NAME] [--json]`: runs on sixteen PNodes of which seven attack, one run for each attack, with
  * followers on a PNode that is trusted (`slanderer` and `copier`, who have to follow: anywhere, and the trusted one settles what is disputed), or with all segments audited, and the same one for an
- * arbiter. A line for each, then a summary. Exit status 1 if one got through: another hash than that of an honest run, an honest PNode convicted, or no liar at all.
+ * arbiter. A line for each, then a summary. Exit status 1 if one got through: another hash than that of an honest run, an honest PNode convicted, or no liar at all convicted
+ * or refused.
  */
 import { parseArgs } from 'node:util'
 import { datasets } from '../../components/datasets/index.js'
@@ -33,6 +34,8 @@ interface Outcome {
   /** Steps of the segment in which the first liar was convicted; absent: nobody was. */
   readonly detectedAfter?: number
   readonly convicted: number
+  /** Liars that sent what no honest host sends: refused, frame by frame, until they had to leave what they had. */
+  readonly refused: number
   readonly honestPunished: number
   readonly hashEqual: boolean
 }
@@ -80,27 +83,34 @@ async function attacked(attack: AdversaryName | undefined) {
       },
     },
   )
+  const refused = new Set<string>()
+  const story = (async () => {
+    for await (const event of run.events())
+      if (event.type === 'suspected' && event.reason !== 'norm' && event.reason !== 'batch') refused.add(event.pnode)
+  })()
   const { hash } = await run.result
+  await story
   const { excluded = [] } = (await readHead(store, id)).head
   const steps: number[] = []
   for await (const { key } of store.list(evidencePrefix(id)))
     steps.push((JSON.parse(new TextDecoder().decode((await store.get(key)).bytes)) as Evidence).step)
-  return { hash, excluded, liars, steps }
+  return { hash, excluded, liars, steps, refused: [...refused].filter((pnode) => liars.has(pnode)).length }
 }
 
 const honest = await attacked(undefined)
 let through = 0
 for (const attack of attacks) {
-  const { hash, excluded, liars, steps } = await attacked(attack)
+  const { hash, excluded, liars, steps, refused } = await attacked(attack)
   const punished = excluded.filter((pnode) => !liars.has(pnode)).length
   const outcome: Outcome = {
     attack,
     ...(steps.length > 0 && { detectedAfter: Math.min(...steps) }),
     convicted: excluded.length - punished,
+    refused,
     honestPunished: punished,
     hashEqual: hash === honest.hash,
   }
-  const isThrough = !outcome.hashEqual || punished > 0 || (outcome.convicted === 0 && !MAY_STAY.includes(attack))
+  const isThrough = !outcome.hashEqual || punished > 0 || (outcome.convicted + refused === 0 && !MAY_STAY.includes(attack))
   if (isThrough) through++
   process.stdout.write(values.json ? `${JSON.stringify(outcome)}\n` : `${isThrough ? '✘' : '✔'} ${sentence(outcome)}\n`)
 }
@@ -109,7 +119,7 @@ const summary = { attacks: attacks.length, through, hash: honest.hash }
 process.stdout.write(values.json ? `${JSON.stringify(summary)}\n` : `${attacks.length} attacks, ${through} got through\n`)
 process.exitCode = through > 0 ? 1 : 0
 
-function sentence({ attack, detectedAfter, convicted, honestPunished, hashEqual }: Outcome): string {
+function sentence({ attack, detectedAfter, convicted, refused, honestPunished, hashEqual }: Outcome): string {
   const found = detectedAfter === undefined ? 'nobody convicted' : `${convicted} convicted, the first after step ${detectedAfter}`
-  return `${attack}: ${found}; ${honestPunished} honest punished; ${hashEqual ? 'the hash of an honest run' : 'another hash'}`
+  return `${attack}: ${found}, ${refused} refused; ${honestPunished} honest punished; ${hashEqual ? 'the hash of an honest run' : 'another hash'}`
 }

@@ -65,6 +65,18 @@ test.serial('seven of sixteen lie, each in its own way; a trusted one applies ev
   t.true(evidence.length > 0)
 })
 
+test.serial('a trusted follower that takes over needs nobody to agree, as it did not before', async (t) => {
+  const { hash, events } = await ended({
+    pnodes: 4,
+    trusted: ['pnode-4'],
+    leaves: { pnode: 'pnode-2', step: EVERY_STEPS + EVERY_STEPS / 2 },
+    options: { constraints: { areFollowersTrusted: true } },
+  })
+  t.is(hash, honest)
+  t.true(events.some((event) => event.type === 'placed' && event.reason.includes('it stood by') && event.pnode === 'pnode-4'))
+  t.false(events.some(({ type }) => type === 'waiting'))
+})
+
 test.serial('who lies and is gone before the checkpoint leaves a lie behind that is found all the same', async (t) => {
   const leaves = { pnode: 'pnode-2', step: EVERY_STEPS + EVERY_STEPS / 2 }
   const { hash, head, events } = await ended({
