@@ -20,9 +20,10 @@ import { type Answers, suspicions } from './suspicions.js'
 
 /** Handler of the Run actor, and its timer, for `Standstill.look`. */
 export const STANDSTILL = 'standstill'
-const EVERY_MS = 5_000
-/** Nothing is asked before so many windows of average steps; nor, in ms, before the first step has had the time that it needs. */
-const [WINDOWS, FIRST_STEP_MS] = [4, 30_000]
+/** How often it is looked, in ms: at least so many times while a run stands still for as long as it has to. */
+const [EVERY_MS, LOOKS] = [5_000, 2]
+/** Nothing is asked before so many windows of average steps; nor before the first step has had the time that it needs, in times that a run has to stand still. */
+const [WINDOWS, FIRST_STEP] = [4, 3]
 /** Who lets others wait so many times as long is not asked any more why. */
 const OVERDUE = 4
 /** After each move that did not help it is waited twice as long, at most so many times. */
@@ -50,6 +51,7 @@ export interface StandstillOptions {
 export class Standstill {
   readonly #options: StandstillOptions
   readonly #leastMs: number
+  readonly #everyMs: number
   /** How far the run was when something last went on, and its terms since. */
   #seen = { story: '', terms: 0, sinceMs: 0 }
   /** What had been done for the first time then. */
@@ -69,6 +71,7 @@ export class Standstill {
   constructor(options: StandstillOptions) {
     this.#options = options
     this.#leastMs = options.leastMs ?? DEFAULT_MEMBERSHIP.standstillMs
+    this.#everyMs = Math.min(EVERY_MS, this.#leastMs / LOOKS)
   }
 
   /** PNodes that are better not given anything, in order of names. */
@@ -92,7 +95,7 @@ export class Standstill {
     if (this.#leastMs === Infinity) return
     this.#seen = { story: '', terms: 0, sinceMs: 0 }
     this.#paced = { looks: 0, from: this.#furthest }
-    this.#options.context.setTimer(STANDSTILL, STANDSTILL, { afterMs: EVERY_MS, everyMs: EVERY_MS })
+    this.#options.context.setTimer(STANDSTILL, STANDSTILL, { afterMs: this.#everyMs, everyMs: this.#everyMs })
   }
 
   /** There is another PNode: what did not help before may now. */
@@ -141,7 +144,7 @@ export class Standstill {
     this.#window ??= await this.#options.window()
     const { looks, from } = this.#paced
     const steps = this.#furthest - from
-    const atFirst = steps > 0 ? (WINDOWS * this.#window * looks * EVERY_MS) / steps : FIRST_STEP_MS
+    const atFirst = steps > 0 ? (WINDOWS * this.#window * looks * this.#everyMs) / steps : FIRST_STEP * this.#leastMs
     const failures = [...this.#blamed.values()].reduce((sum, times) => sum + times, 0)
     return Math.max(this.#leastMs, atFirst) * (1 << Math.min(failures, MOST_DOUBLINGS))
   }

@@ -154,7 +154,7 @@ test('who says for ever that something else keeps him has to leave what he has a
 })
 
 /** The owner of a run whose `v2` on bob gets nothing of `v1` on ann, wherever it is restored. @returns when which of them has to give something up, in s */
-async function blamed(forMs: number, newcomerAtMs = Infinity): Promise<(readonly [atS: number, pnode: string])[]> {
+async function blamed(forMs: number, newcomerAtMs = Infinity, leastMs = 10_000): Promise<(readonly [atS: number, pnode: string])[]> {
   const clock = fakeClock(0)
   const { definition } = chainRun(2, { epochs: 1, stepsPerEpoch: 100 }, () => undefined as never)
   const [v1, v2] = definition.network.vnodes.map(({ id }) => id)
@@ -169,8 +169,13 @@ async function blamed(forMs: number, newcomerAtMs = Infinity): Promise<(readonly
     return id === 'ann' ? [stands(60) as never, stands(60) as never] : [stands(57, { inputs: [v1] }) as never]
   }
   const told: (readonly [number, string])[] = []
+  let everyMs = 0
   const standstill = new Standstill({
-    context: { clock, call, setTimer: () => undefined } as unknown as ActorContext,
+    context: {
+      clock,
+      call,
+      setTimer: (_name: string, _method: string, times: { everyMs: number }) => void ({ everyMs } = times),
+    } as unknown as ActorContext,
     run,
     manifest: () => undefined,
     cuts: { newest: undefined },
@@ -185,11 +190,11 @@ async function blamed(forMs: number, newcomerAtMs = Infinity): Promise<(readonly
       steps[v2] = 40
       clock.after(6_000, () => (steps[v2] = 57))
     },
-    leastMs: 10_000,
+    leastMs,
   })
   standstill.watch()
   while (clock.now() < forMs) {
-    await clock.advance(5_000)
+    await clock.advance(everyMs)
     if (clock.now() === newcomerAtMs) standstill.joined()
     await standstill.look()
   }
@@ -202,4 +207,10 @@ test('a move that did not help: the other one of two is next, after twice as lon
   t.true(third[0] - second[0] > 1.5 * (second[0] - first[0]), JSON.stringify([first, second, third]))
   const [, , sooner] = await blamed(600_000, 1_000 * second[0] + 30_000)
   t.true(sooner[0] < third[0], JSON.stringify(sooner))
+})
+
+test('where a run is to stand still for less before anybody is asked, it is looked at more often', async (t) => {
+  const [[usualS], [shortS]] = [await blamed(60_000), await blamed(60_000, Infinity, 1_000)].map(([first]) => first)
+  t.is(usualS, 45)
+  t.true(shortS < 6, `after ${shortS} s`)
 })
