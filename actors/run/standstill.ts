@@ -20,11 +20,12 @@ import { type Answers, suspicions } from './suspicions.js'
 
 /** Handler of the Run actor, and its timer, for `Standstill.look`. */
 export const STANDSTILL = 'standstill'
-const EVERY_MS = 5_000
-/** The same where it is known what it waits for: somebody refuses what another one sends. */
+/** How often it is looked, in ms: at least so many times while a run stands still for as long as it has to. */
+const [EVERY_MS, LOOKS] = [5_000, 2]
+/** The same where it is known what it waits for, at most: somebody refuses what another one sends. */
 const HURRIED_MS = 1_000
-/** Nothing is asked before so many windows of average steps; nor, in ms, before the first step has had the time that it needs. */
-const [WINDOWS, FIRST_STEP_MS] = [4, 30_000]
+/** Nothing is asked before so many windows of average steps; nor before the first step has had the time that it needs, in times that a run has to stand still. */
+const [WINDOWS, FIRST_STEP] = [4, 3]
 /** Who lets others wait so many times as long is not asked any more why. */
 const OVERDUE = 4
 /** After each move that did not help it is waited twice as long, at most so many times. */
@@ -52,6 +53,7 @@ export interface StandstillOptions {
 export class Standstill {
   readonly #options: StandstillOptions
   readonly #leastMs: number
+  readonly #everyMs: number
   /** How far the run was when something last went on, and its terms since. */
   #seen = { story: '', terms: 0, sinceMs: 0 }
   /** What had been done for the first time then. */
@@ -72,6 +74,7 @@ export class Standstill {
   constructor(options: StandstillOptions) {
     this.#options = options
     this.#leastMs = options.leastMs ?? DEFAULT_MEMBERSHIP.standstillMs
+    this.#everyMs = Math.min(EVERY_MS, this.#leastMs / LOOKS)
   }
 
   /** PNodes that are better not given anything, in order of names. */
@@ -96,7 +99,7 @@ export class Standstill {
     this.#seen = { story: '', terms: 0, sinceMs: 0 }
     this.#paced = { looks: 0, from: this.#furthest }
     this.#isHurried = false
-    this.#lookEvery(EVERY_MS)
+    this.#lookEvery(this.#everyMs)
   }
 
   #lookEvery(everyMs: number): void {
@@ -151,14 +154,14 @@ export class Standstill {
   #hurry(isHurried: boolean): void {
     if (isHurried === this.#isHurried) return
     this.#isHurried = isHurried
-    this.#lookEvery(isHurried ? HURRIED_MS : EVERY_MS)
+    this.#lookEvery(isHurried ? Math.min(HURRIED_MS, this.#everyMs) : this.#everyMs)
   }
 
   async #patienceMs(): Promise<number> {
     this.#window ??= await this.#options.window()
     const { looks, from } = this.#paced
     const steps = this.#furthest - from
-    const atFirst = steps > 0 ? (WINDOWS * this.#window * looks * EVERY_MS) / steps : FIRST_STEP_MS
+    const atFirst = steps > 0 ? (WINDOWS * this.#window * looks * this.#everyMs) / steps : FIRST_STEP * this.#leastMs
     const failures = [...this.#blamed.values()].reduce((sum, times) => sum + times, 0)
     return Math.max(this.#leastMs, atFirst) * (1 << Math.min(failures, MOST_DOUBLINGS))
   }

@@ -184,7 +184,7 @@ test('who says for ever that something else keeps him has to leave what he has a
 /** The owner of a run whose `v2` on bob gets nothing of `v1` on ann, wherever it is restored. @returns when which of them has to give something up, in s */
 async function blamed(
   forMs: number,
-  { newcomerAtMs = Infinity, refusals = new Refusals(), everyMs = 5_000 } = {},
+  { newcomerAtMs = Infinity, refusals = new Refusals(), leastMs = 10_000 } = {},
 ): Promise<(readonly [atS: number, pnode: string])[]> {
   const clock = fakeClock(0)
   const { definition } = chainRun(2, { epochs: 1, stepsPerEpoch: 100 }, () => undefined as never)
@@ -200,8 +200,13 @@ async function blamed(
     return id === 'ann' ? [stands(60) as never, stands(60) as never] : [stands(57, { inputs: [v1] }) as never]
   }
   const told: (readonly [number, string])[] = []
+  let everyMs = 0
   const standstill = new Standstill({
-    context: { clock, call, setTimer: () => undefined } as unknown as ActorContext,
+    context: {
+      clock,
+      call,
+      setTimer: (_name: string, _method: string, times: { everyMs: number }) => void ({ everyMs } = times),
+    } as unknown as ActorContext,
     run,
     manifest: () => undefined,
     cuts: { newest: undefined },
@@ -216,7 +221,7 @@ async function blamed(
       steps[v2] = 40
       clock.after(6_000, () => (steps[v2] = 57))
     },
-    leastMs: 10_000,
+    leastMs,
   })
   standstill.watch()
   while (clock.now() < forMs) {
@@ -238,7 +243,13 @@ test('a move that did not help: the other one of two is next, after twice as lon
 test('where what is sent is refused nobody waits long, and it is the sender first', async (t) => {
   const refusals = new Refusals()
   refusals.add({ producer: 'v001', term: 2, pnode: 'ann', step: 58, reason: 'labels' }, 'v002', 'bob')
-  const [[atS, pnode]] = await blamed(60_000, { refusals, everyMs: 1_000 })
+  const [[atS, pnode]] = await blamed(60_000, { refusals })
   t.is(pnode, 'ann')
-  t.true(atS <= 5, `after ${atS} s`)
+  t.true(atS <= 10, `after ${atS} s`)
+})
+
+test('where a run is to stand still for less before anybody is asked, it is looked at more often', async (t) => {
+  const [[usualS], [shortS]] = [await blamed(60_000), await blamed(60_000, { leastMs: 1_000 })].map(([first]) => first)
+  t.is(usualS, 45)
+  t.true(shortS < 6, `after ${shortS} s`)
 })
