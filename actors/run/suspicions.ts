@@ -47,6 +47,8 @@ export interface Evidence {
   readonly stillMs: number
   /** How often each PNode had to give something up since something last went on. */
   readonly blamed: ReadonlyMap<string, number>
+  /** How often each VNode had to move since then. Absent: never. */
+  readonly moved?: ReadonlyMap<string, number>
 }
 
 /** What keeps a run that stands still, the plainest kind first; the others may follow from that. */
@@ -94,9 +96,10 @@ function untold(evidence: Evidence): Suspicion[] {
 
 /**
  * A VNode lacks an output that its producer has, or a producer waits for a consumer that lacks nothing of it: what goes from one PNode to the other,
- * or back, does not arrive, and has had time enough. To blame is the PNode that has a part in most of that; if there is no such, one that was not blamed before.
+ * or back, does not arrive, and has had time enough. To blame is the PNode that has a part in most of that; if there is no such, the end of an edge that has not moved
+ * before, or one that was not blamed before: whoever sends what nobody can take is found though each of its readers is on a PNode that is new to it.
  */
-function unheard({ directory, members, windowBytes, answers, stillMs, blamed }: Evidence): Suspicion[] {
+function unheard({ directory, members, windowBytes, answers, stillMs, blamed, moved = new Map() }: Evidence): Suspicion[] {
   const lineOf = (vnode: string) => members.find(({ pnode }) => pnode === directory[vnode].pnode)
   const broken: { readonly producer: string; readonly consumer: string; readonly sizeOf?: string }[] = []
   for (const [vnode, stands] of answers) {
@@ -116,13 +119,22 @@ function unheard({ directory, members, windowBytes, answers, stillMs, blamed }: 
     const { downloadBytesPerS = Infinity } = lineOf(consumer) ?? {}
     return stillMs >= bytesMs(windowBytes.get(sizeOf) ?? 0, Math.min(uploadBytesPerS, downloadBytesPerS))
   })
+  const endsOn = (pnode: string, { producer, consumer }: (typeof edges)[number]) =>
+    [producer, consumer].filter((vnode) => directory[vnode].pnode === pnode)
   const touching = (pnode: string) =>
     edges.filter(({ producer, consumer }) => directory[producer].pnode === pnode || directory[consumer].pnode === pnode)
+  const movesOf = (pnode: string) =>
+    Math.max(
+      ...touching(pnode)
+        .flatMap((edge) => endsOn(pnode, edge))
+        .map((vnode) => moved.get(vnode) ?? 0),
+    )
   const consumers = edges.map(({ consumer }) => directory[consumer].pnode)
   const pnodes = new Set([...consumers, ...edges.map(({ producer }) => directory[producer].pnode)])
   const [worst] = [...pnodes].toSorted(
     (a, b) =>
       touching(b).length - touching(a).length ||
+      movesOf(a) - movesOf(b) ||
       (blamed.get(a) ?? 0) - (blamed.get(b) ?? 0) ||
       Number(consumers.includes(b)) - Number(consumers.includes(a)) ||
       (a < b ? -1 : 1),
@@ -131,8 +143,11 @@ function unheard({ directory, members, windowBytes, answers, stillMs, blamed }: 
   return touching(worst).map(({ producer, consumer }) => {
     const [from, to] = [directory[producer].pnode, directory[consumer].pnode]
     const key = `unheard ${producer} ${consumer} ${answers.get(consumer)!.applied}`
-    const vnodes = [producer, consumer].filter((vnode) => directory[vnode].pnode === worst)
-    return { key, vnodes, reason: `nothing comes from ${from} (${producer}) to ${to} (${consumer}), or back` }
+    return {
+      key,
+      vnodes: endsOn(worst, { producer, consumer }),
+      reason: `nothing comes from ${from} (${producer}) to ${to} (${consumer}), or back`,
+    }
   })
 }
 
