@@ -39,8 +39,8 @@ interface Content {
   readonly count: number
   readonly batch: string
   readonly header: FrameHeader | Feedback['header']
-  /** By place of arrival: whether it was of the past when it first came there. */
-  readonly arrivals: { [place: string]: boolean | undefined }
+  /** By place of arrival: under which term whoever was there then was, if it was of the past when it first came there; else 0. */
+  readonly arrivals: { [place: string]: number | undefined }
 }
 
 /** For those who made or read a frame before: on the frame itself, since weak maps of millions of frames are most of the work of a simulation. */

@@ -48,6 +48,10 @@ export interface RunSize {
   readonly replicas?: number
   /** Share of the segments that somebody else applies as well. */
   readonly audits?: number
+  /** PNodes that apply each VNode's log, of which all have to agree. */
+  readonly redundancy?: number
+  /** Followers are on PNodes that are trusted. */
+  readonly areFollowersTrusted?: boolean
 }
 
 const TARGET = { kind: 'categorical', classes: 2 } as const
@@ -96,7 +100,9 @@ export function drawRun(random: RandomStream, size: RunSize, seed: number): Simu
     },
     ...(size.replicas && { replicas: size.replicas }),
     ...(size.audits && { audits: size.audits }),
+    ...(size.redundancy && { redundancy: size.redundancy }),
     ...(size.isGrouped && drawn.length > 1 && { constraints: { together: [[drawn[0].id, drawn.at(-1)!.id]] } }),
+    ...(size.areFollowersTrusted && { constraints: { areFollowersTrusted: true } }),
   }
   const timetable = new Timetable(definition.timetable)
   const { vnodes } = definition.network
