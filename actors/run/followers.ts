@@ -108,7 +108,10 @@ export class Followers {
         size = decisions || size === 1 ? missing.length : Math.ceil(size / 2)
       }
       const lacking = this.#missing().filter((id) => numberOf(id) < this.#redundancy)
-      if (lacking.length > 0) waits(lacking, `no PNode for ${lacking.join(', ')}: ${this.#redundancy} have to apply each VNode`)
+      if (lacking.length === 0) return
+      waits(lacking, `no PNode for ${lacking.join(', ')}: ${this.#redundancy} have to apply each VNode`)
+      // Nobody tells of whoever is heard again, or has room again.
+      this.seekLater()
     } catch (error) {
       if (!isTransient(error)) throw error
       this.seekLater()

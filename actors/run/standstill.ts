@@ -67,6 +67,8 @@ export class Standstill {
   #suspected: ReadonlySet<string> = new Set()
   /** How often each PNode had to give something up since something was done for the first time. */
   readonly #blamed = new Map<string, number>()
+  /** How often each VNode had to move since then. */
+  readonly #moved = new Map<string, number>()
   /** How often a VNode had to move because it said nothing, since then. */
   readonly #silent = new Map<string, number>()
   readonly #shunned = new Map<string, { readonly times: number; readonly untilMs: number }>()
@@ -109,6 +111,7 @@ export class Standstill {
   /** There is another PNode: what did not help before may now. */
   joined(): void {
     this.#blamed.clear()
+    this.#moved.clear()
   }
 
   async look(): Promise<void> {
@@ -133,6 +136,7 @@ export class Standstill {
     const progress = `${checkpoint}: ${monitor.newSteps}`
     if (progress !== this.#progress) {
       this.#blamed.clear()
+      this.#moved.clear()
       this.#silent.clear()
     }
     this.#progress = progress
@@ -187,6 +191,7 @@ export class Standstill {
       stillMs: this.#now - this.#seen.sinceMs,
       refusals: monitor.refusals,
       blamed: this.#blamed,
+      moved: this.#moved,
     })
     const found = isLong ? all : all.filter(({ isRefused }) => isRefused)
     const proven = found.filter(({ key }) => this.#suspected.has(key))
@@ -194,7 +199,10 @@ export class Standstill {
     const losses = lossesOf(proven, (vnode) => directory[vnode].pnode)
     for (const { silent } of proven) if (silent !== undefined) this.#silent.set(silent, (this.#silent.get(silent) ?? 0) + 1)
     // All of them first: what one gives up does not go to another.
-    for (const { pnode } of losses) this.#blame(pnode)
+    for (const { pnode, ids } of losses) {
+      this.#blame(pnode)
+      for (const id of ids) this.#moved.set(id, (this.#moved.get(id) ?? 0) + 1)
+    }
     const forAll = proven.find(({ isForAll }) => isForAll)
     if (forAll) return goBack(forAll.reason)
     for (const { pnode, reason, ids } of losses)

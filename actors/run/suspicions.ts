@@ -52,6 +52,8 @@ export interface Evidence {
   readonly refusals?: Pick<Refusals, 'openIn' | 'opponentsOf'>
   /** How often each PNode had to give something up since something last went on. */
   readonly blamed: ReadonlyMap<string, number>
+  /** How often each VNode had to move since then. Absent: never. */
+  readonly moved?: ReadonlyMap<string, number>
 }
 
 /** What keeps a run that stands still, the plainest kind first; the others may follow from that. */
@@ -99,10 +101,11 @@ function untold(evidence: Evidence): Suspicion[] {
 
 /**
  * A VNode lacks an output that its producer has, or a producer waits for a consumer that lacks nothing of it: what goes from one PNode to the other,
- * or back, does not arrive, and has had time enough. To blame is the PNode that has a part in most of that; if there is no such, one that was not blamed before.
+ * or back, does not arrive, and has had time enough. To blame is the PNode that has a part in most of that; if there is no such, the end of an edge that has not moved
+ * before, or one that was not blamed before: whoever sends what nobody can take is found though each of its readers is on a PNode that is new to it.
  * Where what arrives is refused, it is first who is in that with most others, and then who has sent it.
  */
-function unheard({ directory, members, windowBytes, answers, stillMs, blamed, refusals }: Evidence): Suspicion[] {
+function unheard({ directory, members, windowBytes, answers, stillMs, blamed, moved = new Map(), refusals }: Evidence): Suspicion[] {
   const lineOf = (vnode: string) => members.find(({ pnode }) => pnode === directory[vnode].pnode)
   const broken: { readonly producer: string; readonly consumer: string; readonly sizeOf?: string }[] = []
   for (const [vnode, stands] of answers) {
@@ -122,6 +125,8 @@ function unheard({ directory, members, windowBytes, answers, stillMs, blamed, re
     const { downloadBytesPerS = Infinity } = lineOf(consumer) ?? {}
     return stillMs >= bytesMs(windowBytes.get(sizeOf) ?? 0, Math.min(uploadBytesPerS, downloadBytesPerS))
   })
+  const endsOn = (pnode: string, { producer, consumer }: (typeof edges)[number]) =>
+    [producer, consumer].filter((vnode) => directory[vnode].pnode === pnode)
   const touching = (pnode: string) =>
     edges.filter(({ producer, consumer }) => directory[producer].pnode === pnode || directory[consumer].pnode === pnode)
   const refused = (refusals?.openIn(directory) ?? []).filter((one) =>
@@ -129,12 +134,19 @@ function unheard({ directory, members, windowBytes, answers, stillMs, blamed, re
   )
   const opponentsOf = (pnode: string) =>
     refused.some((one) => one.pnode === pnode || one.byPnode === pnode) ? refusals!.opponentsOf(pnode) : 0
+  const movesOf = (pnode: string) =>
+    Math.max(
+      ...touching(pnode)
+        .flatMap((edge) => endsOn(pnode, edge))
+        .map((vnode) => moved.get(vnode) ?? 0),
+    )
   const consumers = edges.map(({ consumer }) => directory[consumer].pnode)
   const pnodes = new Set([...consumers, ...edges.map(({ producer }) => directory[producer].pnode)])
   const [worst] = [...pnodes].toSorted(
     (a, b) =>
       opponentsOf(b) - opponentsOf(a) ||
       touching(b).length - touching(a).length ||
+      movesOf(a) - movesOf(b) ||
       (blamed.get(a) ?? 0) - (blamed.get(b) ?? 0) ||
       Number(refused.some(({ pnode }) => pnode === b)) - Number(refused.some(({ pnode }) => pnode === a)) ||
       Number(consumers.includes(b)) - Number(consumers.includes(a)) ||
@@ -144,7 +156,7 @@ function unheard({ directory, members, windowBytes, answers, stillMs, blamed, re
   return touching(worst).map(({ producer, consumer }) => {
     const [from, to] = [directory[producer].pnode, directory[consumer].pnode]
     const key = `unheard ${producer} ${consumer} ${answers.get(consumer)!.applied}`
-    const vnodes = [producer, consumer].filter((vnode) => directory[vnode].pnode === worst)
+    const vnodes = endsOn(worst, { producer, consumer })
     const because = refused.find((one) => one.producer === producer && one.by === consumer)
     if (because)
       return { key, vnodes, reason: `${to} (${consumer}) refuses what ${from} (${producer}) sends: ${because.reason}`, isRefused: true }

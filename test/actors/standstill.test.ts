@@ -129,6 +129,23 @@ test('what was refused of somebody else, of another term or as odd alone is no r
   }
 })
 
+test('who has moved in vain was not to blame, though it is on a PNode now that nobody has blamed', (t) => {
+  const pair = { source: stands(9), v1: stands(9), v2: stands(5, from('v1')), v3: stands(5) }
+  const [reader, sender] = [['v2: nothing comes from b (v1) to c (v2), or back'], ['v1: nothing comes from b (v1) to c (v2), or back']]
+  t.deepEqual(suspected(pair), reader)
+  t.deepEqual(suspected(pair, { moved: new Map([['v2', 1]]) }), sender)
+  t.deepEqual(suspected(pair, { blamed: new Map([['b', 1]]), moved: new Map([['v2', 1]]) }), sender)
+  t.deepEqual(
+    suspected(pair, {
+      moved: new Map([
+        ['v1', 1],
+        ['v2', 1],
+      ]),
+    }),
+    reader,
+  )
+})
+
 test('a state that does not arrive in the store while those of others did: after half a minute, or four times what its bytes should take', (t) => {
   const cut = { position: 5, missing: ['v2'] }
   const all = { source: stands(9), v1: stands(9), v3: stands(9) }

@@ -2,6 +2,7 @@
 import type { Head } from '../../runtime/head.js'
 import type { SimulatedCluster, Watch } from './cluster.js'
 import { Invariants } from './invariants.js'
+import type { Liars, Tally } from './justice.js'
 import { referenceOf, type SimulatedRun } from './simulated-run.js'
 
 export class AllInvariants {
@@ -10,9 +11,9 @@ export class AllInvariants {
   readonly #first: Invariants
   readonly #classOf: (host: string) => string
 
-  /** @param classOf compute class of a host */
-  constructor(runs: readonly SimulatedRun[], classOf: (host: string) => string, now: () => number) {
-    this.#byRun = new Map(runs.map((run) => [run.id, new Invariants(run, referenceOf(run), now)]))
+  /** @param classOf compute class of a host @param liars absent: everybody is honest */
+  constructor(runs: readonly SimulatedRun[], classOf: (host: string) => string, now: () => number, liars?: Liars) {
+    this.#byRun = new Map(runs.map((run) => [run.id, new Invariants(run, referenceOf(run), now, liars)]))
     this.#all = [...this.#byRun.values()]
     this.#first = this.#all[0]
     this.#classOf = classOf
@@ -63,6 +64,11 @@ export class AllInvariants {
 
   get stepsApplied(): number {
     return this.#all.reduce((sum, each) => sum + each.stepsApplied, 0)
+  }
+
+  /** Of the first run. */
+  get tally(): Tally | undefined {
+    return this.#first.justice?.tally
   }
 
   get takeovers(): number {

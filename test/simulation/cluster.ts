@@ -2,12 +2,13 @@
 import { controlLine, CONTROL } from '../../actors/control/channels.js'
 import { ControlHost } from '../../actors/control/control-host.js'
 import { PNodeHost } from '../../actors/pnode/pnode.js'
+import type { Seams } from '../../actors/pnode/seams.js'
+import type { AdversaryName } from '../../adversaries/adversaries.js'
 import type { ActorRef, Json } from '../../runtime/actor-system/actor-system.js'
 import { answer, asker } from '../../runtime/ask.js'
 import type { ApplyRequest } from '../../runtime/compute/compute.js'
 import { isSwarmError, type SwarmError } from '../../runtime/errors.js'
 import { TrustedKeys } from '../../runtime/control-keys.js'
-import type { Identity } from '../../runtime/identity.js'
 import { type MemoryObjects, memoryObjects } from '../../runtime/object-store/memory-store.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import { patientStore } from '../../runtime/object-store/patient-store.js'
@@ -17,6 +18,7 @@ import { Network, type Sizes } from './network.js'
 import { ActorDirectory, SimulatedActors } from './simulated-actors.js'
 import { SimulatedBroker } from './simulated-bus.js'
 import { type ComputeTimes, SimulatedCompute } from './simulated-compute.js'
+import { disguised, identityOf, prove } from './strangers.js'
 import { isPoison, type SimulatedRun } from './simulated-run.js'
 import { StoreServer } from './simulated-store.js'
 import { publicKeyOf, seededIdentity } from '../support/identities.js'
@@ -30,6 +32,10 @@ export interface HostPlan {
   readonly gflops: number
   readonly memoryBytes: number
   readonly computeClass: string
+  /** What it does instead of what it should. Absent: it is honest. */
+  readonly adversary?: AdversaryName
+  /** Whose it is. Default: its own. */
+  readonly owner?: string
 }
 
 /** Who watches. */
@@ -57,6 +63,10 @@ export interface ClusterPlan {
   /** Default: nothing takes longer for being large. */
   readonly sizes?: Sizes
   readonly times?: ComputeTimes
+  /** Hosts whose word settles disputes. */
+  readonly arbiters?: readonly string[]
+  /** Hosts of which so much was found to be right before that they are on probation no more. */
+  readonly proven?: readonly string[]
   /** How long a run stands still before it is asked why. Default: the product's. */
   readonly standstillMs?: number
 }
@@ -79,13 +89,6 @@ const TRAINER_MS = 500
 /** The same in all simulations. */
 const controlKey = seededIdentity('control')
 const controlSecret = new Uint8Array(32)
-/** By name. */
-const identities = new Map<string, { readonly own: Identity; readonly text: string }>()
-function identityOf(name: string): { readonly own: Identity; readonly text: string } {
-  let known = identities.get(name)
-  if (!known) identities.set(name, (known = { own: seededIdentity(name), text: publicKeyOf(name) }))
-  return known
-}
 
 export class SimulatedCluster {
   readonly world: World
@@ -119,9 +122,14 @@ export class SimulatedCluster {
 
   /** Starts everything, and the run as soon as control takes it. */
   begin(): void {
-    this.startControl()
-    for (const { name } of this.#plan.hosts) this.startHost(name)
-    for (const { run, atMs } of this.#runs) this.#keepRunning(run, atMs)
+    const { hosts, proven = [] } = this.#plan
+    const start = () => {
+      this.startControl()
+      for (const { name } of hosts) this.startHost(name)
+      for (const { run, atMs } of this.#runs) this.#keepRunning(run, atMs)
+    }
+    if (proven.length === 0) start()
+    else void prove(patientStore(this.store.client(this.#trainer), this.#trainer), proven).then(start)
   }
 
   get #runs(): readonly { readonly run: SimulatedRun; readonly atMs: number }[] {
@@ -186,6 +194,7 @@ export class SimulatedCluster {
       hostKeys: async (name) => identityOf(name).text,
       membership: {
         heartbeatMs: HEARTBEAT_MS,
+        isTrusted: (pnode) => this.#plan.arbiters?.includes(pnode) === true,
         ...(this.#plan.standstillMs && { standstillMs: this.#plan.standstillMs }),
         isHearing: () => !this.network.isCut('*', CONTROL, 'bus'),
       },
@@ -197,7 +206,7 @@ export class SimulatedCluster {
 
   startHost(name: string): void {
     if (this.#running.get(name)?.process.isAlive) return
-    const plan = this.#plans.get(name) ?? { ...this.#plan.hosts[0], name }
+    const plan = this.#plans.get(name) ?? { ...this.#plan.hosts[0], name, adversary: undefined, owner: undefined }
     const process = this.world.spawn(name)
     const { clock } = process
     const bus = this.#broker.connect(process)
@@ -216,14 +225,13 @@ export class SimulatedCluster {
       onApply: (vnode, request) => this.#watch.onApply(name, vnode, request),
     })
     const store: ObjectStore = patientStore(this.store.client(process), { clock })
+    const seams: Seams = { system, bus, compute, store }
     const pnode = new PNodeHost({
       pnode: name,
       identity: identityOf(name).own,
-      system,
-      bus,
-      compute,
-      store,
+      ...disguised(seams, plan.adversary),
       clock,
+      ...(plan.owner !== undefined && { terms: { owner: plan.owner } }),
       controlKeys: new TrustedKeys([{ key: publicKeyOf('control') }], clock),
       memoryBytes: plan.memoryBytes,
       heartbeatMs: HEARTBEAT_MS,

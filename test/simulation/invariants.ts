@@ -17,6 +17,8 @@ import { readDefinition } from '../../actors/run/run-definition.js'
 import type { Observation } from '../../actors/reports.js'
 import { readSettings } from '../../actors/run/run-settings.js'
 import type { SimulatedCluster } from './cluster.js'
+import { type AdversaryName, HARMLESS } from '../../adversaries/adversaries.js'
+import { Justice, type Liars } from './justice.js'
 import { contentOf } from './simulated-compute.js'
 import { numbersOf } from './simulated-numbers.js'
 import type { Reference, SimulatedRun } from './simulated-run.js'
@@ -33,6 +35,14 @@ export class Violation extends Error {}
 
 /** After the last fault something new has to come about within so long, in simulated ms. */
 export const PROGRESS_MS = 60_000
+/**
+ * The same beside liars, whose lies do not end with the last fault. What nobody can take stops a run until its ends have moved: each time it is waited twice as
+ * long, and the first time four windows of steps.
+ */
+export const PROGRESS_BESIDE_LIARS_MS = 600_000
+
+/** They lie about nothing that is theirs. */
+const ONLY_FOLLOWING: readonly AdversaryName[] = [...HARMLESS, 'slanderer', 'copier']
 
 export class Invariants {
   readonly #run: SimulatedRun
@@ -54,6 +64,10 @@ export class Invariants {
   readonly #stored = new Set<string>()
   /** Keys of what has changed on the disk since. */
   readonly #rotten = new Set<string>()
+  readonly #liars: Liars | undefined
+  readonly justice: Justice | undefined
+  /** Liars that have applied steps of VNodes that were theirs. */
+  readonly #lied = new Set<string>()
   #newest: Manifest | undefined
   head: Head | undefined
   /** When something new last came about. */
@@ -62,10 +76,13 @@ export class Invariants {
   takeovers = 0
   #violation: Violation | undefined
 
-  constructor(run: SimulatedRun, reference: Reference, now: () => number) {
+  /** @param liars absent: everybody is honest */
+  constructor(run: SimulatedRun, reference: Reference, now: () => number, liars?: Liars) {
     this.#run = run
     this.#reference = reference
     this.#now = now
+    this.#liars = liars
+    this.justice = liars && new Justice(liars, run.id, (what) => this.fail(what))
   }
 
   /** @throws the first violation: where it was found nobody can throw */
@@ -103,7 +120,7 @@ export class Invariants {
     const told = place === undefined ? undefined : this.#told.get(place)
     if (place === undefined || !told) return
     const content = this.#read(bytes)
-    if (content) content.arrivals[place] ??= isOfThePast(bytes, content.header.vnode, told)
+    if (content) content.arrivals[place] ??= isOfThePast(bytes, content.header.vnode, told) ? told.term : 0
   }
 
   /** What cannot be read must change nothing either. */
@@ -121,6 +138,11 @@ export class Invariants {
   /** A step is about to be applied. */
   onApply(host: string, id: string, { inputs, feedback = [], header }: ApplyRequest, computeClass: string): void {
     const vnode = vnodeOf(id)
+    if (this.#isLiar(host)) {
+      // Nothing holds of what it hands to its compute.
+      if (id === vnode) this.#lied.add(host)
+      return
+    }
     const first = this.#classes.get(header.generation) ?? computeClass
     this.#classes.set(header.generation, first)
     if (computeClass !== first) this.fail(`${vnode} on ${host} computes in class ${computeClass}, others in ${first}`)
@@ -129,7 +151,8 @@ export class Invariants {
       if (!arrivals) return this.#unreadable.has(input)
       // Who was promoted has two addresses: that a copy came to the other one too late says nothing.
       const judged = [id, vnode].flatMap((address) => arrivals[`${host}/${address}`] ?? [])
-      return judged.length > 0 && judged.every((isLate) => isLate)
+      // Who was taken for lost may go on beside whoever has followed it to the same PNode: it was told less, and nobody heeds it.
+      return judged.length > 0 && judged.every((lateFor) => lateFor > 0 && lateFor <= header.term)
     }
     if ([...inputs, ...feedback].some(isPast)) this.fail(`${id} on ${host} applies a frame of the past at step ${header.step}`)
     const key = `${vnode}/${header.term}`
@@ -140,10 +163,11 @@ export class Invariants {
     this.#applied.set(key, header.position)
   }
 
-  onObservation(_host: string, observation: Observation): void {
+  onObservation(host: string, observation: Observation): void {
     if (observation.type === 'restored' && observation.step > (this.#newest?.step ?? 0)) this.takeovers++
-    // Everybody is honest here, whatever is lost or comes twice: nothing that a frame says may look odd.
-    if (observation.type === 'suspected') this.fail(`false alarm: ${JSON.stringify(observation)}`)
+    // What is honest may be lost or come twice, and yet nothing that it says may look odd.
+    if (observation.type === 'suspected' && !this.#isLiar(host) && !this.#isLiar(observation.pnode))
+      this.fail(`false alarm: ${JSON.stringify(observation)}`)
     if (observation.type !== 'applied') return
     this.stepsApplied++
     const { vnode, entry } = observation
@@ -156,6 +180,7 @@ export class Invariants {
   onPut(key: string, bytes: Uint8Array): void {
     const { id } = this.#run
     this.#stored.add(key)
+    this.justice?.onPut(key, bytes)
     this.#rotten.delete(key)
     if (key === keys.head(id)) this.#onHead(decodeHead(bytes, key))
     else if (key.startsWith(`runs/${id}/checkpoints/`)) this.#onManifest(decodeManifest(bytes, key))
@@ -179,7 +204,8 @@ export class Invariants {
     const [newest, older] = [head.manifests[0]?.step ?? 0, before.manifests[0]?.step ?? 0]
     if (newest < older && head.generation === before.generation) this.fail(`the head goes back from step ${older} to ${newest}`)
     if (before.status === 'done' && head.status !== 'done') this.fail('a run that is done goes on')
-    if (head.excluded) this.fail(`honest hosts are convicted: ${head.excluded.join(', ')}`)
+    const wronged = head.excluded?.filter((pnode) => !this.#isLiar(pnode)) ?? []
+    if (wronged.length > 0 && !this.#liars?.mayWrong) this.fail(`honest hosts are convicted: ${wronged.join(', ')}`)
     if (head.status === 'failed') this.fail(`the run failed: ${head.error?.code} ${head.error?.message}`)
   }
 
@@ -200,14 +226,16 @@ export class Invariants {
     for (const { vnode, hash } of vnodes) {
       if (!this.#stored.has(keys.blob(this.#run.id, generation, hash)))
         this.fail(`the manifest of step ${step} names a state of ${vnode} that is not stored`)
-      if (hash !== this.#reference.stateHash(vnode, step)) this.fail(`${vnode} after step ${step} is not what the undisturbed run has`)
+      const isPromised = (this.#liars?.promise ?? 'all') === 'all'
+      if (isPromised && hash !== this.#reference.stateHash(vnode, step))
+        this.fail(`${vnode} after step ${step} is not what the undisturbed run has`)
     }
   }
 
   /** What hosts keep stays within what was promised. */
   checkMemory(cluster: SimulatedCluster): void {
-    const { window, cuts, replicas, audits } = this.#run.settings
-    const forFollowers = replicas || audits ? AHEAD_WINDOWS * window : 0
+    const { window, cuts, replicas, audits, redundancy } = this.#run.settings
+    const forFollowers = replicas || audits || redundancy ? AHEAD_WINDOWS * window : 0
     for (const pnode of cluster.pnodes()) {
       for (const { run, vnode, waiting, retained, applied, manifest } of pnode.stats) {
         if (run !== this.#run.id) continue
@@ -231,8 +259,16 @@ export class Invariants {
     const head = decodeHead((await store.get(key)).bytes, key)
     if (head.status !== 'done') this.fail(`the run is ${head.status}`)
     const { hash, metrics: expected } = this.#reference
+    await readDefinition(store, id)
+    await readSettings(store, id)
+    await readHistory(store, id)
+    await readTrace(store, id)
+    if (!this.#isPromised(head)) return
     if (head.result?.hash !== hash) this.fail(`the final hash is ${head.result?.hash}, undisturbed ${hash}`)
+    // With audits alone an evaluation is the word of one host.
+    const areAnswersPromised = (this.#liars?.promise ?? 'all') === 'all'
     if (
+      areAnswersPromised &&
       timetable.evaluationsAfter(timetable.totalSteps) > 0 &&
       canonicalJson(head.result?.metrics ?? {}) !== canonicalJson(means(expected))
     )
@@ -245,17 +281,26 @@ export class Invariants {
         const { bytes } = await store.get(keys.blob(id, manifest.generation, blob))
         decodeState(bytes, blob)
         const { chain } = numbersOf(bytes)
+        if (blob !== this.#reference.stateHash(vnode, manifest.step)) this.fail(`${vnode} is something else after step ${manifest.step}`)
         if (chain !== this.#reference.numbers(vnode, manifest.step).chain)
           this.fail(`${vnode} has consumed something else by step ${manifest.step}`)
       }
       if (manifest.step === timetable.totalSteps && hashRun(manifest.vnodes.map((vnode) => vnode.hash)) !== hash)
         this.fail('the last manifest is another one')
     }
-    await readDefinition(store, id)
-    await readSettings(store, id)
-    await readHistory(store, id)
-    await readTrace(store, id)
     await this.#checkDecisions(store, head, isLogWhole)
+  }
+
+  #isLiar(host: string): boolean {
+    return this.#liars?.attacks.has(host) === true
+  }
+
+  /** Whether its end has to be that of an honest run. */
+  #isPromised({ excluded = [] }: Head): boolean {
+    const { promise = 'all', attacks } = this.#liars ?? {}
+    if (promise !== 'found') return promise !== 'none'
+    const isOut = (liar: string) => excluded.includes(liar) || ONLY_FOLLOWING.includes(attacks!.get(liar)!)
+    return [...this.#lied].every(isOut)
   }
 
   /** What VNodes have decided is told, once: again only where the run went back, and left out only where an owner died before it told. */

@@ -1,5 +1,6 @@
 /** Many seeds, one after the other; what fails is made small. */
 import type { Fault } from './faults.js'
+import { drawLiarPlan } from './liars.js'
 import { carryOut, drawPlan, type Outcome, type Plan } from './simulate.js'
 
 export interface SeedFailure {
@@ -19,12 +20,16 @@ export const TWICE_EVERY = 10
 /** Simulations that the shortening of a list of faults may take. */
 const MAX_TRIES = 150
 
-/** One seed, alone in a turn of the event loop. @param only places in its list of faults; default: all */
+/** One seed, alone in a turn of the event loop. @param only places in its list of faults; default: all @param areLiars some of its hosts lie */
 export async function trySeed(
   seed: number,
-  { only, shrink = true }: { readonly only?: readonly number[]; readonly shrink?: boolean } = {},
+  {
+    only,
+    shrink = true,
+    areLiars = false,
+  }: { readonly only?: readonly number[]; readonly shrink?: boolean; readonly areLiars?: boolean } = {},
 ): Promise<SeedResult> {
-  const drawn = drawPlan(seed)
+  const drawn = areLiars ? drawLiarPlan(seed) : drawPlan(seed)
   const places = only ?? drawn.faults.map((_, i) => i)
   const plan = choose(drawn, places)
   const first = await attempt(plan)
@@ -40,14 +45,14 @@ export async function trySeed(
   return { ok: false, failure: failureOf(drawn, needed, first) }
 }
 
-function failureOf({ seed, faults }: Plan, needed: readonly number[], message: string): SeedFailure {
+function failureOf({ seed, faults, liars }: Plan, needed: readonly number[], message: string): SeedFailure {
   const some = needed.length < faults.length ? ` --faults ${needed.join(',') || 'none'}` : ''
   return {
     seed,
     message,
     needed,
     faults: needed.map((i) => faults[i]),
-    replay: `npm run simulate -- --first-seed ${seed} --seeds 1${some}`,
+    replay: `npm run simulate -- ${liars ? '--liars ' : ''}--first-seed ${seed} --seeds 1${some}`,
   }
 }
 

@@ -7,7 +7,8 @@ import type { Observation } from '../../actors/reports.js'
 import { type ClusterPlan, type HostPlan, SimulatedCluster } from './cluster.js'
 import { calmAfter, drawFaults, type Fault } from './faults.js'
 import { AllInvariants } from './all-invariants.js'
-import { PROGRESS_MS, Violation } from './invariants.js'
+import { PROGRESS_BESIDE_LIARS_MS, PROGRESS_MS, Violation } from './invariants.js'
+import type { Liars, Tally } from './justice.js'
 import { drawRun } from './simulated-run.js'
 import { World } from './world.js'
 
@@ -15,6 +16,8 @@ export interface Plan {
   readonly seed: number
   readonly cluster: ClusterPlan
   readonly faults: readonly Fault[]
+  /** Absent: everybody is honest. */
+  readonly liars?: Liars
 }
 
 export interface Outcome {
@@ -31,6 +34,8 @@ export interface Outcome {
   readonly doneMs: number
   readonly faults: readonly Fault[]
   readonly hosts: number
+  /** Beside liars: who was convicted. */
+  readonly tally?: Tally
 }
 
 /** Somebody who looks on. */
@@ -130,13 +135,13 @@ function drawOthers(seed: number, spanMs: number, hostCount: number): NonNullabl
 }
 
 /** About how long a run takes, in ms: faults that come later meet nobody. */
-function expectedMs(positions: number, pace: number, latencyMs: number): number {
+export function expectedMs(positions: number, pace: number, latencyMs: number): number {
   return 300 + positions * (10 * pace + 2 * latencyMs)
 }
 
 /** Carries a plan out. Not to be called from within a promise. @throws Violation */
 export function carryOut(
-  { seed, cluster: plan, faults }: Plan,
+  { seed, cluster: plan, faults, liars }: Plan,
   { untilMs = Infinity, maxEvents = MAX_EVENTS, spectator = {} }: CarryOutOptions = {},
 ): Outcome {
   const world = new World(seed)
@@ -146,6 +151,7 @@ export function carryOut(
     runs,
     (host) => classes.get(host) ?? plan.hosts[0].computeClass,
     () => world.now,
+    liars,
   )
   const errors: string[] = []
   const { watch } = invariants
@@ -161,7 +167,8 @@ export function carryOut(
     },
     onError: (process, error: SwarmError) => {
       errors.push(`${process}: ${error.code} ${error.message}`)
-      if (error.code === 'internal') invariants.fail(`${process}: ${error.message}`)
+      // One of them says so on purpose.
+      if (error.code === 'internal' && !liars?.attacks.has(process)) invariants.fail(`${process}: ${error.message}`)
     },
   })
   spectator.begin?.(world, cluster, () => invariants.head)
@@ -171,7 +178,7 @@ export function carryOut(
   const look = () => {
     invariants.checkMemory(cluster)
     const sinceMs = world.now - Math.max(invariants.progressAt, calmMs)
-    if (sinceMs > PROGRESS_MS)
+    if (sinceMs > (liars ? PROGRESS_BESIDE_LIARS_MS : PROGRESS_MS))
       invariants.fail(`nothing new for ${(sinceMs / 1000).toFixed(0)} s: ${invariants.describe()}; ${errors.slice(-3).join('; ')}`)
     world.after(LOOK_MS, undefined, look)
   }
@@ -191,6 +198,7 @@ export function carryOut(
     doneMs: invariants.lastProgressAt,
     faults,
     hosts: plan.hosts.length,
+    ...(liars && { tally: invariants.tally }),
   })
   if (!world.run(isDone, untilMs) && untilMs < Infinity) {
     invariants.check()

@@ -20,6 +20,7 @@ import {
   decides,
   firstNumbers,
   floatOf,
+  hashOf,
   metricsOf,
   numbersOf,
   refine,
@@ -33,11 +34,13 @@ import type { Process } from './world.js'
 interface Content {
   readonly value: number
   readonly labels: Uint8Array
+  /** `hashOf` them. */
+  readonly labelled: number
   readonly count: number
   readonly batch: string
   readonly header: FrameHeader | Feedback['header']
-  /** By place of arrival: whether it was of the past when it first came there. */
-  readonly arrivals: { [place: string]: boolean | undefined }
+  /** By place of arrival: under which term whoever was there then was, if it was of the past when it first came there; else 0. */
+  readonly arrivals: { [place: string]: number | undefined }
 }
 
 /** For those who made or read a frame before: on the frame itself, since weak maps of millions of frames are most of the work of a simulation. */
@@ -49,11 +52,10 @@ export function contentOf(frame: Uint8Array): Content {
   if (known) return known
   if (isFeedback(frame)) return contentOfFeedback(frame)
   const { header, output, labels, batch } = decodeFrame(frame)
-  let value = 0
-  for (let i = 0; i < output.bytes.length; i++) value = Math.imul(value ^ output.bytes[i], 0x01000193)
   // What a VNode puts out is one number, again and again; of the source's samples all bytes count.
-  if (header.vnode !== SOURCE) value = output.bytes.length > 0 ? valueOf(viewOf(output.bytes).getFloat32(0, true)) : 0
-  const content = { value: value >>> 0, labels: labels.bytes, count: labels.shape[0], batch, header, arrivals: {} }
+  const first = () => (output.bytes.length > 0 ? valueOf(viewOf(output.bytes).getFloat32(0, true)) : 0)
+  const value = header.vnode === SOURCE ? hashOf(output.bytes) : first()
+  const content = { value, labels: labels.bytes, labelled: hashOf(labels.bytes), count: labels.shape[0], batch, header, arrivals: {} }
   ;(frame as Known)[CONTENT] = content
   return content
 }
@@ -74,7 +76,7 @@ function contentOfFeedback(frame: Uint8Array): Content {
   const { header, tensors } = decodeFeedback(frame)
   const bytes = tensors[VALUE]?.bytes
   const value = bytes ? valueOf(viewOf(bytes).getFloat32(0, true)) : Number.NaN
-  const content = { value, labels: new Uint8Array(0), count: 0, batch: '', header, arrivals: {} }
+  const content = { value, labels: new Uint8Array(0), labelled: 0, count: 0, batch: '', header, arrivals: {} }
   ;(frame as Known)[CONTENT] = content
   return content
 }
@@ -206,9 +208,9 @@ export class SimulatedCompute implements Compute {
     }
     this.#options.onApply(id.split('/')[1], request)
     const inputs = request.inputs.map(contentOf)
-    const [{ labels, count, batch }] = inputs
+    const [{ labels, labelled, count, batch }] = inputs
     if (inputs.some((input) => input.batch !== batch)) throw new SwarmError('compute.failed', `inputs of different batches at ${id}`)
-    const reads = { inputs: inputs.map((input) => input.value), feedback: request.feedback?.map(feedbackIn) }
+    const reads = { inputs: inputs.map((input) => input.value), labels: labelled, feedback: request.feedback?.map(feedbackIn) }
     const { output: value, back } = advance(numbers, request.header, reads, definition)
     const frame = encodeFrame({
       header: request.header,
@@ -216,7 +218,7 @@ export class SimulatedCompute implements Compute {
       labels: { dtype: 'int32', shape: [count], bytes: labels },
       batch,
     })
-    ;(frame as Known)[CONTENT] = { value, labels, count, batch, header: request.header, arrivals: {} }
+    ;(frame as Known)[CONTENT] = { value, labels, labelled, count, batch, header: request.header, arrivals: {} }
     const { feedbackHeader: goesBack } = request
     const tensors: Feedback['tensors'] = back === undefined ? {} : { [VALUE]: filled([1], back) }
     const feedback = goesBack && { feedback: encodeFeedback({ header: { ...goesBack, step: request.step }, tensors }) }

@@ -30,18 +30,27 @@ export function mix(x: number): number {
   return (x ^ (x >>> 16)) >>> 0
 }
 
+/** All bytes of something as one number. */
+export function hashOf(bytes: Uint8Array): number {
+  let value = 0
+  for (const byte of bytes) value = Math.imul(value ^ byte, 0x01000193)
+  return value >>> 0
+}
+
 /** What a step of a VNode reads, besides its own state. */
 export interface Reads {
   readonly inputs: readonly number[]
+  /** `hashOf` the batch's labels. */
+  readonly labels: number
   /** What is for this position; undefined: nothing. */
   readonly feedback?: readonly (number | undefined)[]
 }
 
-/** The step function of every VNode: only batches and feedback change the state. Returns the output, and what goes back. */
+/** The step function of every VNode: only batches, their labels and feedback change the state. Returns the output, and what goes back. */
 export function advance(
   numbers: { -readonly [Name in keyof Numbers]: Numbers[Name] },
   { position, step, evaluation, marks }: Entry,
-  { inputs, feedback = [] }: Reads,
+  { inputs, labels, feedback = [] }: Reads,
   vnode: Pick<VNodeMachineDefinition, 'vnode' | 'training'>,
 ): { readonly output: number; readonly back: number | undefined } {
   const isBatch = isTraining({ evaluation, marks })
@@ -54,7 +63,7 @@ export function advance(
     sum = mix(sum ^ mix(inputs[i] + i))
     numbers.chain = mix(numbers.chain ^ mix(inputs[i] + step * 1_031 + evaluation))
   }
-  if (isBatch) numbers.state = mix(sum + step)
+  if (isBatch) numbers.state = mix(sum + step + mix(labels))
   if (isBatch && keeps > 0) numbers.kept = [...numbers.kept, inputs.reduce((all, input) => mix(all ^ input), 0)].slice(-keeps)
   const { to, lag } = vnode.vnode.feedback ?? { to: [], lag: 0 }
   // Not always is there something.
@@ -67,6 +76,7 @@ export function advance(
 
 /** What VNodes say to each other are 23 bits, so that each is a float32 between 1 and 2. */
 const BITS = 9
+const LOW = (1 << BITS) - 1
 const one = new DataView(new ArrayBuffer(4))
 export function floatOf(value: number): number {
   one.setUint32(0, 0x3f800000 | value)
@@ -101,18 +111,24 @@ export function metricsOf(output: number, count: number): { readonly loss: numbe
   return { loss: (output % 1_000) / 1_000, correct: output % (count + 1), count }
 }
 
+/** As of a network: what is learnt is a float32. */
+const LEARNT = 'layers/value'
+
 export function stateOf({ state, chain, kept, given }: Numbers): Uint8Array {
-  const values = Int32Array.of(state, chain, ...kept)
+  const learnt = { name: LEARNT, dtype: 'float32', shape: [1], values: Float32Array.of(floatOf(state >>> BITS)) } as const
+  const values = Int32Array.of(state & LOW, chain, ...kept)
   const back = given.map(({ position, step, value }) => {
     const name = `${FEEDBACK}${position}/${step}/${VALUE}`
     return { name, dtype: 'float32', shape: [1], values: Float32Array.of(floatOf(value)) } as const
   })
-  return encodeState([{ name: 'numbers', dtype: 'int32', shape: [values.length], values }, ...back])
+  return encodeState([learnt, { name: 'numbers', dtype: 'int32', shape: [values.length], values }, ...back])
 }
 
 export function numbersOf(blob: Uint8Array): Numbers {
   const tensors = decodeState(blob)
-  const [state, chain, ...kept] = Array.from(tensors.find(({ name }) => name === 'numbers')!.values, (value) => value >>> 0)
+  const valuesOf = (wanted: string) => tensors.find(({ name }) => name === wanted)!.values
+  const [low, chain, ...kept] = Array.from(valuesOf('numbers'), (value) => value >>> 0)
+  const state = ((valueOf(valuesOf(LEARNT)[0]) << BITS) | low) >>> 0
   const given = tensors.flatMap(({ name, values }) => {
     const [, position, step] = name.split('/').map(Number)
     return name.startsWith(FEEDBACK) ? [{ position, step, value: valueOf(values[0]) }] : []

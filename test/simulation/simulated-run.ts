@@ -13,7 +13,7 @@ import { MARK } from '../../runtime/frame.js'
 import { type Entry, isTraining } from '../../runtime/step-log.js'
 import { Timetable } from '../../runtime/timetable.js'
 import { updatesAfter } from '../../components/refinement.js'
-import { advance, decides, firstNumbers, metricsOf, type Numbers, refine, stateOf, VALUE } from './simulated-numbers.js'
+import { advance, decides, firstNumbers, hashOf, metricsOf, type Numbers, refine, stateOf, VALUE } from './simulated-numbers.js'
 
 export interface SimulatedRun {
   readonly id: string
@@ -48,6 +48,10 @@ export interface RunSize {
   readonly replicas?: number
   /** Share of the segments that somebody else applies as well. */
   readonly audits?: number
+  /** PNodes that apply each VNode's log, of which all have to agree. */
+  readonly redundancy?: number
+  /** Followers are on PNodes that are trusted. */
+  readonly areFollowersTrusted?: boolean
 }
 
 const TARGET = { kind: 'categorical', classes: 2 } as const
@@ -96,7 +100,9 @@ export function drawRun(random: RandomStream, size: RunSize, seed: number): Simu
     },
     ...(size.replicas && { replicas: size.replicas }),
     ...(size.audits && { audits: size.audits }),
+    ...(size.redundancy && { redundancy: size.redundancy }),
     ...(size.isGrouped && drawn.length > 1 && { constraints: { together: [[drawn[0].id, drawn.at(-1)!.id]] } }),
+    ...(size.areFollowersTrusted && { constraints: { areFollowersTrusted: true } }),
   }
   const timetable = new Timetable(definition.timetable)
   const { vnodes } = definition.network
@@ -258,7 +264,7 @@ export function referenceOf({ definition, dataset, timetable, poison }: Simulate
   for (let position = 1; position <= timetable.totalPositions; position++) {
     const entry = timetable.at(position)
     const isFinal = entry.evaluation > 0 && entry.step === timetable.totalSteps
-    const { value, count } = sourceAt(definition, dataset, entry, timetable, orders)
+    const { value, labels, count } = sourceAt(definition, dataset, entry, timetable, orders)
     const outputs = new Map([[SOURCE, value]])
     for (const vnode of network.vnodes) {
       const { id, inputs } = vnode
@@ -271,6 +277,7 @@ export function referenceOf({ definition, dataset, timetable, poison }: Simulate
       const { from = [], lag = 0 } = vnode.feedback ?? {}
       const reads = {
         inputs: inputs.map((input) => outputs.get(input)!),
+        labels,
         feedback: from.map((giver) => goesBack.get(`${giver}/${position}`)),
       }
       const { output, back } = advance(own, entry, reads, { vnode, training })
@@ -311,11 +318,9 @@ function sourceAt(
   orders: Uint32Array[],
 ) {
   const take = (split: Split, indices: Uint32Array) => {
-    const { inputs } = batch(split, indices)
-    const bytes = new Uint8Array(inputs.buffer, inputs.byteOffset, inputs.byteLength)
-    let value = 0
-    for (const byte of bytes) value = Math.imul(value ^ byte, 0x01000193)
-    return { value: value >>> 0, count: indices.length }
+    const { inputs, labels } = batch(split, indices)
+    const hashed = ({ buffer, byteOffset, byteLength }: ArrayBufferView) => hashOf(new Uint8Array(buffer, byteOffset, byteLength))
+    return { value: hashed(inputs), labels: hashed(labels), count: indices.length }
   }
   const { batchSize, seed } = training
   if ((entry.marks & MARK.drain) !== 0) return take(dataset.splits.train, new Uint32Array(0))
