@@ -62,8 +62,8 @@ export class Followers {
       // Who audits is far behind.
       const heir = followersOf(head, vnode).find((id) => !lost.includes(id) && !head.directory[id].audits)
       if (heir === undefined) return []
-      const { pnode, incarnation } = head.directory[heir]
-      return [{ vnode, pnode, ...(incarnation && { incarnation }), candidates: [] }]
+      const { pnode, incarnation, isTrusted } = head.directory[heir]
+      return [{ vnode, pnode, ...(incarnation && { incarnation }), ...(isTrusted && { isTrusted }), candidates: [] }]
     })
   }
 
