@@ -2,8 +2,33 @@
 import { canonicalJson } from '../../runtime/canonical-json.js'
 import type { OpenAudit } from '../../runtime/head.js'
 import type { Membership } from '../calls.js'
-import { type Claim, type Dispute, openDispute } from '../trust/dispute.js'
+import { type Claim, type Dispute, type DisputeAction, openDispute } from '../trust/dispute.js'
 import { type Opinion, valueOf } from './review.js'
+
+/** What is known of an audit. */
+export interface Looked {
+  readonly audit: OpenAudit
+  readonly dispute: Dispute
+  /** Of those that were asked. */
+  readonly opinions: readonly Opinion[]
+  /** Since when whoever is at it has been at it, or nobody has. */
+  readonly sinceMs: number
+  /** The follower that applies it. */
+  readonly id?: string
+  /** Who was asked and was lost, or failed, each time. */
+  readonly lost: readonly string[]
+  /** Who could not read the state that it begins with. */
+  readonly damagedFor: readonly string[]
+  /** They agree, and one whose word counts more was asked. */
+  readonly isChecked?: true
+  /** Since when there has been nobody who could be asked. */
+  readonly aloneSinceMs?: number
+  readonly isOver?: true
+  /** There was nobody for it. */
+  readonly isUnsettled?: true
+}
+
+export type Outcome = Extract<DisputeAction, { readonly type: 'settled' | 'undecided' }>
 
 /** Of all that are open another one for each. */
 export const keyOf = ({ vnode, from, to }: OpenAudit): string => `${vnode} ${from} ${to}`

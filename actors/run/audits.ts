@@ -17,7 +17,7 @@ import { happens, inDrawnOrder, isDrawn } from '../trust/draw.js'
 import type { Found } from './evidence.js'
 import type { KeptManifests } from './kept-manifests.js'
 import type { Opinion } from './review.js'
-import { claimOf, disputeOver, excludedFrom, keyOf } from './audit-dispute.js'
+import { claimOf, disputeOver, excludedFrom, keyOf, type Looked, type Outcome } from './audit-dispute.js'
 
 export interface AuditsOptions {
   readonly context: ActorContext
@@ -56,33 +56,12 @@ export const AUDIT = 'audit'
 const LOOK_MS = 500
 /** The share of segments on which two agree that a trusted PNode applies as well: who audits is audited. */
 const SHARE_OF_AGREED = 0.1
+/** Who is there has said so within so long, in ms, whatever placement has forgotten: only then is it believed that there is nobody. */
+const ALONE_MS = 5_000
 /** How often one who is lost is asked again. */
 const MOST_LOSSES = 3
 /** How much longer than the run for a segment somebody may take for it; and at most so many times as long as anybody is waited for. */
 const [SLOWER, MOST_PATIENCE] = [4, 2.5]
-
-/** What is known of an audit. */
-interface Looked {
-  readonly audit: OpenAudit
-  readonly dispute: Dispute
-  /** Of those that were asked. */
-  readonly opinions: readonly Opinion[]
-  /** Since when whoever is at it has been at it, or nobody has. */
-  readonly sinceMs: number
-  /** The follower that applies it. */
-  readonly id?: string
-  /** Who was asked and was lost, or failed, each time. */
-  readonly lost: readonly string[]
-  /** Who could not read the state that it begins with. */
-  readonly damagedFor: readonly string[]
-  /** They agree, and one whose word counts more was asked. */
-  readonly isChecked?: true
-  readonly isOver?: true
-  /** There was nobody for it. */
-  readonly isUnsettled?: true
-}
-
-type Outcome = Extract<DisputeAction, { readonly type: 'settled' | 'undecided' }>
 
 export class Audits {
   readonly #options: AuditsOptions
@@ -268,7 +247,10 @@ export class Audits {
     const others = members.filter((member) => isFree(member) && isAble(member))
     if (await this.#ask(looked, others, isArbiter)) return false
     // Whoever has no room now may have some later; but nobody waits for that for ever.
-    if (others.length > 0 && !isLate) return false
+    const now = context.clock.now()
+    const aloneSinceMs = others.length > 0 ? undefined : (looked.aloneSinceMs ?? now)
+    if (aloneSinceMs !== looked.aloneSinceMs) this.#put(looked, { aloneSinceMs })
+    if (aloneSinceMs === undefined ? !isLate : now - aloneSinceMs < ALONE_MS) return false
     const isCheck = action.type === 'settled'
     const after = isCheck ? dispute : afterDisputeEvent(dispute, { type: 'exhausted', of: isArbiter ? 'arbiters' : 'hosts' })
     this.#put(looked, { dispute: after, ...(isCheck && { isChecked: true }) })

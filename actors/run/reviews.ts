@@ -72,6 +72,9 @@ export class Reviews {
   /** Since when the oldest cut that all have committed waits for followers, and how often it was too long since something was agreed. */
   #waiting: { readonly sinceMs: number | undefined; readonly times: number } = { sinceMs: undefined, times: 0 }
 
+  /** PNodes that were waited for in vain: others are asked first. */
+  readonly #saidNothing = new Set<string>()
+
   constructor(options: ReviewsOptions) {
     this.#options = options
     const { context, definition, head, trust, patienceMs } = options
@@ -102,6 +105,7 @@ export class Reviews {
     this.#evaluations.clear()
     this.#complete.clear()
     this.#feeding.begin()
+    this.#waiting = { ...this.#waiting, sinceMs: undefined }
   }
 
   /** PNodes that get nothing more of the run, as it looks now: they contradict others. */
@@ -198,7 +202,7 @@ export class Reviews {
       if (this.isOn) this.#options.verified(this.#review.said(agreed), agreed)
       return this.#agreed(this.#complete.get(agreed)!)
     }
-    if (this.#doubts.open.length === 0) return this.#waitForFollowers()
+    if (this.#doubts.open.length === 0) return this.#waitFor(this.#silentFollowers())
     this.#options.context.setTimer(REVIEW, REVIEW, { afterMs: LOOK_MS })
     for (const doubt of this.#doubts.open) if (await this.#consider(doubt)) return
   }
@@ -215,17 +219,25 @@ export class Reviews {
     await leave(vnode, `the state of ${vnode} after step ${step} is not in the store, or not all of it`)
   }
 
-  /** Who says nothing about a cut that everybody else is done with is replaced. */
-  async #waitForFollowers(): Promise<void> {
-    const { context, dismiss, patienceMs } = this.#options
-    const silent = this.#silentFollowers()
-    if (silent.length === 0 || patienceMs === Infinity) return
+  /** Who says nothing about a cut that everybody else is done with, or was asked about a dispute, is replaced. @param silent followers */
+  async #waitFor(silent: readonly string[]): Promise<void> {
+    const { context, head, dismiss, patienceMs } = this.#options
+    if (patienceMs === Infinity) return
+    // Who is to have his say may not have a place yet, and may say nothing when he has.
+    if (silent.length === 0) return this.isOn && this.#complete.size > 0 ? this.#lookAgain(patienceMs) : undefined
     const { sinceMs = context.clock.now(), times } = this.#waiting
     this.#waiting = { sinceMs, times }
     const leftMs = sinceMs + patienceMs * (1 << Math.min(times, MOST_DOUBLINGS)) - context.clock.now()
-    if (leftMs > 0) return context.setTimer(REVIEW, REVIEW, { afterMs: leftMs })
+    if (leftMs > 0) return this.#lookAgain(leftMs)
     this.#waiting = { sinceMs: undefined, times: times + 1 }
+    for (const id of silent) this.#saidNothing.add(head().directory[id].pnode)
+    // Nobody tells us that those in their places say nothing, either.
+    this.#lookAgain(LOOK_MS)
     await dismiss(silent, true)
+  }
+
+  #lookAgain(afterMs: number): void {
+    this.#options.context.setTimer(REVIEW, REVIEW, { afterMs })
   }
 
   #silentFollowers(): string[] {
@@ -286,12 +298,19 @@ export class Reviews {
     // Somebody is at it already.
     const { directory } = head()
     const isAtIt = (id: string) => !directory[id].audits && opinions.every((opinion) => opinion.id !== id)
-    if (action.type === 'wait' || followersOf(head(), vnode).some(isAtIt)) return
+    if (action.type === 'wait') return
+    const atIt = followersOf(head(), vnode).filter(isAtIt)
+    if (atIt.length > 0) {
+      await this.#waitFor(atIt)
+      return this.#lookAgain(LOOK_MS)
+    }
     // Of an arbiter it is not the number of voices that counts.
     const isFree = ({ pnode, owner = pnode, isTrusted }: Membership) =>
       !action.excluded.hosts.includes(pnode) &&
       (action.type === 'ask arbiter' ? isTrusted === true : !action.excluded.owners.includes(owner))
-    const free = members.filter((member) => isFree(member) && member.state === 'ready')
+    const ready = members.filter((member) => isFree(member) && member.state === 'ready')
+    const isSilent = ({ pnode }: Membership) => Number(this.#saidNothing.has(pnode))
+    const free = ready.toSorted((a, b) => isSilent(a) - isSilent(b))
     const reason = `settles a dispute about step ${step}`
     for (const { pnode } of free) if (await askAnother(vnode, pnode, reason)) return
   }
