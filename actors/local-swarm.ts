@@ -236,7 +236,8 @@ export class LocalSwarm {
     if (this.#isClosed) return
     const { run, dataset, store, clock, pool, membership, memoryBytes, disguise, speech } = this.#options
     const bus = await this.#connect(pnode)
-    const seams: Seams = { system: this.#system, bus, compute: pool.compute(pnode), store }
+    const ownData = (id: string) => (id === run ? dataset : undefined)
+    const seams: Seams = { system: this.#system, bus, compute: pool.compute(pnode), store, dataset: ownData }
     const identity = this.#identities.get(pnode) ?? createIdentity()
     this.#identities.set(pnode, identity)
     const host = new PNodeHost({
@@ -248,7 +249,6 @@ export class LocalSwarm {
       controlKeys: new TrustedKeys([{ key: publicKeyText(this.#controlKey.publicKey) }], clock),
       memoryBytes: memoryBytes ?? PLENTY_BYTES,
       heartbeatMs: membership?.heartbeatMs ?? DEFAULT_MEMBERSHIP.heartbeatMs,
-      dataset: (id) => (id === run ? dataset : undefined),
       cacheFolder: bundleFolder(),
       observe: (observation) => {
         this.monitor.observe(observation)

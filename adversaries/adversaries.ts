@@ -12,6 +12,7 @@ import { decodeState, encodeState } from '../runtime/state.js'
 import type { Seams } from '../actors/pnode/seams.js'
 import { copier } from './copier.js'
 import { inOrder } from './in-order.js'
+import { poisonedSource } from './poisoned-source.js'
 
 /** Takes an honest PNode's seams, and gives those of a liar. */
 export type Adversary = (honest: Seams) => Seams
@@ -185,6 +186,7 @@ export const ADVERSARIES = {
   mute,
   'false-alarm': falseAlarm,
   copier,
+  'poisoned-source': poisonedSource,
 } as const satisfies { readonly [name: string]: Adversary }
 export type AdversaryName = keyof typeof ADVERSARIES
 

@@ -1,5 +1,5 @@
 /** The VNodes that a PNode hosts: what grants open, promote and end here, and what a lost worker takes with it. */
-import { type Dataset, datasetFromShards, shardKey } from '../../components/datasets/index.js'
+import { datasetFromShards, shardKey } from '../../components/datasets/index.js'
 import { SOURCE } from '../../components/definition.js'
 import type { ActorContext, ActorDefinition, ActorSystem } from '../../runtime/actor-system/actor-system.js'
 import type { Clock } from '../../runtime/clock.js'
@@ -15,9 +15,11 @@ import { actor, call, type Calls, type Profile, untilHeard } from '../calls.js'
 import { FrameForms } from './frame-forms.js'
 import { MemoryUse } from './memory-use.js'
 import { leftBehind, NO_QUEUES, type Queues, sumOf } from './queues.js'
-import type { Observation, RunReport, Whereabouts } from '../reports.js'
+import type { Failure, Observation, RunReport, Whereabouts } from '../reports.js'
 import { machineDefinition, readDefinition, type RunDefinition } from '../run/run-definition.js'
 import { readSettings, type RunSettings } from '../run/run-settings.js'
+import type { Seams } from './seams.js'
+import { SourceAudit } from './source-audit.js'
 import { SourceDriver } from './source.js'
 import { Terms } from './terms.js'
 import { VNodeDriver } from './vnode-driver.js'
@@ -35,7 +37,7 @@ export interface HostedVNodesOptions {
   /** What else its owner says of it. */
   readonly terms?: Pick<Profile, 'owner' | 'maxVNodes' | 'allowsCode'>
   /** Data at hand, so that the source need not read it from the store. */
-  readonly dataset?: (run: string) => Dataset | undefined
+  readonly dataset?: Seams['dataset']
   /** Folder for user code that was fetched from the store. */
   readonly cacheFolder: string
   /** The most that may be in it, in bytes. Default: no limit. */
@@ -52,13 +54,15 @@ export interface HostedVNodesContext {
   readonly profile: () => Pick<Profile, 'incarnation' | 'computeClass'> | undefined
 }
 
+type Driver = VNodeDriver | SourceDriver | SourceAudit
+
 export class HostedVNodes {
   /** What they use of the machine. */
   readonly memory: MemoryUse
   readonly #options: HostedVNodesOptions
   readonly #context: HostedVNodesContext
   /** By `<run>/<vnode>`. */
-  readonly #drivers = new Map<string, VNodeDriver | SourceDriver>()
+  readonly #drivers = new Map<string, Driver>()
   readonly #terms = new Terms()
   #busyMs = 0
   /** Of VNodes that are not here any more. */
@@ -104,7 +108,7 @@ export class HostedVNodes {
   roots({ run, position, vnodes }: Calls['PNode']['roots'][0]): (Roots | null)[] {
     return vnodes.map(([vnode, term]) => {
       const driver = this.#drivers.get(`${run}/${vnode}`)
-      return (driver instanceof VNodeDriver && driver.grant.term === term && driver.rootsAt(position)) || null
+      return (driver && !(driver instanceof SourceAudit) && driver.grant.term === term && driver.rootsAt(position)) || null
     })
   }
 
@@ -191,7 +195,8 @@ export class HostedVNodes {
     const [definition, settings] = await Promise.all([readDefinition(store, grant.run), readSettings(store, grant.run)])
     const refused = definition.bundles.find((sha256) => terms?.allowsCode && !terms.allowsCode.includes(sha256))
     if (refused !== undefined) throw new SwarmError('host.code', { what: `the owner of ${pnode} does not allow this code`, got: refused })
-    const driver = grant.vnode === SOURCE ? await this.#source(grant, definition, settings) : await this.#vnode(grant, definition, settings)
+    const isOfSource = vnodeOf(grant.vnode) === SOURCE
+    const driver = isOfSource ? await this.#source(grant, definition, settings) : await this.#vnode(grant, definition, settings)
     this.#context.signal.throwIfAborted()
     this.#drivers.set(ref.id, driver)
     this.memory.placed(ref.id, definition)
@@ -230,30 +235,26 @@ export class HostedVNodes {
     })
   }
 
-  async #source(grant: Grant, definition: RunDefinition, { window, cuts }: RunSettings): Promise<SourceDriver> {
+  /** The source, or who makes again what it has sent. */
+  async #source(grant: Grant, definition: RunDefinition, { window, cuts, audits = 0 }: RunSettings) {
     const { bus, clock, store, dataset } = this.#options
     const read = async (sha256: string) => (await store.get(shardKey(sha256))).bytes
-    return new SourceDriver(
-      {
-        bus,
-        clock,
-        window,
-        cuts,
-        definition,
-        dataset: dataset?.(grant.run) ?? (await datasetFromShards(definition.data, read)),
-        onFailure: (failure) => {
-          this.#tellRun(grant.run, 'failed', failure, this.#context.signal).catch(this.#context.report)
-        },
-      },
-      grant,
-    )
+    const shared = {
+      clock,
+      definition,
+      dataset: (await dataset?.(grant.run)) ?? (await datasetFromShards(definition.data, read)),
+      onFailure: (argument: Failure) => this.#tellOf(grant.run, { method: 'failed', argument }),
+    }
+    if (grant.vnode !== SOURCE)
+      return new SourceAudit({ ...shared, onClaim: (argument) => this.#tellOf(grant.run, { method: 'claimed', argument }) }, grant)
+    return new SourceDriver({ ...shared, bus, window, cuts, isReviewed: audits > 0 }, grant)
   }
 
   async #stop(id: string): Promise<void> {
     await this.#forget(id)?.stop()
   }
 
-  #forget(id: string): VNodeDriver | SourceDriver | undefined {
+  #forget(id: string): Driver | undefined {
     const driver = this.#drivers.get(id)
     if (driver) this.#past = sumOf([this.#past, leftBehind(driver.queues)])
     this.#drivers.delete(id)
@@ -274,6 +275,10 @@ export class HostedVNodes {
       observe,
       report: (run, method, argument, signal) => this.#tellRun(run, method, argument, signal),
     }
+  }
+
+  #tellOf(run: string, { method, argument }: RunReport): void {
+    this.#tellRun(run, method, argument, this.#context.signal).catch(this.#context.report)
   }
 
   async #tellRun(run: string, method: RunReport['method'], argument: RunReport['argument'], signal: AbortSignal): Promise<void> {

@@ -1,4 +1,5 @@
 /** What a PNode computes and speaks with. */
+import type { Dataset } from '../../components/datasets/index.js'
 import type { ActorSystem } from '../../runtime/actor-system/actor-system.js'
 import type { Compute } from '../../runtime/compute/compute.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
@@ -10,4 +11,6 @@ export interface Seams {
   readonly bus: TensorBus
   readonly compute: Compute
   readonly store: ObjectStore
+  /** The data set of a run, where it need not be read from the store. */
+  readonly dataset?: (run: string) => Dataset | undefined | Promise<Dataset | undefined>
 }

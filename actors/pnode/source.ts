@@ -1,21 +1,20 @@
 /** The source: numbered batches from (data set, seed, step), and the marks on steps (PROTOCOL.md rules 6 and 8). */
-import { type Dataset, type Split, batch, batchIndices, epochOrder } from '../../components/datasets/index.js'
+import type { Dataset } from '../../components/datasets/index.js'
 import type { Clock } from '../../runtime/clock.js'
 import { isSwarmError, toSwarmError } from '../../runtime/errors.js'
-import { MARK, batchDigest, encodeFrame } from '../../runtime/frame.js'
+import { MARK } from '../../runtime/frame.js'
 import type { Grant, Placed } from '../../runtime/grant.js'
-import { RandomStream } from '../../runtime/random.js'
+import { LogRoot, type Roots } from '../../runtime/log-root.js'
 import { decodeSignal, encodeSignal, subjectOf } from '../../runtime/signal.js'
-import { type Entry, StepLog, type StepCommand, type StepEvent, isTraining } from '../../runtime/step-log.js'
+import { type Entry, StepLog, type StepCommand, type StepEvent } from '../../runtime/step-log.js'
 import type { TensorBus } from '../../runtime/tensor-bus/tensor-bus.js'
 import { Timetable } from '../../runtime/timetable.js'
+import { Batches } from './batches.js'
 import { type Queues, queuesOf } from './queues.js'
 import type { Failure, Whereabouts } from '../reports.js'
-import { type RunDefinition, evaluationSplit } from '../run/run-definition.js'
+import type { RunDefinition } from '../run/run-definition.js'
 import type { CutPolicy } from '../run/run-settings.js'
-import { augment } from '../../components/augmentation.js'
 import { SOURCE } from '../../components/definition.js'
-import { labelForm } from '../../components/targets.js'
 
 export interface SourceOptions {
   readonly bus: TensorBus
@@ -24,6 +23,8 @@ export interface SourceOptions {
   readonly definition: RunDefinition
   readonly dataset: Dataset
   readonly cuts: CutPolicy
+  /** What it has sent is compared with what others say of it. Default false. */
+  readonly isReviewed?: boolean
   readonly onFailure: (failure: Failure) => void
 }
 
@@ -47,8 +48,8 @@ export class SourceDriver {
   readonly #abort = new AbortController()
   /** Frames made lately: every consumer gets the same one. */
   readonly #made = new Map<number, Uint8Array>()
-  #inputs = new Float32Array(0)
-  #order: { epoch: number; indices: Uint32Array } | undefined
+  readonly #batches: Batches
+  readonly #root: LogRoot | undefined
   #manifest: number
   /** The manifest that it counts its room from: the newest, or one a little before it. */
   #base: number
@@ -72,6 +73,8 @@ export class SourceDriver {
     this.#timetable = new Timetable(options.definition.timetable)
     this.#atSteps = new Set(options.cuts.atSteps)
     const from = grant.checkpoint?.position ?? 0
+    this.#batches = new Batches(options.definition, options.dataset)
+    this.#root = options.isReviewed ? new LogRoot({ producer: SOURCE, kind: 'output' }, from, grant.checkpoint?.roots?.output) : undefined
     this.#manifest = from
     this.#base = from
     this.#cut = from
@@ -98,6 +101,12 @@ export class SourceDriver {
     return { applied, wants }
   }
 
+  /** What it has sent up to a position; undefined: it has not come there, or nobody compares it any more. */
+  rootsAt(position: number): Roots | undefined {
+    const output = this.#root?.at(position)
+    return output === undefined ? undefined : { output, inputs: {} }
+  }
+
   /** Nothing comes in; what goes out is counted as anywhere. */
   get queues(): Queues {
     return queuesOf(this.#log, new Map())
@@ -120,6 +129,7 @@ export class SourceDriver {
   manifest(position: number): void {
     if (position <= this.#manifest) return
     this.#manifest = position
+    this.#root?.release(position)
     // Each one would have a last cut of its own, and so each of those: what comes close together counts as one, unless nothing is to follow.
     const { maxAhead } = this.#options.cuts
     if (position >= this.#base + maxAhead / 8 || position >= this.#cut) this.#base = position
@@ -260,7 +270,8 @@ export class SourceDriver {
   #execute(commands: readonly StepCommand<undefined>[]): void {
     for (const command of commands) {
       if (command.type === 'apply') {
-        // Making the batch is the source's whole step; the frame is made when it is first sent.
+        // Making the batch is the source's whole step; the frame is made when it is first sent, or compared.
+        this.#root?.add(command.entry.position, this.#frame(command.entry))
         this.#execute(this.#log.handle({ type: 'applied', position: command.entry.position, ref: undefined }))
       } else if (command.type === 'send') {
         this.#publish(command.to, 'frame', this.#frame(command.entry))
@@ -280,28 +291,7 @@ export class SourceDriver {
   #frame(entry: Entry): Uint8Array {
     const known = this.#made.get(entry.position)
     if (known) return known
-    const { definition, dataset } = this.#options
-    const { split, indices } = this.#indices(entry)
-    const { inputs, labels } = batch(split, indices, this.#room(indices.length * split.sampleSize))
-    const { augmentation, seed } = definition.training
-    if (augmentation && isTraining(entry)) {
-      const random = new RandomStream(seed, 'augmentation', entry.step)
-      augment(inputs, dataset.input, { ...augmentation, random, blank: split.table?.[0] ?? 0 })
-    }
-    const bytes = {
-      inputs: new Uint8Array(inputs.buffer, inputs.byteOffset, inputs.byteLength),
-      labels: new Uint8Array(labels.buffer, labels.byteOffset, labels.byteLength),
-    }
-    const { run, generation, term } = this.grant
-    const frame = encodeFrame(
-      {
-        header: { kind: 'output', ...entry, run, vnode: SOURCE, generation, term },
-        output: { dtype: 'float32', shape: [indices.length, ...dataset.input], bytes: bytes.inputs },
-        labels: { ...labelForm(definition.network, indices.length), bytes: bytes.labels },
-        batch: batchDigest(bytes.inputs, bytes.labels),
-      },
-      true,
-    )
+    const frame = this.#batches.frame(entry, this.grant)
     this.#made.set(entry.position, frame)
     // The oldest ones go, whatever their positions: after a loss the same positions are made again.
     for (const oldest of this.#made.keys()) {
@@ -309,28 +299,6 @@ export class SourceDriver {
       this.#made.delete(oldest)
     }
     return frame
-  }
-
-  /** Memory for the inputs of a batch, used again for the next: the frame has a copy. */
-  #room(elements: number): Float32Array {
-    if (this.#inputs.length < elements) this.#inputs = new Float32Array(elements)
-    return this.#inputs
-  }
-
-  #indices(entry: Entry): { split: Split; indices: Uint32Array } {
-    const { definition, dataset } = this.#options
-    const { batchSize, seed } = definition.training
-    const { stepsPerEpoch } = definition.timetable
-    if (entry.evaluation > 0) {
-      const split = evaluationSplit(dataset, entry.step === this.#timetable.totalSteps)
-      const first = (entry.evaluation - 1) * batchSize
-      return { split, indices: Uint32Array.from({ length: Math.min(batchSize, split.size - first) }, (_, i) => first + i) }
-    }
-    const split = dataset.splits.train
-    if (!isTraining(entry)) return { split, indices: new Uint32Array(0) }
-    const epoch = Math.floor((entry.step - 1) / stepsPerEpoch)
-    if (this.#order?.epoch !== epoch) this.#order = { epoch, indices: epochOrder(seed, epoch, split.size) }
-    return { split, indices: batchIndices(this.#order.indices, (entry.step - 1) % stepsPerEpoch, batchSize) }
   }
 
   #tick(): void {

@@ -1,9 +1,12 @@
 /** An audit as a dispute (trust/dispute.ts): what its owner has said, against those who are asked. */
 import { canonicalJson } from '../../runtime/canonical-json.js'
-import type { OpenAudit } from '../../runtime/head.js'
+import { SOURCE } from '../../components/definition.js'
+import type { Manifest, OpenAudit } from '../../runtime/head.js'
+import type { Roots } from '../../runtime/log-root.js'
 import type { Membership } from '../calls.js'
 import { type Claim, type Dispute, type DisputeAction, openDispute } from '../trust/dispute.js'
 import { type Opinion, valueOf } from './review.js'
+import { sourceRootsOf } from './source-audits.js'
 
 /** What is known of an audit. */
 export interface Looked {
@@ -59,4 +62,14 @@ export function excludedFrom(
   const owners = members.flatMap(({ pnode, owner = pnode }) => (pnode === own ? [owner] : []))
   const heard = [...claims, ...(verdict ? [verdict] : [])]
   return new Set([own, ...owners, ...heard.flatMap(({ host, owner }) => [host, owner]), ...silent.map(({ host }) => host)])
+}
+
+/**
+ * The producer that has put out something else than was read here, as it says itself. What the source was to send is known once that was verified: then who sends something else to an auditor is wrong.
+ * @param manifest of what was said @param read what an auditor has read
+ */
+export function feederOf(manifest: Manifest, { inputs }: Roots, isSourceVerified: boolean): string | undefined {
+  const differs = (producer: string, own: Roots | undefined) => own !== undefined && producer in inputs && own.output !== inputs[producer]
+  const found = manifest.vnodes.find(({ vnode, roots }) => differs(vnode, roots))?.vnode
+  return found ?? (isSourceVerified && differs(SOURCE, sourceRootsOf(manifest)) ? SOURCE : undefined)
 }

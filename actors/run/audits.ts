@@ -2,6 +2,7 @@
  * Audits (PROTOCOL.md rules 25 to 27): of the segments that a checkpoint ends with, some are drawn after their PNodes have said what they give, and applied by somebody else.
  * Until he agrees, everybody keeps what that needs. Who is wrong has no part in the run any more, which goes back before all that he has done and nobody has verified.
  */
+import { SOURCE } from '../../components/definition.js'
 import type { ActorContext } from '../../runtime/actor-system/actor-system.js'
 import { canonicalJson } from '../../runtime/canonical-json.js'
 import { auditSecret } from '../../runtime/commitment.js'
@@ -14,10 +15,12 @@ import { afterDisputeEvent, type Dispute, type DisputeAction, nextAction } from 
 import { membersAsTrusted } from '../trust/members.js'
 import type { Trust } from '../trust/trust.js'
 import { happens, inDrawnOrder, isDrawn } from '../trust/draw.js'
+import { AuditPace } from './audit-pace.js'
 import type { Found } from './evidence.js'
 import type { KeptManifests } from './kept-manifests.js'
 import type { Opinion } from './review.js'
-import { claimOf, disputeOver, excludedFrom, keyOf, type Looked, type Outcome } from './audit-dispute.js'
+import type { SourceAudits } from './source-audits.js'
+import { claimOf, disputeOver, excludedFrom, feederOf, keyOf, type Looked, type Outcome } from './audit-dispute.js'
 
 export interface AuditsOptions {
   readonly context: ActorContext
@@ -25,6 +28,7 @@ export interface AuditsOptions {
   /** Absent: as placement says. */
   readonly trust?: Trust
   readonly manifests: KeptManifests
+  readonly source: SourceAudits
   /** In graph order. */
   readonly vnodes: readonly string[]
   readonly head: () => Head
@@ -60,8 +64,6 @@ const SHARE_OF_AGREED = 0.1
 const ALONE_MS = 5_000
 /** How often one who is lost is asked again. */
 const MOST_LOSSES = 3
-/** How much longer than the run for a segment somebody may take for it; and at most so many times as long as anybody is waited for. */
-const [SLOWER, MOST_PATIENCE] = [4, 2.5]
 
 export class Audits {
   readonly #options: AuditsOptions
@@ -74,12 +76,12 @@ export class Audits {
   readonly #behind = new Set<string>()
   /** VNodes that have had another owner in this generation, as far as is known. */
   readonly #moved = new Set<string>()
-  /** When the newest manifest came, and how long a step of the run takes at its best, in ms. */
-  #pace: { readonly atMs: number; readonly stepMs: number } | undefined
+  readonly #pace: AuditPace
 
   constructor(options: AuditsOptions) {
     this.#options = options
     this.#manifests = options.manifests
+    this.#pace = new AuditPace(options.patienceMs)
   }
 
   /** As the settings say. @param share from 0 (none at all) to 1 */
@@ -96,7 +98,8 @@ export class Audits {
     this.#looked = []
     this.#behind.clear()
     this.#moved.clear()
-    this.#pace = undefined
+    this.#pace.clear()
+    this.#options.source.clear()
     this.#isReleasing = false
     this.#manifests.clear(manifest)
   }
@@ -105,6 +108,8 @@ export class Audits {
   async wake(manifest: Manifest | undefined): Promise<void> {
     const { head, store, vnodes, context, dismiss } = this.#options
     this.clear(manifest)
+    // Where the source was before is not known.
+    this.#moved.add(SOURCE)
     const { audits = [], directory } = head()
     // What they were asked for is not known any more: others are asked.
     const asked = Object.keys(directory).filter((id) => directory[id].audits)
@@ -119,9 +124,13 @@ export class Audits {
     context.setTimer(AUDIT, AUDIT, { afterMs: LOOK_MS })
   }
 
-  /** A VNode has another owner, which begins at the base. */
-  moved(id: string): void {
-    const { head, vnodes } = this.#options
+  /** A VNode has another owner, which begins at the base. @param from who had it before, if anybody */
+  moved(id: string, from: string | undefined): void {
+    const { head, vnodes, source } = this.#options
+    if (id === SOURCE && from !== undefined) {
+      source.moved(from)
+      this.#moved.add(id)
+    }
     if (!vnodes.includes(id)) return
     this.#moved.add(id)
     if (head().audits) this.#behind.add(id)
@@ -144,7 +153,7 @@ export class Audits {
   async draw(commits: readonly Commit[], manifest: Manifest): Promise<(head: Head) => Head> {
     this.#manifests.announce(manifest)
     if (!this.areOn) return (before) => before
-    const { head, shares } = this.#options
+    const { head, shares, source } = this.#options
     const { run, generation, directory } = head()
     const [from, secret] = [this.#manifests.newest?.step ?? 0, this.#secretBehind(this.#manifests.newest)]
     const hosts = commits.map(({ vnode }) => directory[vnode].pnode)
@@ -152,14 +161,13 @@ export class Audits {
     const isAudited = commits.map((commit, i) => isDrawn({ secret, run, generation }, hosts[i], commit, this.#manifests.newest, shareOf[i]))
     const audits = commits.flatMap(({ vnode, step }, i): OpenAudit[] => (isAudited[i] ? [{ vnode, pnode: hosts[i], from, to: step }] : []))
     const unaudited = hosts.flatMap((pnode, i) => (isAudited[i] ? [] : [{ pnode, from }]))
-    return (before) => auditing(before, audits, unaudited)
+    const ofSource = source.drawn({ from, to: manifest.step })
+    return (before) => auditing(before, [...audits, ...ofSource], unaudited)
   }
 
   /** The cut is the newest manifest. */
   async opened(manifest: Manifest): Promise<void> {
-    const atMs = this.#options.context.clock.now()
-    const stepMs = this.#pace && (atMs - this.#pace.atMs) / (manifest.step - (this.#manifests.newest?.step ?? 0))
-    this.#pace = { atMs, stepMs: Math.min(stepMs ?? 0, this.#pace?.stepMs || Infinity) }
+    this.#pace.opened(manifest, this.#manifests.newest, this.#options.context.clock.now())
     this.#manifests.advance(manifest)
     // All of them have committed it.
     this.#behind.clear()
@@ -168,14 +176,14 @@ export class Audits {
 
   /** Somebody who was asked says what the segment gives. */
   async claimed(claim: Claim): Promise<void> {
-    const { context, trust, head, dismiss } = this.#options
+    const { context, trust, head, dismiss, source } = this.#options
     const looked = this.#looked.find(({ id }) => id === claim.vnode)
     if (!looked || claim.step !== looked.audit.to || !claim.roots) return
     const [{ pnode }, { vnode: id, position, hash }] = [head().directory[claim.vnode], claim]
     const opinion: Opinion = { vnode: looked.audit.vnode, id, pnode, position, hash, roots: claim.roots }
     await dismiss([claim.vnode], false)
     const members = await membersAsTrusted(context, trust)
-    const feeder = this.#feederOf(looked, opinion)
+    const feeder = feederOf(this.#manifests.at(claim.step)!, claim.roots, source.isRight(claim.step))
     // Who has a VNode that somebody else had before says nothing of what that one has said.
     if (feeder !== undefined && looked.dispute.asked!.isArbiter && !this.#moved.has(feeder))
       return this.#convictFeeder(looked, opinion, feeder)
@@ -219,10 +227,10 @@ export class Audits {
     if (!looked || looked.isOver) return false
     const { id, sinceMs } = looked
     const isOwnTrusted = members.some(({ pnode, isTrusted }) => pnode === audit.pnode && isTrusted)
-    // Where the owner is trusted its own word settles what others say.
-    const isItsWord = isOwnTrusted && looked.dispute.claims.length > 1 && !looked.dispute.verdict
+    // Where the owner is trusted its own word settles what others say; of the source others say what it was.
+    const isItsWord = isOwnTrusted && audit.vnode !== SOURCE && looked.dispute.claims.length > 1 && !looked.dispute.verdict
     const dispute: Dispute = isItsWord ? { ...looked.dispute, verdict: looked.dispute.claims[0] } : looked.dispute
-    const isLate = context.clock.now() - sinceMs > (id === undefined ? patienceMs : this.#askedPatienceMs(audit))
+    const isLate = context.clock.now() - sinceMs > (id === undefined ? patienceMs : this.#pace.patienceMs(audit))
     if (id !== undefined) {
       const isThere = id in head().directory
       if (isThere && !isLate) return false
@@ -259,14 +267,11 @@ export class Audits {
 
   /** Whether somebody of them begins with it. They are asked in an order that nobody knows before. */
   async #ask(looked: Looked, hosts: readonly Membership[], isArbiter: boolean): Promise<boolean> {
-    const { ask, context } = this.#options
+    const { ask, context, source } = this.#options
     const { audit, dispute } = looked
     const ready = hosts.filter(({ state }) => state === 'ready')
-    for (const { pnode, owner = pnode, isTrusted } of inDrawnOrder(
-      this.#secretBehind(this.#manifests.at(audit.from)),
-      keyOf(audit),
-      ready,
-    )) {
+    const drawn = inDrawnOrder(this.#secretBehind(this.#manifests.at(audit.from)), keyOf(audit), ready)
+    for (const { pnode, owner = pnode, isTrusted } of audit.vnode === SOURCE ? source.first(drawn) : drawn) {
       const id = await ask(audit.vnode, pnode, { from: audit.from, to: audit.to })
       if (id === undefined) continue
       const isCheck = isArbiter && nextAction(dispute, () => false).type === 'settled'
@@ -287,14 +292,18 @@ export class Audits {
 
   /** @returns false */
   async #settle(looked: Looked, action: Outcome): Promise<boolean> {
-    const { goBack, tell, verified } = this.#options
+    const { goBack, tell, verified, source } = this.#options
     const { audit, opinions, dispute } = looked
     const { vnode, to, pnode } = audit
     if (action.type === 'settled' && action.convicted.length > 0) {
-      await this.#convict(looked, action)
+      const known = { position: this.#said(audit).position, moved: this.#moved }
+      const convicted = vnode === SOURCE ? await source.proven(audit, action, known) : action.convicted
+      if (convicted.length > 0) await this.#convict(looked, { ...action, convicted })
+      else await goBack(`what was read of the source up to step ${to} is not what it was to send`)
     } else if (action.type === 'settled') {
       const by = opinions.filter((opinion) => [...dispute.claims, dispute.verdict].some((claim) => claim?.host === opinion.pnode))
       tell({ type: 'audited', vnode, pnode, step: to, by: by.map((opinion) => opinion.pnode) })
+      if (vnode === SOURCE) source.verified(to)
       verified([this.#said(audit), ...by], audit)
       this.#put(looked, { isOver: true })
     } else {
@@ -323,17 +332,13 @@ export class Audits {
     await this.#convict(found, { convicted: [{ host, for: 'claim' }], by: 'arbiter', wrongWith: 0 })
   }
 
-  /** The producer that has put out something else than was read here, as it says itself. */
-  #feederOf({ audit }: Looked, { roots }: Opinion): string | undefined {
-    const { vnodes } = this.#manifests.at(audit.to)!
-    return vnodes.find(({ vnode, roots: own }) => vnode in roots.inputs && own && own.output !== roots.inputs[vnode])?.vnode
-  }
-
-  /** What the owner has said. */
-  #said({ vnode, pnode, to }: OpenAudit): Opinion {
-    const { position, vnodes } = this.#manifests.at(to)!
-    const { hash, roots } = vnodes.find((entry) => entry.vnode === vnode)!
-    return { vnode, id: vnode, pnode, position, hash, roots: roots! }
+  /** What the owner has said; of the source, who has read it. */
+  #said(audit: OpenAudit): Opinion {
+    const { vnode, pnode, to } = audit
+    const manifest = this.#manifests.at(to)!
+    if (vnode === SOURCE) return this.#options.source.said(audit, manifest)
+    const { hash, roots } = manifest.vnodes.find((entry) => entry.vnode === vnode)!
+    return { vnode, id: vnode, pnode, position: manifest.position, hash, roots: roots! }
   }
 
   #open(audit: OpenAudit, members: readonly Membership[]): Looked {
@@ -362,12 +367,6 @@ export class Audits {
     await this.#options.released()
     this.#isReleasing = false
     if (this.#looked.length === 0) this.#options.context.clearTimer(AUDIT)
-  }
-
-  /** Whoever does in addition what others do needs more time than they, in ms. */
-  #askedPatienceMs({ from, to }: OpenAudit): number {
-    const [{ patienceMs }, stepMs] = [this.#options, this.#pace?.stepMs ?? 0]
-    return Math.min(Math.max(patienceMs / 2, SLOWER * stepMs * (to - from)), MOST_PATIENCE * patienceMs)
   }
 
   #secretBehind(manifest: Manifest | undefined): string {

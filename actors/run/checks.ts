@@ -1,5 +1,6 @@
 /** How the work of a run is checked: by all who apply it as well (reviews), and by samples (audits). Who is found to be wrong has no part in it any more. */
 import { createHash } from 'node:crypto'
+import { SOURCE } from '../../components/definition.js'
 import type { ActorContext } from '../../runtime/actor-system/actor-system.js'
 import type { ControlKey } from '../../runtime/grant.js'
 import { excluding, type Head, rolledBack, rolledBackBeforeUnverified } from '../../runtime/head.js'
@@ -20,9 +21,10 @@ import { KeptManifests } from './kept-manifests.js'
 import type { Moves } from './moves.js'
 import { Reviews } from './reviews.js'
 import type { Opinion } from './review.js'
-import { type RunDefinition, samplesOf } from './run-definition.js'
+import { consumersOf, type RunDefinition, samplesOf } from './run-definition.js'
 import type { RunMonitor } from './run-monitor.js'
 import { type RunSettings, settingsIfAny } from './run-settings.js'
+import { SourceAudits } from './source-audits.js'
 
 export interface ChecksOptions {
   readonly context: ActorContext
@@ -109,6 +111,12 @@ export class Checks {
       ...shared,
       manifests: this.manifests,
       patienceMs: Number.isFinite(patienceMs) ? patienceMs : 2 * DEFAULT_MEMBERSHIP.standstillMs,
+      source: new SourceAudits({
+        ...shared,
+        readers: consumersOf(definition.network, SOURCE),
+        contradict: (says, others) => this.reviews.contradict(says, others),
+        shun: (pnode) => moves().standstill.shun(pnode),
+      }),
       vnodes: definition.network.vnodes.map(({ id }) => id),
       auditKey: auditKeyOf(controlKey),
       tell: monitor.emit.bind(monitor),
@@ -176,7 +184,7 @@ export class Checks {
   moved(id: string, from: string | undefined): void {
     if (this.reviews.isOn) this.#options.evaluations.forget(id)
     this.reviews.moved(id, from)
-    this.audits.moved(id)
+    this.audits.moved(id, from)
   }
 
   /** They are in quarantine first, then out of the run, which goes back before all that they have done and nobody has verified; the same told again counts once. */
@@ -201,7 +209,10 @@ export class Checks {
     const samples = samplesOf(definition, from + 1, to)
     const costs = new Map(definition.network.vnodes.map(({ id, cost }) => [id, cost]))
     const events = said.map(({ id, vnode, pnode }): TrustEvent => {
-      const work = { generation, firstStep: from + 1, multiplyAdds: multiplyAddsOf({ cost: costs.get(vnode)!, samples }) }
+      const cost = costs.get(vnode)
+      // Batches are made without a multiplication: they are worth trust and no points.
+      if (cost === undefined) return { pnode, event: 'verified', vnode: id, step: to }
+      const work = { generation, firstStep: from + 1, multiplyAdds: multiplyAddsOf({ cost, samples }) }
       return { pnode, event: 'verified', vnode: id, step: to, work }
     })
     this.#trust.verified({ key: `runs/${run}/verified/${generation}-${to} ${what}`, run, events })

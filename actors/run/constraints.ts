@@ -62,14 +62,15 @@ export function constrained(demands: readonly Demand[], { minTier, together = []
   const groups = new Map(together.flatMap((vnodes) => vnodes.map((vnode) => [vnode, vnodes.join('+')])))
   return demands.map((demand) => {
     const own = vnodeOf(demand.vnode)
-    if (own === SOURCE) return demand
+    const isForTrusted = areFollowersTrusted && followed(demand.vnode) !== undefined
+    if (own === SOURCE) return isForTrusted ? { ...demand, isForTrusted } : demand
     const tier = typeof minTier === 'object' ? minTier[own] : minTier
     const group = groups.get(own)
     const number = followed(demand.vnode) && demand.vnode.slice(own.length + 1)
     return {
       ...demand,
       ...(tier !== undefined && { minTier: tier }),
-      ...(areFollowersTrusted && number !== undefined && { isForTrusted: true as const }),
+      ...(isForTrusted && { isForTrusted }),
       ...(group !== undefined && { group: number === undefined ? group : `${group}~${number}` }),
     }
   })

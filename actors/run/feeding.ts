@@ -37,6 +37,11 @@ export class Feeding {
     return this.#contradictions.suspects
   }
 
+  /** Two that are both believed as little. @param says that it has not sent what the other one has read */
+  contradict(says: string, other: string): void {
+    this.#contradictions.add(says, other)
+  }
+
   judge({ opinion, producer, otherwise }: Misfed, { directory }: Pick<Head, 'directory'>): Consequence {
     const nothing = { convicted: [], left: [], isBeginningEnough: false }
     const place = directory[producer]

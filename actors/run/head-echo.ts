@@ -10,6 +10,7 @@ import { type ControlKey, GRANT_VERSION, type Grant, type Placed, signGrant } fr
 import { type Head, type Manifest, skipsOf } from '../../runtime/head.js'
 import { actor, call, type Calls, isTransient, untilHeard } from '../calls.js'
 import { consumersOf, producersOf } from './run-definition.js'
+import { sourceRootsOf } from './source-audits.js'
 
 export interface HeadEchoOptions {
   readonly context: ActorContext
@@ -105,7 +106,9 @@ export class HeadEcho {
     const { incarnation, audits } = head.directory[vnode]
     const manifest = this.#options.manifest(audits?.from)
     const until = audits && this.#options.manifest(audits.to)
-    const { hash: blob = '', roots } = manifest?.vnodes.find((entry) => entry.vnode === vnodeOf(vnode)) ?? {}
+    const { hash: blob = '', roots } = manifest?.vnodes.find((entry) => entry.vnode === vnodeOf(vnode)) ?? {
+      roots: manifest && sourceRootsOf(manifest),
+    }
     const skips = skipsOf(head, vnodeOf(vnode), manifest?.position)
     const grant: Grant = {
       v: GRANT_VERSION,

@@ -113,6 +113,11 @@ export class Reviews {
     return this.#feeding.suspects
   }
 
+  /** A PNode says that it has not sent what these have read. */
+  contradict(says: string, others: readonly string[]): void {
+    for (const other of others) this.#feeding.contradict(says, other)
+  }
+
   /** Step of the newest cut that anybody has said something about; 0: there is none. */
   get newestStep(): number {
     return this.#review.steps.at(-1) ?? 0

@@ -178,10 +178,10 @@ export function demandsOf(definition: RunDefinition, followers: readonly string[
   const { network, training } = definition
   const own = new Map(network.vnodes.map((vnode) => [vnode.id, demandOf(vnode, training)]))
   const areFollowed = new Set(followers.map(vnodeOf))
+  const source = demandOfSource(definition)
   return [
-    demandOfSource(definition),
-    ...[...own.values()].map((demand) => (areFollowed.has(demand.vnode) ? { ...demand, spread: demand.vnode } : demand)),
-    ...followers.map((id) => ({ ...own.get(vnodeOf(id))!, vnode: id, near: undefined, spread: vnodeOf(id) })),
+    ...[source, ...own.values()].map((demand) => (areFollowed.has(demand.vnode) ? { ...demand, spread: demand.vnode } : demand)),
+    ...followers.map((id) => ({ ...(own.get(vnodeOf(id)) ?? source), vnode: id, near: undefined, spread: vnodeOf(id) })),
   ]
 }
 

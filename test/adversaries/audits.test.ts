@@ -9,8 +9,8 @@ const pools = openPools()
 test.after.always(() => pools.close())
 const ended = (arrangement: Arrangement) => endedBeside(pools, { ...arrangement, options: { audits: 1, ...arrangement.options } })
 
-/** Who stops at what it makes moves, and who copies what is right harms nobody. */
-const NOT_HERE: readonly AdversaryName[] = ['nan-bomber', 'copier']
+/** Who stops at what it makes moves, who copies what is right harms nobody, and who reads other data has no part in it where the source is not his (source.test.ts). */
+const NOT_HERE: readonly AdversaryName[] = ['nan-bomber', 'copier', 'poisoned-source']
 
 let honest: string | undefined
 test.before(async () => {

@@ -1,6 +1,7 @@
 /** Runs beside hosts that lie, each in its own way. */
 import type { LocalSwarm } from '../../actors/local-swarm.js'
 import type { RunEvent } from '../../actors/events.js'
+import type { LocalSwarmOptions } from '../../actors/local-swarm.js'
 import { evidencePrefix, type Evidence } from '../../actors/run/evidence.js'
 import { afterTold } from '../../actors/trust/host-record.js'
 import { HostRecords } from '../../actors/trust/host-records.js'
@@ -24,6 +25,9 @@ export interface Arrangement {
   readonly net?: Network
   readonly pnodes: number
   readonly liars?: { readonly [pnode: string]: AdversaryName }
+  /** What else is not what it seems. */
+  readonly disguised?: { readonly [pnode: string]: Adversary }
+  readonly speech?: LocalSwarmOptions['speech']
   /** PNodes of which so much was found to be right that they are on probation no more. */
   readonly proven?: readonly string[]
   /** PNodes whose word settles disputes. */
@@ -35,7 +39,7 @@ export interface Arrangement {
 
 export async function ended(
   pools: ReturnType<typeof openPools>,
-  { net = branching, pnodes, liars = {}, trusted = [], proven = [], options, leaves }: Arrangement,
+  { net = branching, pnodes, liars = {}, disguised = {}, speech, trusted = [], proven = [], options, leaves }: Arrangement,
 ) {
   const { store } = openObjects()
   const id = `beside-liars-${++names}`
@@ -65,7 +69,8 @@ export async function ended(
         if (leaves && seen.type === 'applied' && seen.pnode === leaves.pnode && seen.entry.step === leaves.step)
           void swarm?.killPNode(leaves.pnode)
       },
-      disguise: (pnode, honest) => (pnode in liars ? ADVERSARIES[liars[pnode]] : alike)(measuredAlike(honest)),
+      speech,
+      disguise: (pnode, honest) => (pnode in liars ? ADVERSARIES[liars[pnode]] : (disguised[pnode] ?? alike))(measuredAlike(honest)),
     },
   )
   const events: RunEvent[] = []

@@ -22,8 +22,8 @@ const [PNODES, LIARS, BLOCKS, UNITS, EVERY_STEPS] = [16, 7, 8, 32, 40]
 const TRUSTED = 'pnode-1'
 /** They lie as followers alone. */
 const FOLLOWING: readonly AdversaryName[] = ['slanderer', 'copier']
-/** Who says nothing, or what others have said, need not be convicted. */
-const MAY_STAY: readonly AdversaryName[] = [...HARMLESS, 'copier']
+/** Who says nothing, or what others have said, need not be convicted; nor who lies as the source, which is on the PNode that is trusted. */
+const MAY_STAY: readonly AdversaryName[] = [...HARMLESS, 'copier', 'poisoned-source']
 const DATA: { readonly [name: string]: TrainingOptions } = {
   'fashion-mnist': { data: datasets.fashionMnist(), batchSize: 256, epochs: 1, rule: pred() },
   glyphs: TRAINING,
