@@ -103,6 +103,7 @@ export type Observation =
       readonly busyMs: number
       readonly metrics: { readonly [name: string]: number }
     }
-  | { readonly type: 'dropped'; readonly run: string; readonly vnode: string; readonly reason: string }
+  /** @property count messages, at least 1. Default 1 */
+  | { readonly type: 'dropped'; readonly run: string; readonly vnode: string; readonly reason: string; readonly count?: number }
   /** A VNode has got a frame that is odd. */
   | ({ readonly type: 'suspected'; readonly run: string; readonly vnode: string } & FrameSuspicion)

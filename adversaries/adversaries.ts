@@ -11,6 +11,7 @@ import { SwarmError } from '../runtime/errors.js'
 import { decodeState, encodeState } from '../runtime/state.js'
 import type { Seams } from '../actors/pnode/seams.js'
 import { copier } from './copier.js'
+import { flooder } from './flooder.js'
 import { inOrder } from './in-order.js'
 import { poisonedSource } from './poisoned-source.js'
 
@@ -186,9 +187,10 @@ export const ADVERSARIES = {
   mute,
   'false-alarm': falseAlarm,
   copier,
+  flooder,
   'poisoned-source': poisonedSource,
 } as const satisfies { readonly [name: string]: Adversary }
 export type AdversaryName = keyof typeof ADVERSARIES
 
-/** Beside honest hosts they harm nobody but themselves: they get less and less to do, and nobody says that they lie. */
-export const HARMLESS: readonly AdversaryName[] = ['mute', 'false-alarm']
+/** Beside honest hosts they harm nobody but themselves, and nobody says that they lie: they get less and less to do, or are suspected. */
+export const HARMLESS: readonly AdversaryName[] = ['mute', 'false-alarm', 'flooder']

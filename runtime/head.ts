@@ -238,13 +238,14 @@ export function failed(head: Head, error: ErrorRecord, counters: Head['counters'
 
 /**
  * Recovery two: the whole run goes back to its newest manifest that `isUsable`, or to its seed, under a new generation. What was under audit is done again, and
- * audited then: nobody keeps what was sent before.
+ * audited then: nobody keeps what was sent before. What is left of somebody who was convicted is never gone on from: whoever excluded him may not have come to it.
  */
 export function rolledBack(head: Head, isUsable: (manifest: ManifestRef) => boolean = () => true): Head {
-  const base = baseOf(head)
+  const { excluded = [], unverified: unseen = {} } = head
+  const base = Math.min(baseOf(head), ...excluded.map((pnode) => unseen[pnode] ?? Infinity))
   const manifests = head.manifests.filter((manifest) => manifest.step <= base && isUsable(manifest))
   const goesOnFrom = manifests[0]?.step ?? 0
-  const unverified = Object.fromEntries(Object.entries(head.unverified ?? {}).filter(([, step]) => step < goesOnFrom))
+  const unverified = Object.fromEntries(Object.entries(unseen).filter(([, step]) => step < goesOnFrom))
   return {
     ...head,
     generation: head.generation + 1,

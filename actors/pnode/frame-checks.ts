@@ -15,8 +15,11 @@ import { NormEnvelope } from './norm-envelope.js'
 export const CONTENT_REASONS = ['run', 'step', 'tensors', 'dtype', 'shape', 'labels', 'batch', 'finite', 'norm'] as const
 export type ContentReason = (typeof CONTENT_REASONS)[number]
 
-/** Why a producer is under suspicion: a frame that was refused; or two for one place under one term, of which one is a lie (`changed`). */
-export const SUSPICION_REASONS = [...CONTENT_REASONS, 'changed'] as const
+/**
+ * Why a producer is under suspicion: a frame that was refused; two for one place under one term, of which one is a lie (`changed`); far more messages than anybody can use
+ * (`flood`).
+ */
+export const SUSPICION_REASONS = [...CONTENT_REASONS, 'changed', 'flood'] as const
 export type SuspicionReason = (typeof SUSPICION_REASONS)[number]
 
 /** Something odd about a frame, for people and audits: it changes nothing by itself. */
@@ -80,6 +83,11 @@ export class FrameChecks {
     return undefined
   }
 
+  /** A producer sends far more than its readers can use. */
+  flooded(producer: string, pnode: string, term: number, step: number): void {
+    this.#tell({ producer, pnode, term, step, reason: 'flood' })
+  }
+
   /** What no honest producer does. */
   #wrongIn(frame: AnyFrame): FormFault | 'run' | 'labels' | undefined {
     const { header, batch, tensors } = frame
@@ -130,10 +138,15 @@ export class FrameChecks {
   }
 
   #suspect<R extends SuspicionReason>({ header: { vnode: producer, term, step } }: AnyFrame, pnode: string, reason: R): R {
-    const key = `${producer} ${term} ${reason}`
-    if (!this.#told.has(key)) this.#options.onSuspicion({ producer, pnode, term, step, reason })
-    remember(this.#told, key, true)
+    this.#tell({ producer, pnode, term, step, reason })
     return reason
+  }
+
+  #tell(suspicion: FrameSuspicion): void {
+    const { producer, term, reason } = suspicion
+    const key = `${producer} ${term} ${reason}`
+    if (!this.#told.has(key)) this.#options.onSuspicion(suspicion)
+    remember(this.#told, key, true)
   }
 }
 

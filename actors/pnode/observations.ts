@@ -14,6 +14,7 @@ const SUSPICIONS: ReadonlySet<unknown> = new Set(SUSPICION_REASONS)
 
 type Applied = Observation & { readonly type: 'applied' }
 type Restored = Observation & { readonly type: 'restored' }
+type Dropped = Observation & { readonly type: 'dropped' }
 
 /** Steps that one VNode applied one after the other. */
 export interface AppliedSpan {
@@ -47,6 +48,8 @@ export class ObservationSender {
   readonly #clock: Clock
   readonly #send: (bytes: Uint8Array) => void
   #reports: Report[] = []
+  /** Messages of each VNode that were dropped, by reason: however many, they are told in one line. */
+  readonly #dropped = new Map<string, Dropped & { count: number }>()
   readonly #spans = new Map<string, Span>()
   /** VNodes, with their terms, that have been restored and not applied a step since. */
   readonly #fresh = new Set<string>()
@@ -65,6 +68,10 @@ export class ObservationSender {
       if (span) grow(span, observation)
       else this.#spans.set(key, spanFrom(observation))
       if (this.#fresh.delete(key)) return this.flush()
+    } else if (observation.type === 'dropped') {
+      const { run, vnode, reason, count = 1 } = observation
+      const key = `${run} ${vnode} ${reason}`
+      this.#dropped.set(key, { ...observation, count: count + (this.#dropped.get(key)?.count ?? 0) })
     } else {
       this.#reports.push(observation)
       if (observation.type === 'restored') this.#fresh.add(keyOf(observation))
@@ -75,8 +82,9 @@ export class ObservationSender {
   flush(): void {
     this.#cancel?.()
     this.#cancel = undefined
-    const reports = [...this.#reports, ...[...this.#spans.values()].map(spanOf)]
+    const reports = [...this.#reports, ...this.#dropped.values(), ...[...this.#spans.values()].map(spanOf)]
     this.#reports = []
+    this.#dropped.clear()
     this.#spans.clear()
     if (reports.length > 0) this.#send(encodeReports(reports))
   }
@@ -126,14 +134,18 @@ export function decodeReports(bytes: Uint8Array): readonly Report[] {
 function isReport(report: Partial<AppliedSpan> | null): boolean {
   if (typeof report?.run !== 'string' || typeof report.vnode !== 'string') return false
   const { type, firstStep, lastStep, term, metrics, busyMs } = report
-  const reason = (report as { readonly reason?: unknown }).reason
-  if (String(type) === 'dropped') return REASONS.has(reason)
+  if (String(type) === 'dropped') return isDropped(report)
   if (String(type) === 'suspected') return isSuspicion(report)
   if (String(type) === 'restored') return Number.isSafeInteger(term)
   if (type !== 'span' || ![firstStep, lastStep, term].every(Number.isSafeInteger) || typeof busyMs !== 'number') return false
   // JSON has no NaN: what is not finite arrives as null.
   const isMetric = (value: unknown) => typeof value === 'number' || value === null
   return typeof metrics === 'object' && metrics !== null && Object.values(metrics).every(isMetric)
+}
+
+function isDropped(report: object): boolean {
+  const { reason, count = 1 } = report as Partial<Dropped>
+  return REASONS.has(reason) && Number.isSafeInteger(count) && count > 0
 }
 
 function isSuspicion(report: object): boolean {

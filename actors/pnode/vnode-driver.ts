@@ -280,6 +280,7 @@ export class VNodeDriver {
           break
         case 'credit': {
           const { next, upTo, resend } = command
+          if (resend) this.#inbox.asked(upTo - next + 1)
           this.#publish(command.to, 'signal', encodeSignal({ type: 'credit', ...this.#me(), next, upTo, resend }))
           break
         }

@@ -5,6 +5,7 @@ import type { Grant, Placed } from '../../runtime/grant.js'
 import { decodeSignal, subjectOf } from '../../runtime/signal.js'
 import type { StepEvent } from '../../runtime/step-log.js'
 import { FrameChecks } from './frame-checks.js'
+import { FloodWatch } from './flood-watch.js'
 import type { FrameForms } from './frame-forms.js'
 import type { VNodeHost } from './vnode-host.js'
 
@@ -29,6 +30,10 @@ export class VNodeInbox {
   /** Messages, by reason. */
   readonly #dropped = new Map<string, number>()
   readonly #checks: FrameChecks
+  readonly #floods = new FloodWatch()
+  /** Of the newest frame that could be read. */
+  #step = 0
+  #drops = 0
   #address: Pick<Grant, 'run' | 'vnode'> = { run: '', vnode: '' }
 
   constructor(options: VNodeInboxOptions) {
@@ -51,7 +56,13 @@ export class VNodeInbox {
     this.#subscribe(subjectOf(run, pnode, vnode, 'signal'), (bytes, from) => this.#onSignal(bytes, from))
   }
 
+  /** Producers were asked to send so many again. */
+  asked(count: number): void {
+    this.#floods.asked(count)
+  }
+
   drop(reason: string): void {
+    this.#drops++
     this.#dropped.set(reason, (this.#dropped.get(reason) ?? 0) + 1)
     this.#options.host.observe({ type: 'dropped', ...this.#address, reason })
   }
@@ -63,10 +74,19 @@ export class VNodeInbox {
       for await (const delivery of subscription) {
         if (signal.aborted) return
         if (delivery.type === 'lost') onEvent({ type: 'lost' })
-        else onMessage(delivery.bytes, delivery.from)
+        else this.#hear(delivery.from, () => onMessage(delivery.bytes, delivery.from))
       }
     }
     read().catch(onFailure)
+  }
+
+  /** What is dropped while it is read is refused, whoever says so. */
+  #hear(from: string, read: () => void): void {
+    const before = this.#drops
+    read()
+    if (!this.#floods.heard(from, this.#drops === before)) return
+    const producer = [...this.#options.peers].find(([, { pnode }]) => pnode === from)
+    if (producer) this.#checks.flooded(producer[0], from, producer[1].term, this.#step)
   }
 
   #onFrame(bytes: Uint8Array, from: string): void {
@@ -78,6 +98,7 @@ export class VNodeInbox {
       const isCurrent = generation === this.#options.grant.generation && term === this.#options.peers.get(vnode)!.term
       const refusal = isCurrent ? this.#checks.refusalOf(frame, bytes, from) : undefined
       if (refusal) return this.#refuse(refusal)
+      if (isCurrent) this.#step = step
       const entry = { position, step, evaluation, marks }
       const what = { isTombstone: kind === 'tombstone', isFeedback: kind === 'feedback' }
       this.#options.onEvent({ type: 'frame', from: vnode, generation, term, entry, ref: bytes, ...what })

@@ -161,7 +161,7 @@ export class RunMonitor {
 
   observe(observation: Observation): void {
     if (observation.type === 'dropped') {
-      this.#dropped.set(observation.reason, (this.#dropped.get(observation.reason) ?? 0) + 1)
+      this.#dropped.set(observation.reason, (this.#dropped.get(observation.reason) ?? 0) + (observation.count ?? 1))
       return
     }
     if (observation.type === 'suspected') return this.#suspected(observation)

@@ -73,6 +73,21 @@ test('steps are gathered into one span; the first after a restore goes at once',
   t.is(sent.length, 2, 'nothing is sent where nothing happened')
 })
 
+test('however many messages are dropped, what is told of them is a line for each reason', async (t) => {
+  const clock = fakeClock()
+  const sent: Uint8Array[] = []
+  const sender = new ObservationSender(clock, (bytes) => sent.push(bytes))
+  for (let i = 0; i < 1_000; i++) sender.observe({ type: 'dropped', run: 'r', vnode: i % 4 === 0 ? 'a' : 'b', reason: 'duplicate' })
+  await clock.advance(100)
+  t.is(
+    text(sent[0]),
+    '{"v":1,"reports":[{"type":"dropped","run":"r","vnode":"a","reason":"duplicate","count":250},{"type":"dropped","run":"r","vnode":"b","reason":"duplicate","count":750}]}',
+  )
+  t.is(decodeReports(sent[0]).length, 2)
+  sender.flush()
+  t.is(sent.length, 1)
+})
+
 test('what is no report harms nobody', (t) => {
   t.throws(() => decodeReports(bytesOf('{')), { code: 'frame.damaged' })
   t.throws(() => decodeReports(bytesOf('null')), { code: 'frame.version' })
@@ -91,6 +106,7 @@ test('what is no report harms nobody', (t) => {
     { ...SPAN, type: 'applied' },
     { type: 'restored', run: 'r', vnode: 'a' },
     { type: 'dropped', run: 'r', vnode: 'a', reason: 'x'.repeat(10_000) },
+    ...[0, -1, 0.5, '9'].map((count) => ({ type: 'dropped', run: 'r', vnode: 'a', reason: 'duplicate', count })),
   ]
   t.deepEqual(decodeReports(bytesOf({ v: 1, reports: [...wrong, SPAN] })), [SPAN])
   const diverged = bytesOf({ v: 1, reports: [{ ...SPAN, metrics: { loss: Number.NaN } }] })

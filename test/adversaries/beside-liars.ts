@@ -10,6 +10,8 @@ import { local, type RunOptions, train } from '../../actors/train.js'
 import type { Network } from '../../components/network.js'
 import { readHead } from '../../runtime/head-store.js'
 import { type openPools, renamed } from '../support/chaos-run.js'
+import type { ObjectStore } from '../../runtime/object-store/object-store.js'
+import type { MemoryObjects } from '../../runtime/object-store/memory-store.js'
 import { branching, openObjects, TRAINING } from '../support/small-runs.js'
 import { ADVERSARIES, type Adversary, type AdversaryName } from '../../adversaries/adversaries.js'
 import { measuredAlike } from './measured-alike.js'
@@ -35,13 +37,33 @@ export interface Arrangement {
   readonly options?: RunOptions
   /** A PNode that goes for good when some VNode there has applied this step. */
   readonly leaves?: { readonly pnode: string; readonly step: number }
+  /** PNodes that are lost do not come back. */
+  readonly isForGood?: boolean
+  /** What everybody stores in. */
+  readonly store?: (inner: ObjectStore, objects: MemoryObjects) => ObjectStore
+  /** Told of every event. */
+  readonly onEvent?: (event: RunEvent, swarm: LocalSwarm, objects: MemoryObjects) => void
 }
 
 export async function ended(
   pools: ReturnType<typeof openPools>,
-  { net = branching, pnodes, liars = {}, disguised = {}, speech, trusted = [], proven = [], options, leaves }: Arrangement,
+  {
+    net = branching,
+    pnodes,
+    liars = {},
+    disguised = {},
+    speech,
+    trusted = [],
+    proven = [],
+    options,
+    leaves,
+    isForGood = leaves !== undefined,
+    store: wrap = (inner) => inner,
+    onEvent,
+  }: Arrangement,
 ) {
-  const { store } = openObjects()
+  const { store: inner, objects } = openObjects()
+  const store = wrap(inner, objects)
   const id = `beside-liars-${++names}`
   const records = new HostRecords({ store, signal: new AbortController().signal, onDamaged: () => undefined })
   for (const pnode of proven) {
@@ -54,7 +76,7 @@ export async function ended(
   let swarm: LocalSwarm | undefined
   const on = local({
     pnodes,
-    returnMs: leaves && Infinity,
+    returnMs: isForGood ? Infinity : undefined,
     membership: { rateMs: 1e9, standstillMs: 2_000, isTrusted: (pnode) => trusted.includes(pnode) },
   })
   const run = train(
@@ -70,17 +92,20 @@ export async function ended(
           void swarm?.killPNode(leaves.pnode)
       },
       speech,
-      disguise: (pnode, honest) => (pnode in liars ? ADVERSARIES[liars[pnode]] : (disguised[pnode] ?? alike))(measuredAlike(honest)),
+      disguise: (pnode, honest) => (disguised[pnode] ?? (pnode in liars ? ADVERSARIES[liars[pnode]] : alike))(measuredAlike(honest)),
     },
   )
   const events: RunEvent[] = []
   void (async () => {
-    for await (const event of run.events()) events.push(event)
+    for await (const event of run.events()) {
+      events.push(event)
+      onEvent?.(event, swarm!, objects)
+    }
   })()
   const { hash, deadLetters } = await run.result
   const { head } = await readHead(store, id)
   const evidence: Evidence[] = []
   for await (const { key } of store.list(evidencePrefix(id)))
     evidence.push(JSON.parse(new TextDecoder().decode((await store.get(key)).bytes)))
-  return { hash, head, events, evidence, deadLetters, store }
+  return { hash, head, events, evidence, deadLetters, store, objects, run: id }
 }

@@ -9,12 +9,14 @@ import {
   decodeHead,
   decodeManifest,
   encodeRecord,
+  excluding,
   firstHead,
   keys,
   placed,
   rolledBack,
   skipped,
   skipsOf,
+  waiting,
 } from '../../runtime/head.js'
 
 const ref = (step: number, generation = 1): ManifestRef => ({
@@ -159,4 +161,16 @@ test('a rollback goes to the newest usable manifest, or to the seed, and nobody 
   const back = rolledBack(head, ({ step }) => step !== 20)
   t.deepEqual([back.manifests.map(({ step }) => step), back.generation, back.status, back.directory], [[10], 2, 'running', {}])
   t.deepEqual(rolledBack(head, () => false).manifests, [])
+})
+
+test('whatever makes a run go back, nothing goes on from what somebody who was convicted has left and nobody has verified', (t) => {
+  const manifests = [30, 20, 10].map((step) => ref(step))
+  const head: Head = { ...firstHead('r'), manifests, unverified: { a: 10, b: 0 } }
+  const stepOf = ({ manifests: left }: Head) => left[0]?.step ?? 0
+  t.is(stepOf(rolledBack(head)), 30, 'nobody is')
+  const without = excluding(head, ['a'])
+  t.is(stepOf(rolledBack(without)), 10)
+  t.is(stepOf(waiting(without)), 10)
+  t.is(stepOf(rolledBack(without, ({ step }) => step !== 10)), 0)
+  t.deepEqual(rolledBack(without).unverified, { b: 0 }, 'and once only')
 })
