@@ -179,9 +179,11 @@ export function demandsOf(definition: RunDefinition, followers: readonly string[
   const own = new Map(network.vnodes.map((vnode) => [vnode.id, demandOf(vnode, training)]))
   const areFollowed = new Set(followers.map(vnodeOf))
   const source = demandOfSource(definition)
+  // Little, but not nothing: it is given to somebody by itself, and what costs nothing is not weighed.
+  const audit = { ...source, cost: 1 }
   return [
     ...[source, ...own.values()].map((demand) => (areFollowed.has(demand.vnode) ? { ...demand, spread: demand.vnode } : demand)),
-    ...followers.map((id) => ({ ...(own.get(vnodeOf(id)) ?? source), vnode: id, near: undefined, spread: vnodeOf(id) })),
+    ...followers.map((id) => ({ ...(own.get(vnodeOf(id)) ?? audit), vnode: id, near: undefined, spread: vnodeOf(id) })),
   ]
 }
 
