@@ -1,0 +1,55 @@
+/** Whole clusters in simulated time of which some hosts lie: who is honest is not convicted, liars are, and runs end as honest ones do. */
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
+import test from 'ava'
+import { ADVERSARIES } from '../../adversaries/adversaries.js'
+import type { Tally } from './justice.js'
+import { checksOf, drawLiarPlan } from './liars.js'
+import { trySeed } from './seeds.js'
+
+const SEEDS = 160
+const main = new URL('main.js', import.meta.url).pathname
+
+test.serial(`${SEEDS} seeds: no honest host is convicted beside an arbiter, and what was promised of hashes holds`, async (t) => {
+  t.timeout(600_000)
+  const { stdout } = await promisify(execFile)(process.execPath, [main, '--liars', '--seeds', String(SEEDS), '--json'], {
+    maxBuffer: 2 ** 26,
+  }).catch((error: { stdout?: string }) => ({ stdout: error.stdout ?? 'no output' }))
+  const lines = stdout.trim().split('\n')
+  t.deepEqual(
+    lines.filter((line) => line.includes('"failed",')),
+    [],
+  )
+  const { seeds, justice } = JSON.parse(lines.at(-1)!) as { seeds: number; justice: Tally }
+  t.log(lines.at(-1)!)
+  t.is(seeds, SEEDS)
+  t.true(justice.disputes > SEEDS / 2 && justice.convicted - justice.wronged > SEEDS / 2)
+  // Where nobody is trusted, and liars agree: no more often than panels are said to be wrong.
+  t.true(justice.wrongPanels <= justice.expectedWrongPanels)
+})
+
+test('the seeds have all attacks, small minorities and large ones, alone and together with faults', (t) => {
+  const plans = Array.from({ length: SEEDS }, (_, i) => drawLiarPlan(i + 1))
+  const attacks = plans.flatMap(({ liars }) => [...liars!.attacks.values()])
+  for (const name of Object.keys(ADVERSARIES)) t.true(attacks.filter((attack) => attack === name).length >= 5, name)
+  const shares = plans.map(({ liars, cluster }) => liars!.attacks.size / cluster.hosts.length)
+  t.true(Math.min(...shares) < 0.1 && Math.max(...shares) > 0.4 && Math.max(...shares) <= 7 / 16)
+  t.true(plans.some(({ faults }) => faults.length === 0) && plans.some(({ faults }) => faults.length > 5))
+  for (const { liars, cluster } of plans) for (const arbiter of cluster.arbiters!) t.false(liars!.attacks.has(arbiter))
+})
+
+/** What simulations have found in the product, by what it was. */
+const FOUND = {
+  'a run that waits for followers is not told of those who are heard again': 111,
+  'who is asked about a dispute says nothing': 214,
+  'who comes in the place of a silent follower is silent, too': 334,
+  'who takes over where it is trusted waits for a follower all the same': 344,
+  'control has just been started again, and audits are given up since nobody has joined yet': 210,
+} as const
+
+for (const [what, seed] of Object.entries(FOUND)) {
+  test.serial(`found, and repaired: ${what} (seed ${seed}, ${checksOf(seed)})`, async (t) => {
+    const result = await trySeed(seed, { areLiars: true, shrink: false })
+    t.true(result.ok, JSON.stringify(result))
+  })
+}
