@@ -1,11 +1,13 @@
 /** What follows when a VNode or a follower stops by itself. */
 import type { ActorContext } from '../../runtime/actor-system/actor-system.js'
 import { type Head, rolledBack } from '../../runtime/head.js'
+import type { ErrorRecord } from '../../runtime/errors.js'
 import { followed } from '../../runtime/followers.js'
 import type { Failure } from '../reports.js'
+import { listMembers } from '../placement/parts.js'
 import type { DeadLetters } from './dead-letters.js'
 import type { Moves } from './moves.js'
-import type { Poison } from './poison.js'
+import { type Poison, SUSPICIOUS } from './poison.js'
 import type { Checks } from './checks.js'
 import type { RunEnding } from './run-ending.js'
 import { hasOther, type PlacingRun } from './run-placing.js'
@@ -32,8 +34,13 @@ export interface Belief {
   readonly isOdd: boolean
 }
 
+/** Where segments are audited and nobody is trusted so many have to say that the run cannot go on, each of another owner; or all that there are. */
+const VOICES = 5
+
 export class Failures {
   readonly #options: FailuresOptions
+  /** Who has said of each VNode that it cannot go on, and why: the newest reason. */
+  readonly #said = new Map<string, { readonly why: string; readonly owners: Set<string> }>()
 
   constructor(options: FailuresOptions) {
     this.#options = options
@@ -58,7 +65,26 @@ export class Failures {
       // Whoever else meets it says so.
       return moves.dismiss([vnode], { hasFailed: true, areToBlame: reviews.isOn })
     }
-    if (!reviews.isOn) await this.believe(failure, moves, { isConfirmed: true, isOdd: false })
+    if (reviews.isOn) return
+    if (!audits.areOn || isTriedElsewhere(failure.error)) return this.believe(failure, moves, { isConfirmed: true, isOdd: false })
+    const isConfirmed = await this.#isConfirmed(failure)
+    if (isConfirmed) moves.standstill.forgive()
+    await this.believe(failure, moves, { isConfirmed, isOdd })
+  }
+
+  /** Nobody ends a run alone, but for one who is trusted. */
+  async #isConfirmed({ vnode, error, entry }: Failure): Promise<boolean> {
+    const { context, run } = this.#options
+    const { head, trust } = run()
+    const { pnode, isTrusted = false } = head.directory[vnode]
+    if (isTrusted && (!trust || trust.isTrusted(pnode))) return true
+    const members = (await listMembers(context)).filter(({ state }) => state === 'ready')
+    const ownerOf = (name: string) => members.find((member) => member.pnode === name)?.owner ?? name
+    const why = `${entry?.position ?? ''} ${error.code}`
+    const before = this.#said.get(vnode)
+    const owners = before?.why === why ? before.owners : new Set<string>()
+    this.#said.set(vnode, { why, owners: owners.add(ownerOf(pnode)) })
+    return owners.size >= VOICES || members.every((member) => owners.has(ownerOf(member.pnode)))
   }
 
   async believe(failure: Failure, { standstill }: Moves, { isConfirmed, isOdd }: Belief): Promise<void> {
@@ -78,4 +104,9 @@ export class Failures {
     // Durable first; then nobody applies that entry again, nor has applied it.
     await goBack(() => deadLetters.bury(failure, verdict.attempts))
   }
+}
+
+/** By `poison.ts`, before anything follows from it. */
+function isTriedElsewhere({ code, retryable }: ErrorRecord): boolean {
+  return retryable || SUSPICIOUS.has(code)
 }

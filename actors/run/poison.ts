@@ -32,7 +32,7 @@ export type Verdict =
 const MAX_REMEMBERED = 300
 
 /** Errors of a step that may be the step's own fault or its host's. Those of its definition, and broken invariants, are not. */
-const SUSPICIOUS: ReadonlySet<ErrorCode> = new Set(['compute.failed', 'compute.hung', 'compute.lost'])
+export const SUSPICIOUS: ReadonlySet<ErrorCode> = new Set(['compute.failed', 'compute.hung', 'compute.lost'])
 
 export class Poison {
   readonly #nonFinite: 'stop' | 'skip'

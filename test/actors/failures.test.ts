@@ -90,6 +90,23 @@ test.serial('a loss that is not finite stops the run and names VNode and step', 
   t.like((await readHead(store, 'a')).head, { status: 'failed', error: { code: 'run.diverged' } })
 })
 
+test.serial('where segments are audited nobody is believed alone that a run cannot go on: all that there are have to say so', async (t) => {
+  const { store } = openObjects()
+  const run = train(
+    networks.chain,
+    { ...TRAINING, learningRate: 1e30 },
+    { on: local({ pnodes: 3 }), store, checkpoint: { everySteps: 1 }, audits: 1 },
+    { id: 'audited', pool: pool() },
+  )
+  const said = new Set<string>()
+  const story = (async () => {
+    for await (const event of run.events()) if (event.type === 'lost') said.add(event.pnode)
+  })()
+  await failure(t, run.result, 'run.diverged')
+  await story
+  t.is(said.size, 2, 'the third was the last one')
+})
+
 test.serial('after a failure the last checkpoint is as it was', async (t) => {
   const { store } = openObjects()
   const run = train(fails('throws', 45), TRAINING, { on, store, checkpoint, maxDeadLetters: 0 }, { id: 'a', pool: pool() })

@@ -38,6 +38,14 @@ test.serial('who is asked and says nothing is not waited for: another one is ask
   t.is(head.unverified, undefined)
 })
 
+test.serial('nobody ends a run alone: who says that it cannot go on has to leave what it has', async (t) => {
+  for (const trusted of [[], ['pnode-5']]) {
+    const { hash, head } = await ended({ pnodes: 5, liars: { 'pnode-2': 'false-alarm' }, trusted })
+    t.is(hash, honest)
+    t.is(head.excluded, undefined)
+  }
+})
+
 for (const name of (Object.keys(ADVERSARIES) as AdversaryName[]).filter((each) => !HARMLESS.includes(each) && !NOT_HERE.includes(each))) {
   test.serial(`${name}: out by the word of an arbiter, and the same hash`, async (t) => {
     const { hash, head, events } = await ended({ pnodes: 5, liars: { 'pnode-2': name }, trusted: ['pnode-5'] })
