@@ -19,11 +19,14 @@ import { ADVERSARIES, type AdversaryName, HARMLESS } from '../../adversaries/adv
 import { measuredAlike } from './measured-alike.js'
 
 const [PNODES, LIARS, BLOCKS, UNITS, EVERY_STEPS] = [16, 7, 8, 32, 40]
-const TRUSTED = 'pnode-1'
+/** The first one gets the source: who lies as that has to be it. */
+const trustedAmong = (attack: AdversaryName | undefined): string => (attack === 'poisoned-source' ? 'pnode-3' : 'pnode-1')
+const liarsOf = (attack: AdversaryName): string[] =>
+  Array.from({ length: LIARS }, (_, i) => (attack === 'poisoned-source' && i === 0 ? 'pnode-1' : `pnode-${2 * i + 2}`))
 /** They lie as followers alone. */
 const FOLLOWING: readonly AdversaryName[] = ['slanderer', 'copier']
-/** Who says nothing, or what others have said, need not be convicted; nor who lies as the source, which is on the PNode that is trusted. */
-const MAY_STAY: readonly AdversaryName[] = [...HARMLESS, 'copier', 'poisoned-source']
+/** Who says nothing, or what others have said, need not be convicted. */
+const MAY_STAY: readonly AdversaryName[] = [...HARMLESS, 'copier']
 const DATA: { readonly [name: string]: TrainingOptions } = {
   'fashion-mnist': { data: datasets.fashionMnist(), batchSize: 256, epochs: 1, rule: pred() },
   glyphs: TRAINING,
@@ -66,9 +69,17 @@ const net = network({ input: [28, 28, 1], target: categorical(10) }, [
 async function attacked(attack: AdversaryName | undefined) {
   const { store } = openObjects()
   const id = `attacked-by-${attack ?? 'nobody'}`
-  const liars = new Set(attack === undefined ? [] : Array.from({ length: LIARS }, (_, i) => `pnode-${2 * i + 2}`))
-  const on = local({ pnodes: attack === undefined ? 2 : PNODES, membership: { rateMs: 1e9, isTrusted: (pnode) => pnode === TRUSTED } })
-  const redundant = { redundancy: 2, constraints: { areFollowersTrusted: attack === undefined || !FOLLOWING.includes(attack) } }
+  const liars = new Set(attack === undefined ? [] : liarsOf(attack))
+  const on = local({
+    pnodes: attack === undefined ? 2 : PNODES,
+    membership: { rateMs: 1e9, isTrusted: (pnode) => pnode === trustedAmong(attack) },
+  })
+  // With redundancy alone the source is believed: that segments are audited, however few, is what has it looked at.
+  const redundant = {
+    ...(attack === 'poisoned-source' && { audits: 0.001 }),
+    redundancy: 2,
+    constraints: { areFollowersTrusted: attack === undefined || !FOLLOWING.includes(attack) },
+  }
   const checks = attack === undefined ? {} : areAudits ? { audits: 1 } : redundant
   const run = train(
     net,
