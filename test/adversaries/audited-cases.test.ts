@@ -89,7 +89,7 @@ test.serial('an owner that becomes an arbiter while others look at what it has d
     liars: { [LIAR]: 'slanderer' },
     trusted,
     onEvent: (event) => {
-      // Of one that is trusted nothing would be audited.
+      // Of one that is trusted less would be audited.
       if (event.type === 'checkpoint' && trusted.length === 0) trusted.push('pnode-1')
     },
   })
@@ -104,6 +104,8 @@ test.serial('an arbiter that is asked first, since there is nobody else: nobody 
   t.is(hash, honest)
   t.deepEqual(head.excluded, [LIAR])
   t.true(ofType(events, 'convicted').every(({ by }) => by === 'arbiter'))
+  const unaudited = ofType(events, 'unaudited').filter(({ pnode }) => pnode === LIAR)
+  t.deepEqual(unaudited, [], 'it is known at once who lies')
   t.true(
     evidence.every(({ opinions }) => opinions.length === 2),
     'what the owner says, and what the arbiter says',
