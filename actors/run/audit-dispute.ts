@@ -41,7 +41,8 @@ export function disputeOver({ vnode, from, to }: OpenAudit, own: Opinion, member
   const hosts = members.filter(({ state }) => state === 'ready').length
   return openDispute({
     segment: { vnode, from, to },
-    hasArbiter: members.some(({ isTrusted, state }) => isTrusted && state !== 'lost'),
+    // One that is lost is waited for: without it those who lie together may be a majority.
+    hasArbiter: members.some(({ isTrusted }) => isTrusted),
     population: { hosts: Math.max(1, hosts), liars: Math.max(0, Math.floor((hosts - 1) / 2)) },
     owners: claimOf(own, members),
   })

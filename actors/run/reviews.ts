@@ -369,7 +369,8 @@ function disputeOf(opinions: readonly Opinion[], members: readonly Membership[],
   const hosts = Math.max(opinions.length, members.filter(({ state }) => state === 'ready').length)
   const dispute = openDispute({
     segment: { vnode: own.vnode, from: 0, to: step },
-    hasArbiter: members.some((member) => member.isTrusted && member.state !== 'lost'),
+    // One that is lost is waited for: without it those who lie together may be a majority.
+    hasArbiter: members.some((member) => member.isTrusted),
     population: { hosts, liars: Math.floor((hosts - 1) / 2) },
     owners: claimOf(own),
     others: others.filter((opinion) => !isTrusted(opinion)).map(claimOf),

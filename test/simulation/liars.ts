@@ -30,6 +30,9 @@ const CHECKS: readonly Checks[] = [
   { name: 'gangs', size: { redundancy: 2 }, hasArbiter: false, alike: 'always', most: 1 / 3, promise: 'none' },
 ]
 
+/** As `gangs`, but for somebody whose word settles it: then it does not matter how many lie in the same way, whenever he is away. */
+const GANGS_BESIDE_AN_ARBITER: Checks = { ...CHECKS[7], name: 'gangs beside an arbiter', hasArbiter: true, most: 7 / 16 }
+
 const ATTACKS = Object.keys(ADVERSARIES) as AdversaryName[]
 /** As a follower one of them says what the other says as an owner. */
 const [FORGER, SLANDERER] = ['forger', 'slanderer'] as const
@@ -39,12 +42,15 @@ const FAILING: readonly AdversaryName[] = ['nan-bomber', 'false-alarm']
 const AGREEING: readonly AdversaryName[] = ['sign-flip', 'random-direction', 'skips-optimizer', 'forger']
 
 /** What a seed is checked by. */
-export const checksOf = (seed: number): string => CHECKS[seed % CHECKS.length].name
+export const checksOf = (seed: number): string => checksAt(seed).name
+
+const checksAt = (seed: number): Checks =>
+  seed % (2 * CHECKS.length) === CHECKS.length - 1 ? GANGS_BESIDE_AN_ARBITER : CHECKS[seed % CHECKS.length]
 
 /** A cluster of 6 to 16 hosts, of which some lie. */
 export function drawLiarPlan(seed: number): Plan {
   const random = new RandomStream(seed, 'liars')
-  const { size, hasArbiter, alike, most, promise } = CHECKS[seed % CHECKS.length]
+  const { size, hasArbiter, alike, most, promise } = checksAt(seed)
   const hostCount = 6 + random.below(11)
   const run = drawRun(
     random,
@@ -89,7 +95,7 @@ export function drawLiarPlan(seed: number): Plan {
     seed,
     cluster: { run, hosts, latency, standstillMs: 2_000 + random.below(8_000), arbiters, proven },
     faults,
-    liars: { attacks: liars, promise, mayWrong: promise === 'none' },
+    liars: { attacks: liars, promise, mayWrong: promise === 'none' && !hasArbiter },
   }
 }
 
