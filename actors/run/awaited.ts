@@ -4,7 +4,7 @@ import type { Head } from '../../runtime/head.js'
 import type { Timetable } from '../../runtime/timetable.js'
 import type { Evaluations } from './evaluations.js'
 import type { OpenCuts } from './open-cuts.js'
-import type { Reviews } from './reviews.js'
+import type { Reviews } from '../checks/reviews.js'
 
 export interface Awaited {
   /** `the cut after step 20` */

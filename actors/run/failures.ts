@@ -8,7 +8,7 @@ import { listMembers } from '../placement/parts.js'
 import type { DeadLetters } from './dead-letters.js'
 import type { Moves } from './moves.js'
 import { type Poison, SUSPICIOUS } from './poison.js'
-import type { Checks } from './checks.js'
+import type { Checks } from '../checks/checks.js'
 import type { RunEnding } from './run-ending.js'
 import { hasOther, type PlacingRun } from './run-placing.js'
 

@@ -10,7 +10,7 @@ import { type ControlKey, GRANT_VERSION, type Grant, type Placed, signGrant } fr
 import { type Head, type Manifest, skipsOf } from '../../runtime/head.js'
 import { actor, call, type Calls, isTransient, untilHeard } from '../calls.js'
 import { consumersOf, producersOf } from './run-definition.js'
-import { sourceRootsOf } from './source-audits.js'
+import { sourceRootsOf } from '../checks/source-audits.js'
 
 export interface HeadEchoOptions {
   readonly context: ActorContext

@@ -1,7 +1,7 @@
 /** Failures that nobody is believed of alone: what is asked first, how long, and who has to leave if there is no answer. */
 import test from 'ava'
 import type { Failure } from '../../actors/reports.js'
-import { Doubts, type Judgement } from '../../actors/run/doubts.js'
+import { Doubts, type Judgement } from '../../actors/checks/doubts.js'
 import { type NetworkDefinition, SOURCE } from '../../components/definition.js'
 import type { ActorContext, ActorRef, Json } from '../../runtime/actor-system/actor-system.js'
 import { firstHead } from '../../runtime/head.js'

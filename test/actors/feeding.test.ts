@@ -1,8 +1,8 @@
 /** Who gets nothing more where two contradict each other about what went from one to the other, and when one of them is convicted. */
 import test from 'ava'
-import { Contradictions } from '../../actors/run/contradictions.js'
-import { Feeding, type Misfed } from '../../actors/run/feeding.js'
-import type { Opinion } from '../../actors/run/review.js'
+import { Contradictions } from '../../actors/checks/contradictions.js'
+import { Feeding, type Misfed } from '../../actors/checks/feeding.js'
+import type { Opinion } from '../../actors/checks/review.js'
 import { SOURCE } from '../../components/definition.js'
 
 test('of two that contradict each other who says so gets nothing; then whoever is contradicted by most', (t) => {

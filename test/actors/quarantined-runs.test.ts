@@ -11,7 +11,7 @@ import { multiplyAddsOf, micropointsOf } from '../../actors/trust/ledger-entry.j
 import { hostRecordKey } from '../../actors/trust/host-records.js'
 import { actor, call } from '../../actors/calls.js'
 import { cluster } from '../../actors/cluster.js'
-import { evidencePrefix } from '../../actors/run/evidence.js'
+import { evidencePrefix } from '../../actors/checks/evidence.js'
 import { readDefinition, samplesOf } from '../../actors/run/run-definition.js'
 import { readHead } from '../../runtime/head-store.js'
 import { type Clock, systemClock } from '../../runtime/clock.js'

@@ -1,7 +1,7 @@
 /** Opinions on a cut: who is doubted, who was only fed something wrong, and when all agree. */
 import test from 'ava'
 import { OpenCuts } from '../../actors/run/open-cuts.js'
-import { type Opinion, Review } from '../../actors/run/review.js'
+import { type Opinion, Review } from '../../actors/checks/review.js'
 import type { Commit } from '../../actors/reports.js'
 import { type NetworkDefinition, SOURCE } from '../../components/definition.js'
 

@@ -2,7 +2,7 @@
 import type { LocalSwarm } from '../../actors/local-swarm.js'
 import type { RunEvent } from '../../actors/events.js'
 import type { LocalSwarmOptions } from '../../actors/local-swarm.js'
-import { evidencePrefix, type Evidence } from '../../actors/run/evidence.js'
+import { evidencePrefix, type Evidence } from '../../actors/checks/evidence.js'
 import { afterTold } from '../../actors/trust/host-record.js'
 import { HostRecords } from '../../actors/trust/host-records.js'
 import { DEFAULT_REPUTATION_RULES } from '../../actors/trust/reputation.js'

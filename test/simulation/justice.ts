@@ -1,6 +1,6 @@
 /** Who was convicted in a simulation beside hosts that lie, and whether that was just. */
 import { decodeHostRecord } from '../../actors/trust/host-record.js'
-import { type Evidence, evidencePrefix } from '../../actors/run/evidence.js'
+import { type Evidence, evidencePrefix } from '../../actors/checks/evidence.js'
 import type { AdversaryName } from '../../adversaries/adversaries.js'
 
 /** Hosts that lie, and what holds all the same. */

@@ -240,7 +240,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'what was kept for audits is let go before who was restored has come so far',
-    file: 'actors/run/audits.ts',
+    file: 'actors/checks/audits.ts',
     find: 'this.#behind.size > 0',
     replace: 'this.#behind.size < 0',
     seed: 9,

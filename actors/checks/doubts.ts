@@ -12,7 +12,7 @@ import type { Failure } from '../reports.js'
 import { rootsAnswer } from '../who-may.js'
 import type { Misfed } from './feeding.js'
 import { type Finding, type Opinion, Review } from './review.js'
-import { lineageOf } from './run-definition.js'
+import { lineageOf } from '../run/run-definition.js'
 
 export interface DoubtsOptions {
   readonly context: ActorContext

@@ -12,14 +12,14 @@ import { membersAsTrusted } from '../trust/members.js'
 import type { Claim, Commit, Evaluated, Failure } from '../reports.js'
 import { type Dispute, nextAction, openDispute } from '../trust/dispute.js'
 import type { Trust } from '../trust/trust.js'
-import { notStored } from './checkpoints.js'
+import { notStored } from '../run/checkpoints.js'
 import { type Doubt, Doubts } from './doubts.js'
 import { EvaluationWords } from './evaluation-words.js'
 import type { Found } from './evidence.js'
-import type { Belief } from './failures.js'
+import type { Belief } from '../run/failures.js'
 import { Feeding, type Misfed } from './feeding.js'
 import { type Finding, type Opinion, Review, valueOf } from './review.js'
-import type { RunDefinition } from './run-definition.js'
+import type { RunDefinition } from '../run/run-definition.js'
 
 export interface ReviewsOptions {
   readonly context: ActorContext

@@ -2,7 +2,7 @@
 import { invariant, SwarmError } from '../../runtime/errors.js'
 import { baseOf, type Head, type Manifest } from '../../runtime/head.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
-import { readManifest } from './checkpoints.js'
+import { readManifest } from '../run/checkpoints.js'
 
 export class KeptManifests {
   readonly #head: () => Head
