@@ -44,6 +44,7 @@ const FOUND = {
   'who is asked about a dispute says nothing': 214,
   'who comes in the place of a silent follower is silent, too': 334,
   'who takes over where it is trusted waits for a follower all the same': 344,
+  'while the arbiter is away a panel decides, of which most lie': 103,
   'control has just been started again, and audits are given up since nobody has joined yet': 210,
 } as const
 

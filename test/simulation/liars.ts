@@ -2,7 +2,7 @@
 import { type AdversaryName, ADVERSARIES } from '../../adversaries/adversaries.js'
 import { RandomStream } from '../../runtime/random.js'
 import type { HostPlan } from './cluster.js'
-import { drawFaults } from './faults.js'
+import { drawFaults, type Fault } from './faults.js'
 import type { Liars } from './justice.js'
 import { type Plan, expectedMs } from './simulate.js'
 import { drawRun, type RunSize } from './simulated-run.js'
@@ -88,7 +88,8 @@ export function drawLiarPlan(seed: number): Plan {
   const names = hosts.map(({ name }) => name)
   const spanMs = expectedMs(run.timetable.totalPositions, pace, latency.mostMs)
   const faultCount = seed % 4 === 0 ? 0 : 1 + random.below(random.below(4) === 0 ? 12 : 5)
-  const faults = drawFaults(new RandomStream(seed, 'liars', 'faults'), names, faultCount, spanMs)
+  const drawn = drawFaults(new RandomStream(seed, 'liars', 'faults'), names, faultCount, spanMs)
+  const faults = checksAt(seed) === GANGS_BESIDE_AN_ARBITER ? withoutArbiters(random, drawn, arbiters, spanMs) : drawn
   // Else all of the first segments are looked at.
   const proven = promise === 'found' ? names : []
   return {
@@ -97,6 +98,17 @@ export function drawLiarPlan(seed: number): Plan {
     faults,
     liars: { attacks: liars, promise, mayWrong: promise === 'none' && !hasArbiter },
   }
+}
+
+/** Again and again nobody is there whose word counts. What control has never heard of, or has forgotten, is no arbiter (docs/trust.md): so control is left alone here. */
+function withoutArbiters(random: RandomStream, faults: readonly Fault[], arbiters: readonly string[], spanMs: number): Fault[] {
+  const away = arbiters.flatMap((host) =>
+    [0.1, 0.4, 0.7].map((from): Fault => {
+      const atMs = Math.round(200 + (from + 0.3 * random.uniform()) * spanMs)
+      return { atMs, kind: 'crash', host, returnsMs: 10_000, isSilent: false }
+    }),
+  )
+  return [...faults.filter(({ kind }) => !kind.startsWith('control')), ...away].toSorted((a, b) => a.atMs - b.atMs)
 }
 
 function drawAttacks(

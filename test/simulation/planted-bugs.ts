@@ -239,13 +239,6 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     seed: 37,
   },
   {
-    name: 'what was kept for audits is let go before who was restored has come so far',
-    file: 'actors/checks/audits.ts',
-    find: 'this.#behind.size > 0',
-    replace: 'this.#behind.size < 0',
-    seed: 9,
-  },
-  {
     name: 'who audits a segment takes over the VNode',
     file: 'actors/pnode/vnode-driver.ts',
     find: 'this.#grant.until || !this.#isStarted',
