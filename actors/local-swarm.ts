@@ -237,7 +237,7 @@ export class LocalSwarm {
     const { run, dataset, store, clock, pool, membership, memoryBytes, disguise, speech } = this.#options
     const bus = await this.#connect(pnode)
     const ownData = (id: string) => (id === run ? dataset : undefined)
-    const seams: Seams = { system: this.#system, bus, compute: pool.compute(pnode), store, dataset: ownData }
+    const seams: Seams = { system: this.#system, bus, compute: pool.compute(pnode), store, clock, dataset: ownData }
     const identity = this.#identities.get(pnode) ?? createIdentity()
     this.#identities.set(pnode, identity)
     const host = new PNodeHost({
@@ -245,7 +245,6 @@ export class LocalSwarm {
       identity,
       ...(disguise?.(pnode, seams) ?? seams),
       speech: (honest) => speech?.(pnode, honest) ?? honest,
-      clock,
       controlKeys: new TrustedKeys([{ key: publicKeyText(this.#controlKey.publicKey) }], clock),
       memoryBytes: memoryBytes ?? PLENTY_BYTES,
       heartbeatMs: membership?.heartbeatMs ?? DEFAULT_MEMBERSHIP.heartbeatMs,

@@ -4,11 +4,9 @@
  */
 import type { ApplyRequest, ApplyResult, Compute } from '../runtime/compute/compute.js'
 import { changedCompute } from '../runtime/compute/changed-compute.js'
-import { systemClock } from '../runtime/clock.js'
 import { isSwarmError } from '../runtime/errors.js'
 import { followed } from '../runtime/followers.js'
 import { decodeFrame, encodeFrame, type Frame } from '../runtime/frame.js'
-import type { ObjectStore } from '../runtime/object-store/object-store.js'
 import { decodeState, type StateTensor } from '../runtime/state.js'
 import type { Seams } from '../actors/pnode/seams.js'
 import type { VNodeMachineDefinition } from '../components/definition.js'
@@ -29,7 +27,7 @@ interface Following {
 }
 
 export function copier(honest: Seams): Seams {
-  const { compute, store } = honest
+  const { compute, store, clock } = honest
   /** What machines here read, by their ids. */
   const inputs = new Map<string, readonly string[]>()
   const seen = new Map<string, Frame>()
@@ -74,14 +72,14 @@ export function copier(honest: Seams): Seams {
     // As of now: the next step may be asked for before the answer is there.
     const it = following.get(id)
     const own = await compute.snapshot(id)
-    return it ? ((await stolen(store, it, decodeState(own))) ?? new Promise<never>(() => undefined)) : own
+    return it ? ((await stolen({ store, clock }, it, decodeState(own))) ?? new Promise<never>(() => undefined)) : own
   }
   return { ...honest, compute: changedCompute(compute, { load, unload, ...inOrder({ apply, snapshot }) }) }
 }
 
 /** The state after a step that is most like what its own was. */
 async function stolen(
-  store: ObjectStore,
+  { store, clock }: Pick<Seams, 'store' | 'clock'>,
   { run, generation, step }: Following,
   own: readonly StateTensor[],
 ): Promise<Uint8Array | undefined> {
@@ -100,7 +98,7 @@ async function stolen(
     }
     const [nearest] = alike.toSorted((a, b) => a.far - b.far)
     if (nearest && nearest.far < Infinity) return nearest.bytes
-    await systemClock.sleep(LOOK_MS)
+    await clock.sleep(LOOK_MS)
   }
   return undefined
 }

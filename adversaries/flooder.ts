@@ -3,7 +3,6 @@
  * older term, beyond every credit, and oversized ones. Its line is not endless, so that a run beside it ends: what is beyond that it does not send.
  */
 import { crc32 } from 'node:zlib'
-import { systemClock } from '../runtime/clock.js'
 import { underTerm } from '../runtime/frame.js'
 import { decodeSignal, encodeSignal } from '../runtime/signal.js'
 import type { TensorBus } from '../runtime/tensor-bus/tensor-bus.js'
@@ -19,13 +18,13 @@ const [OVERSIZED_BYTES, OVERSIZED_EVERY] = [1 << 20, 50]
 const BEYOND = 1_000
 
 export function flooder(honest: Seams): Seams {
-  const { bus } = honest
+  const { bus, clock } = honest
   const oversized = new Uint8Array(OVERSIZED_BYTES)
-  let [leftBytes, sinceMs, count] = [BYTES_PER_SECOND, systemClock.now(), 0]
+  let [leftBytes, sinceMs, count] = [BYTES_PER_SECOND, clock.now(), 0]
 
   /** If the line has room for it. */
   const spill = (subject: string, bytes: Uint8Array) => {
-    const nowMs = systemClock.now()
+    const nowMs = clock.now()
     leftBytes = Math.min(BYTES_PER_SECOND, leftBytes + ((nowMs - sinceMs) / 1_000) * BYTES_PER_SECOND)
     sinceMs = nowMs
     if (bytes.byteLength > leftBytes) return

@@ -172,6 +172,7 @@ export async function startHost(options: HostProcessOptions): Promise<HostProces
       bus: loopbackBus(limit ? limitedBus(data, limit, clock) : data, (subject) => mine.test(subject)),
       compute: pool.compute(name),
       store,
+      clock,
     }
     const pnode: PNodeHost = new PNodeHost({
       pnode: name,
@@ -180,7 +181,6 @@ export async function startHost(options: HostProcessOptions): Promise<HostProces
       ...(options.disguise?.(seams) ?? seams),
       link,
       measureEveryMs: options.measureEveryMs,
-      clock,
       controlKeys,
       memoryBytes: options.memoryBytes,
       terms: { owner, maxVNodes: options.maxVNodes, allowsCode: options.allowsCode },

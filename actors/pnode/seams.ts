@@ -1,6 +1,7 @@
 /** What a PNode computes and speaks with. */
 import type { Dataset } from '../../components/datasets/index.js'
 import type { ActorSystem } from '../../runtime/actor-system/actor-system.js'
+import type { Clock } from '../../runtime/clock.js'
 import type { Compute } from '../../runtime/compute/compute.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import type { TensorBus } from '../../runtime/tensor-bus/tensor-bus.js'
@@ -11,6 +12,7 @@ export interface Seams {
   readonly bus: TensorBus
   readonly compute: Compute
   readonly store: ObjectStore
+  readonly clock: Clock
   /** The data set of a run, where it need not be read from the store. */
   readonly dataset?: (run: string) => Dataset | undefined | Promise<Dataset | undefined>
 }

@@ -225,12 +225,11 @@ export class SimulatedCluster {
       onApply: (vnode, request) => this.#watch.onApply(name, vnode, request),
     })
     const store: ObjectStore = patientStore(this.store.client(process), { clock })
-    const seams: Seams = { system, bus, compute, store }
+    const seams: Seams = { system, bus, compute, store, clock }
     const pnode = new PNodeHost({
       pnode: name,
       identity: identityOf(name).own,
       ...disguised(seams, plan.adversary),
-      clock,
       ...(plan.owner !== undefined && { terms: { owner: plan.owner } }),
       controlKeys: new TrustedKeys([{ key: publicKeyOf('control') }], clock),
       memoryBytes: plan.memoryBytes,
