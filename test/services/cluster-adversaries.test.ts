@@ -6,6 +6,7 @@ import type { RunEvent } from '../../actors/events.js'
 import { train } from '../../actors/train.js'
 import { readHead } from '../../runtime/head-store.js'
 import { systemClock } from '../../runtime/clock.js'
+import { followed, vnodeOf } from '../../runtime/followers.js'
 import { start, type Started, swarmgrad } from '../cli/command.js'
 import { networks } from '../support/chaos-run.js'
 import { embedded, outcomeOf } from '../support/cluster-runs.js'
@@ -73,8 +74,13 @@ async function release(t: ExecutionContext, host: string): Promise<void> {
   t.is(status, 0, stdout)
 }
 
+/** Runs in which a liar may have had nothing to lie about: how much it gets depends on how fast the machine was when it was measured. */
+const MOST_TRIES = 4
+
+type Convicted = RunEvent & { readonly type: 'convicted' }
+
 /** A run among those that are there, of whom one lies. */
-async function convictedOf(t: ExecutionContext, name: AdversaryName, id: string) {
+async function convictedOf(t: ExecutionContext, name: AdversaryName, id: string, tries = 1): Promise<Convicted[]> {
   await cluster.untilWhole()
   const liar = await liarOf(t, name)
   const beganMs = systemClock.now()
@@ -94,12 +100,16 @@ async function convictedOf(t: ExecutionContext, name: AdversaryName, id: string)
   const convicted = events.filter((event) => event.type === 'convicted')
   t.log(`${seconds} s: ${convicted.map(({ vnode, step, by, for: what }) => `${vnode} at ${step}, for its ${what}, by ${by}`).join('; ')}`)
   for (const { pnode } of convicted) t.is(pnode, name)
-  return convicted
+  // What it says of VNodes of the arbiter may come too late to count.
+  const { directory } = head
+  const canLie = (vnode: string) => name !== 'slanderer' || (followed(vnode) !== undefined && directory[vnodeOf(vnode)].pnode !== ARBITER)
+  const hasLied = events.some((event) => event.type === 'placed' && event.pnode === name && canLie(event.vnode))
+  return hasLied || tries === MOST_TRIES ? convicted : convictedOf(t, name, `${id}-again`, tries + 1)
 }
 
 for (const name of ['sign-flip', 'slanderer', 'forger'] as const) {
   test.serial(`${name}: convicted by the word of a host that control vouches for, and the hash of an honest run`, async (t) => {
-    t.timeout(120_000)
+    t.timeout(180_000)
     if (name === 'sign-flip') await trust(t, 'grant', ARBITER)
     const convicted = await convictedOf(t, name, `lied-to-by-${name}`)
     t.true(convicted.length > 0 && convicted.every(({ by }) => by === 'arbiter'))
@@ -108,7 +118,7 @@ for (const name of ['sign-flip', 'slanderer', 'forger'] as const) {
 }
 
 test.serial('when that is taken back nobody’s word is enough: a panel of three finds out who it is', async (t) => {
-  t.timeout(120_000)
+  t.timeout(180_000)
   await trust(t, 'revoke', ARBITER)
   await release(t, 'forger')
   const convicted = await convictedOf(t, 'forger', 'after-revocation')
@@ -116,7 +126,7 @@ test.serial('when that is taken back nobody’s word is enough: a panel of three
 })
 
 test.serial('copier: the store shows it nothing of what others have, so it has nothing to say, and harms nobody', async (t) => {
-  t.timeout(120_000)
+  t.timeout(180_000)
   // What it has not computed it cannot say of an evaluation, either, and may be found out by that.
   await convictedOf(t, 'copier', 'copied')
 })
