@@ -7,13 +7,15 @@
  * root₀ = H(`SGLG`, u8 version, u8 kind, u64 from, name of the producer); rootᵢ = H(rootᵢ₋₁, digestᵢ)
  * digest = H(`SGFD`, u8 version, u8 kind, u8 marks, u64 position, u64 step, u32 evaluation, u32 tensors, text of the batch, and of each tensor: text of
  * its name, u8 dtype, u32 rank, u32 per dimension, u64 bytes, the bytes). Numbers are little-endian; a text is u32 bytes, then UTF-8.
+ * Of a frame of the source the tag is `SGFB`, and there are no bytes: last comes the text of `batchDigest` of what it carries, so that its maker, who
+ * needs that digest anyway, hashes nothing twice, and whoever audits the source makes no frames.
  */
 import { createHash } from 'node:crypto'
 import { invariant } from './errors.js'
-import { MARK, readFrame } from './frame.js'
+import { type AnyFrame, batchDigest, MARK, readFrame, type TensorBytes } from './frame.js'
 
 export const EDGE_ROOT_VERSION = 1
-const [LOG_TAG, FRAME_TAG] = ['SGLG', 'SGFD']
+const [LOG_TAG, FRAME_TAG, BATCH_TAG] = ['SGLG', 'SGFD', 'SGFB']
 const KINDS = ['', 'output', 'tombstone', 'feedback'] as const
 const STREAMS = ['', 'output', 'feedback'] as const
 const DTYPES = ['', 'float32', 'int32'] as const
@@ -68,22 +70,55 @@ export function extendEdgeRoot({ stream, position, frames, root }: EdgeRoot, ent
  * @throws `frame.damaged`, `frame.version`
  */
 export function edgeEntryOf(frame: Uint8Array, options: { readonly isWhole?: boolean } = {}): EdgeEntry {
-  const { header, batch, tensors: all } = readFrame(frame, options)
-  const { kind, marks, position, step, evaluation } = header
-  const tensors = kind === 'output' ? ['output', 'labels'].map((name) => all.find((tensor) => tensor[0] === name)!) : all
-  const bytes = new ByteWriter()
+  const read = readFrame(frame, options)
+  const bytes = new ByteWriter().ascii(FRAME_TAG)
+  writeFrame(bytes, read, (values) => bytes.raw(values))
+  return { position: read.header.position, digest: bytes.hashed() }
+}
+
+/** What there is to know of a batch, as a frame or without one: kind, marks and place, and its tensors. */
+export interface BatchFrame extends Pick<AnyFrame, 'batch'> {
+  readonly header: Pick<AnyFrame['header'], 'kind' | 'marks' | 'position' | 'step' | 'evaluation'>
+  readonly tensors: readonly (readonly [name: string, tensor: Pick<TensorBytes, 'dtype' | 'shape' | 'bytes'>])[]
+}
+
+/**
+ * The entry of a batch that the source sends.
+ * @param carried `batchDigest` of its tensors. Absent: they are hashed here
+ */
+export function batchEntryOf(frame: BatchFrame, carried?: string): EdgeEntry {
+  const bytes = new ByteWriter().ascii(BATCH_TAG)
+  writeFrame(bytes, frame, () => undefined)
+  bytes.text(carried ?? carriedBy(frame))
+  return { position: frame.header.position, digest: bytes.hashed() }
+}
+
+/** A source sends nothing but batches; what else comes in its name has no tensors that count. */
+function carriedBy(frame: BatchFrame): string {
+  if (frame.header.kind !== 'output') return ''
+  const [inputs, labels] = tensorsOf(frame).map(([, tensor]) => tensor.bytes)
+  return batchDigest(inputs, labels)
+}
+
+function tensorsOf({ header, tensors }: BatchFrame): BatchFrame['tensors'] {
+  return header.kind === 'output' ? ['output', 'labels'].map((name) => tensors.find((tensor) => tensor[0] === name)!) : tensors
+}
+
+/** All of a frame that counts; `writeBytes` is given the bytes of each tensor where they have their place. */
+function writeFrame(bytes: ByteWriter, frame: BatchFrame, writeBytes: (values: Uint8Array) => void): void {
+  const { kind, marks, position, step, evaluation } = frame.header
+  const tensors = tensorsOf(frame)
   bytes
-    .ascii(FRAME_TAG)
     .u8(EDGE_ROOT_VERSION)
     .u8(KINDS.indexOf(kind))
     .u8(marks & STATE_MARKS)
-  bytes.u64(position).u64(step).u32(evaluation).u32(tensors.length).text(batch)
+  bytes.u64(position).u64(step).u32(evaluation).u32(tensors.length).text(frame.batch)
   for (const [name, { dtype, shape, bytes: values }] of tensors) {
     bytes.text(name).u8(DTYPES.indexOf(dtype)).u32(shape.length)
     for (const size of shape) bytes.u32(size)
-    bytes.u64(values.byteLength).raw(values)
+    bytes.u64(values.byteLength)
+    writeBytes(values)
   }
-  return { position, digest: bytes.hashed() }
 }
 
 /** Small fields are gathered, large ones hashed where they are. */

@@ -24,8 +24,6 @@ export interface Looked {
   readonly damagedFor: readonly string[]
   /** They agree, and one whose word counts more was asked. */
   readonly isChecked?: true
-  /** Since when there has been nobody who could be asked. */
-  readonly aloneSinceMs?: number
   readonly isOver?: true
   /** There was nobody for it. */
   readonly isUnsettled?: true

@@ -77,6 +77,8 @@ export class Audits {
   /** VNodes that have had another owner in this generation, as far as is known. */
   readonly #moved = new Set<string>()
   readonly #pace: AuditPace
+  /** Since when there has been nobody but these, as long as there is nobody. */
+  readonly #alone = new Map<string, number>()
 
   constructor(options: AuditsOptions) {
     this.#options = options
@@ -99,6 +101,7 @@ export class Audits {
     this.#behind.clear()
     this.#moved.clear()
     this.#pace.clear()
+    this.#alone.clear()
     this.#options.source.clear()
     this.#isReleasing = false
     this.#manifests.clear(manifest)
@@ -256,13 +259,23 @@ export class Audits {
     if (await this.#ask(looked, others, isArbiter)) return false
     // Whoever has no room now may have some later; but nobody waits for that for ever.
     const now = context.clock.now()
-    const aloneSinceMs = others.length > 0 ? undefined : (looked.aloneSinceMs ?? now)
-    if (aloneSinceMs !== looked.aloneSinceMs) this.#put(looked, { aloneSinceMs })
+    const aloneSinceMs = this.#aloneSinceMs(`${isArbiter} ${[...excluded].toSorted().join(' ')}`, others.length, now)
     if (aloneSinceMs === undefined ? !isLate : now - aloneSinceMs < ALONE_MS) return false
     const isCheck = action.type === 'settled'
     const after = isCheck ? dispute : afterDisputeEvent(dispute, { type: 'exhausted', of: isArbiter ? 'arbiters' : 'hosts' })
     this.#put(looked, { dispute: after, ...(isCheck && { isChecked: true }) })
     return true
+  }
+
+  /** Since when there has been nobody but these who could be asked, for whatever segment: nobody waits for that anew each time. */
+  #aloneSinceMs(excluded: string, others: number, now: number): number | undefined {
+    if (others > 0) {
+      this.#alone.delete(excluded)
+      return undefined
+    }
+    const sinceMs = this.#alone.get(excluded) ?? now
+    this.#alone.set(excluded, sinceMs)
+    return sinceMs
   }
 
   /** Whether somebody of them begins with it. They are asked in an order that nobody knows before. */

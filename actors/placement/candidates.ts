@@ -105,7 +105,7 @@ export class Weighing {
     const others = this.#othersBytes[m] > 0 ? `, of which other runs have ${toMB(this.#othersBytes[m])} MB` : ''
     const reasons = {
       [REFUSAL.none]: '',
-      [REFUSAL.allowed]: isBelow(tier, demands) ? `it is of tier ${tier}` : `the rest of the group '${group}' is elsewhere`,
+      [REFUSAL.allowed]: isBelow(tier, demands) ? `it is of tier ${tier}` : elsewhere(group),
       [REFUSAL.slots]: `its owner allows ${maxVNodes} VNodes`,
       [REFUSAL.bytes]: `${toMB(bytes)} MB more than its ${toMB(memoryBytes)} MB allow${others}`,
       [REFUSAL.apart]: `it has another of '${spread}'`,
@@ -113,6 +113,9 @@ export class Weighing {
     return { pnode, reason: reasons[refusal] }
   }
 }
+
+const elsewhere = (group: string | undefined): string =>
+  group === undefined ? 'another one is to have it' : `the rest of the group '${group}' is elsewhere`
 
 /** Puts a machine among the best, by time; what is at home stays first. */
 function rankIn(best: number[], m: number, times: Float64Array, home: number): void {

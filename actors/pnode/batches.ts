@@ -4,7 +4,9 @@ import { type Dataset, type Split, batch, batchIndices, epochOrder } from '../..
 import { SOURCE } from '../../components/definition.js'
 import { labelForm } from '../../components/targets.js'
 import { batchDigest, encodeFrame } from '../../runtime/frame.js'
+import { type BatchFrame, batchEntryOf } from '../../runtime/edge-root.js'
 import type { Grant } from '../../runtime/grant.js'
+import { entryIsKnown } from '../../runtime/log-root.js'
 import { RandomStream } from '../../runtime/random.js'
 import { type Entry, isTraining } from '../../runtime/step-log.js'
 import { type RunDefinition, evaluationSplit } from '../run/run-definition.js'
@@ -13,7 +15,6 @@ export class Batches {
   readonly #definition: RunDefinition
   readonly #dataset: Dataset
   #inputs = new Float32Array(0)
-  #order: { epoch: number; indices: Uint32Array } | undefined
 
   constructor(definition: RunDefinition, dataset: Dataset) {
     this.#definition = definition
@@ -22,6 +23,15 @@ export class Batches {
 
   /** The frame of an entry: the same bytes whenever it is made. */
   frame(entry: Entry, { run, generation, term }: Pick<Grant, 'run' | 'generation' | 'term'>): Uint8Array {
+    const made = this.batch(entry)
+    const [[, output], [, labels]] = made.tensors
+    const frame = encodeFrame({ header: { ...made.header, run, vnode: SOURCE, generation, term }, output, labels, batch: made.batch }, true)
+    entryIsKnown(frame, batchEntryOf(made, made.batch))
+    return frame
+  }
+
+  /** What the frame of an entry carries; its tensors are good until the next one is made. */
+  batch(entry: Entry) {
     const { network, training } = this.#definition
     const { split, indices } = this.#indices(entry)
     const { inputs, labels } = batch(split, indices, this.#room(indices.length * split.sampleSize))
@@ -34,15 +44,15 @@ export class Batches {
       inputs: new Uint8Array(inputs.buffer, inputs.byteOffset, inputs.byteLength),
       labels: new Uint8Array(labels.buffer, labels.byteOffset, labels.byteLength),
     }
-    return encodeFrame(
-      {
-        header: { kind: 'output', ...entry, run, vnode: SOURCE, generation, term },
-        output: { dtype: 'float32', shape: [indices.length, ...this.#dataset.input], bytes: bytes.inputs },
-        labels: { ...labelForm(network, indices.length), bytes: bytes.labels },
-        batch: batchDigest(bytes.inputs, bytes.labels),
-      },
-      true,
-    )
+    const output = { dtype: 'float32' as const, shape: [indices.length, ...this.#dataset.input], bytes: bytes.inputs }
+    return {
+      header: { kind: 'output' as const, ...entry },
+      batch: batchDigest(bytes.inputs, bytes.labels),
+      tensors: [
+        ['output', output],
+        ['labels', { ...labelForm(network, indices.length), bytes: bytes.labels }],
+      ] as const,
+    } satisfies BatchFrame
   }
 
   /** Memory for the inputs of a batch, used again for the next: the frame has a copy. */
@@ -62,7 +72,17 @@ export class Batches {
     const split = this.#dataset.splits.train
     if (!isTraining(entry)) return { split, indices: new Uint32Array(0) }
     const epoch = Math.floor((entry.step - 1) / stepsPerEpoch)
-    if (this.#order?.epoch !== epoch) this.#order = { epoch, indices: epochOrder(seed, epoch, split.size) }
-    return { split, indices: batchIndices(this.#order.indices, (entry.step - 1) % stepsPerEpoch, batchSize) }
+    return { split, indices: batchIndices(orderOf(split, seed, epoch), (entry.step - 1) % stepsPerEpoch, batchSize) }
   }
+}
+
+/** The order of the epoch that was asked for last: a long permutation, which who audits segment by segment would make for each. */
+const orders = new WeakMap<Split, { readonly seed: number; readonly epoch: number; readonly indices: Uint32Array }>()
+
+function orderOf(split: Split, seed: number, epoch: number): Uint32Array {
+  const known = orders.get(split)
+  if (known?.seed === seed && known.epoch === epoch) return known.indices
+  const indices = epochOrder(seed, epoch, split.size)
+  orders.set(split, { seed, epoch, indices })
+  return indices
 }

@@ -1,5 +1,4 @@
 /** The VNodes that a PNode hosts: what grants open, promote and end here, and what a lost worker takes with it. */
-import { datasetFromShards, shardKey } from '../../components/datasets/index.js'
 import { SOURCE } from '../../components/definition.js'
 import type { ActorContext, ActorDefinition, ActorSystem } from '../../runtime/actor-system/actor-system.js'
 import type { Clock } from '../../runtime/clock.js'
@@ -12,6 +11,7 @@ import type { Roots } from '../../runtime/log-root.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import type { TensorBus } from '../../runtime/tensor-bus/tensor-bus.js'
 import { actor, call, type Calls, type Profile, untilHeard } from '../calls.js'
+import { DataAtHand } from './data-at-hand.js'
 import { FrameForms } from './frame-forms.js'
 import { MemoryUse } from './memory-use.js'
 import { leftBehind, NO_QUEUES, type Queues, sumOf } from './queues.js'
@@ -64,6 +64,7 @@ export class HostedVNodes {
   /** By `<run>/<vnode>`. */
   readonly #drivers = new Map<string, Driver>()
   readonly #terms = new Terms()
+  readonly #data: DataAtHand
   #busyMs = 0
   /** Of VNodes that are not here any more. */
   #past: Queues = NO_QUEUES
@@ -72,6 +73,7 @@ export class HostedVNodes {
     this.#options = options
     this.#context = context
     this.memory = new MemoryUse(options.compute, context.report)
+    this.#data = new DataAtHand(options)
   }
 
   /** `<run>/<vnode>` of each. */
@@ -121,11 +123,13 @@ export class HostedVNodes {
 
   /** Stops all of them and frees their machines. */
   async stop(): Promise<void> {
+    this.#data.forget()
     await Promise.all([...this.#drivers.values()].map((driver) => driver.stop()))
   }
 
   /** Ends all of them at once. */
   crash(): void {
+    this.#data.forget()
     for (const driver of this.#drivers.values()) driver.crash()
   }
 
@@ -237,12 +241,11 @@ export class HostedVNodes {
 
   /** The source, or who makes again what it has sent. */
   async #source(grant: Grant, definition: RunDefinition, { window, cuts, audits = 0 }: RunSettings) {
-    const { bus, clock, store, dataset } = this.#options
-    const read = async (sha256: string) => (await store.get(shardKey(sha256))).bytes
+    const { bus, clock, dataset } = this.#options
     const shared = {
       clock,
       definition,
-      dataset: (await dataset?.(grant.run)) ?? (await datasetFromShards(definition.data, read)),
+      dataset: (await dataset?.(grant.run)) ?? (await this.#data.get(definition.data)),
       onFailure: (argument: Failure) => this.#tellOf(grant.run, { method: 'failed', argument }),
     }
     if (grant.vnode !== SOURCE)

@@ -47,7 +47,7 @@ export class SourceAudit {
     this.#batches = new Batches(options.definition, options.dataset)
     this.#from = checkpoint?.position ?? 0
     this.#applied = this.#from
-    this.#root = new LogRoot({ producer: SOURCE, kind: 'output' }, this.#from, checkpoint?.roots?.output)
+    this.#root = new LogRoot({ producer: SOURCE, kind: 'output', isOfSource: true }, this.#from, checkpoint?.roots?.output)
   }
 
   /** Positions, as of any VNode: nothing comes in, nothing is kept. */
@@ -98,7 +98,7 @@ export class SourceAudit {
       const last = Math.min(position, this.#applied + AT_ONCE)
       while (this.#applied < last) {
         const entry = this.#timetable.at(this.#applied + 1)
-        this.#root.add(entry.position, this.#batches.frame(entry, this.grant))
+        this.#root.addBatch(this.#batches.batch(entry))
         this.#root.release(entry.position)
         this.#applied = entry.position
       }

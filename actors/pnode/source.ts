@@ -74,7 +74,9 @@ export class SourceDriver {
     this.#atSteps = new Set(options.cuts.atSteps)
     const from = grant.checkpoint?.position ?? 0
     this.#batches = new Batches(options.definition, options.dataset)
-    this.#root = options.isReviewed ? new LogRoot({ producer: SOURCE, kind: 'output' }, from, grant.checkpoint?.roots?.output) : undefined
+    this.#root = options.isReviewed
+      ? new LogRoot({ producer: SOURCE, kind: 'output', isOfSource: true }, from, grant.checkpoint?.roots?.output)
+      : undefined
     this.#manifest = from
     this.#base = from
     this.#cut = from

@@ -89,7 +89,7 @@ export class VNodeDriver {
   #step: number
   readonly #lag = new FollowerLag()
 
-  constructor({ host, definition, forms, initial, computeClass, grant, window, maxAhead, isReviewed }: VNodeDriverOptions) {
+  constructor({ host, definition, forms, initial, computeClass, grant, window, maxAhead, isReviewed = false }: VNodeDriverOptions) {
     // Every report that is not heard yet waits.
     setMaxListeners(0, this.#abort.signal)
     this.#host = host
@@ -100,10 +100,11 @@ export class VNodeDriver {
     this.#standing = new Standing(grant.term)
     this.vnode = vnodeOf(grant.vnode)
     this.id = `${grant.run}/${grant.vnode}/${grant.term}`
-    this.#frames = new VNodeFrames(definition.vnode.feedback, () => ({ ...this.#me(), run: this.#grant.run, vnode: this.vnode }))
+    const origin = () => ({ ...this.#me(), run: this.#grant.run, vnode: this.vnode })
+    this.#frames = new VNodeFrames(definition.vnode.feedback, isReviewed, origin)
     this.#refinement = new RefinementQueue({ compute: host.compute, definition, run: grant.run, machine: this.id })
     this.#sums = new EvaluationSums(definition.vnode.hasHead)
-    this.#logbook = new Logbook(grant, definition.vnode.feedback, isReviewed ?? false)
+    this.#logbook = new Logbook(grant, definition.vnode.feedback, isReviewed)
     this.#manifest = grant.checkpoint?.position ?? 0
     this.#step = grant.checkpoint?.step ?? 0
     for (const peer of [...grant.inputs, ...grant.outputs]) this.#peers.set(peer.vnode, peer)

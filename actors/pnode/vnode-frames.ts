@@ -20,16 +20,20 @@ export class VNodeFrames {
   /** How much later what it gives against the graph is read; 0: it gives nothing. */
   readonly #lag: number
 
-  constructor(feedback: FeedbackDefinition | undefined, origin: () => Origin) {
+  readonly #isCompared: boolean
+
+  /** @param isCompared whether others look at what it makes */
+  constructor(feedback: FeedbackDefinition | undefined, isCompared: boolean, origin: () => Origin) {
     this.#origin = origin
+    this.#isCompared = isCompared
     this.#lag = feedback && feedback.to.length > 0 ? feedback.lag : 0
   }
 
   /** What the compute is asked for, but for what goes in. */
-  request(entry: Entry): Pick<ApplyRequest, 'step' | 'evaluation' | 'header' | 'feedbackHeader'> {
+  request(entry: Entry): Pick<ApplyRequest, 'step' | 'evaluation' | 'header' | 'feedbackHeader' | 'isCompared'> {
     const { step, evaluation } = entry
     const header = { kind: 'output', ...entry, ...this.#origin() } as const
-    return { step, evaluation, header, ...(this.#lag > 0 && { feedbackHeader: this.#feedbackHeader(entry) }) }
+    return { step, evaluation, header, isCompared: this.#isCompared, ...(this.#lag > 0 && { feedbackHeader: this.#feedbackHeader(entry) }) }
   }
 
   /** Of an entry that is skipped. */

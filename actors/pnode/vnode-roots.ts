@@ -1,5 +1,5 @@
 /** What a VNode has read and put out, in hashes that others can compare (PROTOCOL.md rule 24). */
-import type { FeedbackDefinition } from '../../components/definition.js'
+import { type FeedbackDefinition, SOURCE } from '../../components/definition.js'
 import { vnodeOf } from '../../runtime/followers.js'
 import type { Grant } from '../../runtime/grant.js'
 import { LogRoot, type Roots } from '../../runtime/log-root.js'
@@ -18,7 +18,8 @@ export class VNodeRoots {
     const own = vnodeOf(vnode)
     this.#output = new LogRoot({ producer: own, kind: 'output' }, position, roots?.output)
     const read = inputs.filter((input) => !feedback?.from.includes(input.vnode))
-    const rootOf = (producer: string) => new LogRoot({ producer, kind: 'output' }, position, roots?.inputs[producer])
+    const rootOf = (producer: string) =>
+      new LogRoot({ producer, kind: 'output', isOfSource: producer === SOURCE }, position, roots?.inputs[producer])
     this.#inputs = new Map(read.map((input) => [input.vnode, rootOf(input.vnode)]))
     const gives = feedback && feedback.to.length > 0
     this.#given = gives ? new LogRoot({ producer: own, kind: 'feedback' }, position, roots?.given) : undefined

@@ -67,6 +67,14 @@ export interface ExecutionOptions extends Partial<PoisonLimits> {
   readonly constraints?: Constraints
 }
 
+/** The share of segments that is audited on a cluster, unless a trainer says another. */
+export const DEFAULT_AUDITS = 0.03
+
+/** Where whoever audits would be one follower too many, nobody does without being asked for. */
+export function defaultAudits({ replicas = 0, redundancy = 1 }: Pick<ExecutionOptions, 'replicas' | 'redundancy'>): number {
+  return Math.max(replicas, redundancy - 1) < MAX_REPLICAS ? DEFAULT_AUDITS : 0
+}
+
 export const settingsKey = (run: string): string => `runs/${run}/settings`
 
 /** Cuts as often as asked, and before any VNode's kept outputs outgrow their budget. @throws `usage` */

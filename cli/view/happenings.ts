@@ -59,6 +59,7 @@ export function sentenceOf(event: RunEvent, isVerbose = false): string | undefin
       return `${pnode} is under suspicion: what it says of ${vnode} at step ${count(step)} is odd (${reason}), says ${by}`
     }
     case 'audited':
+      if (!isVerbose) return undefined
       return `${event.by.join(', ')} found ${event.vnode} of ${event.pnode} to be right up to step ${count(event.step)}`
     case 'unaudited':
       return `nobody could audit ${event.vnode} of ${event.pnode} up to step ${count(event.step)}: ${event.reason}`
@@ -75,6 +76,33 @@ export function sentenceOf(event: RunEvent, isVerbose = false): string | undefin
     case 'progress':
     case 'snapshot':
       return undefined
+  }
+}
+
+/** What is news to somebody who has watched from the beginning. */
+export class News {
+  readonly #isVerbose: boolean
+  #hasStarted = false
+  /** PNodes whose work nobody can audit: that stays so, segment after segment, where a cluster is of one owner. */
+  readonly #unaudited = new Set<string>()
+
+  constructor(isVerbose: boolean) {
+    this.#isVerbose = isVerbose
+  }
+
+  /** As `sentenceOf`. */
+  sentenceOf(event: RunEvent): string | undefined {
+    if (event.type === 'started') this.#hasStarted = true
+    return this.#isVerbose || this.#isNew(event) ? sentenceOf(event, this.#isVerbose) : undefined
+  }
+
+  #isNew(event: RunEvent): boolean {
+    // All join at the beginning; later it is news.
+    if (event.type === 'joined') return this.#hasStarted
+    if (event.type !== 'unaudited') return true
+    const isFirst = !this.#unaudited.has(event.pnode)
+    this.#unaudited.add(event.pnode)
+    return isFirst
   }
 }
 

@@ -4,7 +4,7 @@ import type { RunDefinition } from '../../actors/run/run-definition.js'
 import type { Output } from '../output.js'
 import { count, duration, timeOfDay } from './format.js'
 import { graphLines } from './graph.js'
-import { colourOf, sentenceOf } from './happenings.js'
+import { colourOf, News } from './happenings.js'
 import type { RunView } from './run-view.js'
 
 /** A line of progress this often, in ms. */
@@ -13,12 +13,13 @@ const WIDTH = 120
 
 export class LineView implements RunView {
   readonly #output: Output
+  readonly #news: News
   #toldAtMs = 0
-  #hasStarted = false
   #fetchedTenths = 0
 
   constructor(output: Output) {
     this.#output = output
+    this.#news = new News(output.isVerbose)
   }
 
   begin(run: string, definition: RunDefinition, { pnodes }: { readonly pnodes: number }): void {
@@ -27,11 +28,8 @@ export class LineView implements RunView {
   }
 
   show(event: RunEvent): void {
-    if (event.type === 'started') this.#hasStarted = true
     if (event.type === 'progress') return this.#progress(event)
-    // All join at the beginning; later it is news.
-    if (event.type === 'joined' && !this.#hasStarted && !this.#output.isVerbose) return
-    const sentence = sentenceOf(event, this.#output.isVerbose)
+    const sentence = this.#news.sentenceOf(event)
     if (sentence !== undefined) this.#output.note(`${timeOfDay(event.atMs)} ${this.#output.errorStyle[colourOf(event)](sentence)}`)
   }
 

@@ -6,7 +6,7 @@ import type { RunDefinition } from '../../actors/run/run-definition.js'
 import type { Output } from '../output.js'
 import { count, decimal, duration, fit, percent, timeOfDay } from './format.js'
 import { graphLines } from './graph.js'
-import { colourOf, sentenceOf } from './happenings.js'
+import { colourOf, News } from './happenings.js'
 import { titleOf } from './lines.js'
 import { table } from './table.js'
 import type { RunView } from './run-view.js'
@@ -31,14 +31,13 @@ interface Happening {
 }
 
 export class LiveView implements RunView {
-  readonly #output: Output
+  readonly #news: News
   readonly #screen: Screen
   readonly #style: ChalkInstance
   readonly #draw: ReturnType<typeof createLogUpdate>
   readonly #happenings: Happening[] = []
   readonly #hint: string | undefined
   #graphLines = 0
-  #hasStarted = false
   #fetched: number | undefined
   #isEnded = false
   #progress: (RunEvent & { type: 'progress' }) | undefined
@@ -48,7 +47,7 @@ export class LiveView implements RunView {
 
   /** @param hint a line below the bar */
   constructor(output: Output, screen: Screen, hint?: string) {
-    this.#output = output
+    this.#news = new News(output.isVerbose)
     this.#screen = screen
     this.#style = output.errorStyle
     this.#draw = createLogUpdate(screen)
@@ -71,9 +70,7 @@ export class LiveView implements RunView {
       this.#pnodes = event.pnodes
     }
     if (event.type === 'progress') this.#progress = event
-    if (event.type === 'started') this.#hasStarted = true
-    const isNews = event.type !== 'joined' || this.#hasStarted
-    const text = isNews ? sentenceOf(event, this.#output.isVerbose) : undefined
+    const text = this.#news.sentenceOf(event)
     if (text !== undefined) this.#happen(event.atMs, text, colourOf(event))
     this.#schedule()
   }

@@ -1,4 +1,5 @@
 /** The seam to arithmetic: where machines are loaded and stepped. */
+import type { EdgeEntry } from '../edge-root.js'
 import type { SwarmError } from '../errors.js'
 import type { Feedback, FrameHeader } from '../frame.js'
 
@@ -16,6 +17,8 @@ export interface ApplyRequest {
   readonly header: FrameHeader
   /** Header of the feedback that it gives; its step is replaced by the one that its tensors are of. Absent: nobody gets any. */
   readonly feedbackHeader?: Feedback['header']
+  /** What it makes goes into logs that are compared (log-root.ts): a worker hashes it while it is at hand. Default false. */
+  readonly isCompared?: boolean
 }
 
 export interface ApplyResult {
@@ -23,6 +26,8 @@ export interface ApplyResult {
   readonly frame: Uint8Array
   /** The encoded feedback, if a header for it was given. */
   readonly feedback?: Uint8Array
+  /** Of frame and feedback, for whoever adds them to a log. Absent: whoever does so hashes them. */
+  readonly entries?: { readonly frame: EdgeEntry; readonly feedback?: EdgeEntry }
   readonly metrics: { readonly [name: string]: number }
   /** How long the machine worked on it, in ms, with the rest that its owner's limit asks for: for figures of load and speed. */
   readonly busyMs: number

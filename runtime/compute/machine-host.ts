@@ -3,6 +3,7 @@
  * request does to them. It knows no threads, no deadlines and no queue: its caller executes one request at a time.
  */
 import { systemClock } from '../clock.js'
+import { edgeEntryOf } from '../edge-root.js'
 import { toSwarmError, SwarmError, type ErrorRecord } from '../errors.js'
 import { decodeFeedback, decodeFrame, encodeFeedback, encodeFrame, type Feedback, type Frame } from '../frame.js'
 import { largestAllocation } from './allocation.js'
@@ -41,6 +42,12 @@ export type HostReply =
       /** True if the machine is gone: it threw in `apply` or `refine`, or its load failed. */
       readonly isDropped: boolean
     }
+
+/** Of frames that were just made, and lie in the cache still. */
+function entriesOf(frame: Uint8Array, feedback: Uint8Array | undefined): NonNullable<ApplyResult['entries']> {
+  const of = (bytes: Uint8Array) => edgeEntryOf(bytes, { isWhole: true })
+  return { frame: of(frame), ...(feedback && { feedback: of(feedback) }) }
+}
 
 const MAX_MESSAGE_CHARS = 1000 // an error of user code may carry a whole tensor in its message
 
@@ -97,14 +104,15 @@ export class MachineHost {
     }
     try {
       const startedMs = systemClock.now()
-      const { step, evaluation, header, feedbackHeader } = request
+      const { step, evaluation, header, feedbackHeader, isCompared = false } = request
       const { output, metrics, feedback: given } = machine.apply({ step, evaluation, inputs, feedback })
       const checked = checkMetrics(metrics, place)
       const { labels, batch } = inputs[0]
       const frame = encodeFrame({ header, output, labels, batch }, this.#shared)
       const goesBack = feedbackHeader && { ...feedbackHeader, step: given?.step ?? step }
       const back = goesBack && { feedback: encodeFeedback({ header: goesBack, tensors: given?.tensors ?? {} }, this.#shared) }
-      return { ok: true, value: { frame, ...back, metrics: checked, busyMs: systemClock.now() - startedMs } }
+      const entries = isCompared && this.#shared && { entries: entriesOf(frame, back?.feedback) }
+      return { ok: true, value: { frame, ...back, ...entries, metrics: checked, busyMs: systemClock.now() - startedMs } }
     } catch (error) {
       this.#drop(id)
       return failure(error, place, true)

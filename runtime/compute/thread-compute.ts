@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os'
 import { Worker, type ResourceLimits } from 'node:worker_threads'
 import { systemClock, type Clock } from '../clock.js'
 import { SwarmError } from '../errors.js'
+import { entryIsKnown } from '../log-root.js'
 import { weighed } from '../shared-memory.js'
 import type { ApplyRequest, ComputePool } from './compute.js'
 import { EngineCompute, type Engine, type EngineEvents } from './engine-compute.js'
@@ -153,7 +154,10 @@ class WorkerEngine implements Engine {
     this.warm = this.#becomeWarm(options)
     this.#worker.on('message', ({ id, reply }: WorkerReply) => {
       if (reply.ok && reply.value !== undefined && 'frame' in reply.value) {
-        for (const frame of [reply.value.frame, reply.value.feedback]) if (frame) weighed(frame)
+        const { frame, feedback, entries } = reply.value
+        for (const made of [frame, feedback]) if (made) weighed(made)
+        if (entries) entryIsKnown(frame, entries.frame)
+        if (feedback && entries?.feedback) entryIsKnown(feedback, entries.feedback)
       }
       if (id > 0 && !this.#hasEnded) this.#events?.answered(id, reply)
     })

@@ -8,6 +8,7 @@ import type { RunEvent } from '../../actors/events.js'
 import { exportRun } from '../../actors/export-model.js'
 import { local, type Run, train } from '../../actors/train.js'
 import { predsim } from '../../components/rules/index.js'
+import { readHead } from '../../runtime/head-store.js'
 import { memoryStore } from '../../runtime/object-store/memory-store.js'
 import { within } from '../conformance/within.js'
 import { memoryCluster } from '../support/memory-cluster.js'
@@ -44,7 +45,20 @@ test('a run on a cluster ends with the bits of one on this machine', async (t) =
   t.is(events.at(-1)?.type, 'done')
   t.is(events.filter(({ type }) => type === 'started').length, 1)
   isWithoutRepetition(t, events)
+  // Nobody has asked for it: hosts of a cluster are strangers, and all that they do on probation is looked at.
+  const audited = events.flatMap((event) => (event.type === 'audited' ? [event] : []))
+  const { directory } = (await readHead(store, 'r')).head
+  t.deepEqual([...new Set(audited.map(({ vnode }) => vnode))].toSorted(), Object.keys(directory).toSorted())
+  t.true(audited.every(({ pnode, by }) => by.length > 0 && !by.includes(pnode)))
+  t.false(events.some(({ type }) => type === 'unaudited'))
   t.deepEqual(errors, [])
+})
+
+test('a run on a cluster is not audited where its trainer wants none, and nothing of it is on one machine', async (t) => {
+  const { url, keys } = await memoryCluster(t)
+  const believed = await eventsOf(train(chain, TRAINING, { on: cluster(url, { token: keys.trainerToken }), audits: 0 }, { id: 'r' }))
+  const own = await eventsOf(train(chain, TRAINING, { on: local({ pnodes: 3, threads: false }), store: memoryStore() }, { id: 'r' }))
+  for (const events of [believed, own]) t.false(events.some(({ type }) => type === 'audited' || type === 'unaudited'))
 })
 
 test('a run on a cluster begins with a file of the trainer, and its weights are exported from there', async (t) => {

@@ -123,7 +123,7 @@ async function withOwner(t: ExecutionContext, terms: Partial<OwnersTerms>) {
     onError: (error) => void errors.push(error),
   })
   t.teardown(() => keeper.stop())
-  const run = train(chain, LONG, { on: cluster(made.url, { token: made.keys.trainerToken }), checkpoint: { everySteps: 200 } })
+  const run = train(chain, LONG, { on: cluster(made.url, { token: made.keys.trainerToken }), audits: 0, checkpoint: { everySteps: 200 } })
   run.result.catch(() => undefined)
   await (run as { started?: Promise<void> }).started
   const client = new ControlClient({ url: made.url, token: made.keys.trainerToken, clock: systemClock })
@@ -197,7 +197,7 @@ test.serial('what its VNodes use in truth counts, whatever they were thought to 
 test.serial('where nobody else can take what is beyond a limit it stands still: the limit comes first', async (t) => {
   const made = await memoryCluster(t, { pnodes: [] })
   const ann = await made.addPNode('ann')
-  const run = train(chain, LONG, { on: cluster(made.url, { token: made.keys.trainerToken }), checkpoint: { everySteps: 200 } })
+  const run = train(chain, LONG, { on: cluster(made.url, { token: made.keys.trainerToken }), audits: 0, checkpoint: { everySteps: 200 } })
   run.result.catch(() => undefined)
   await (run as { started?: Promise<void> }).started
   const monitor = made.host.monitorOf(run.id)!

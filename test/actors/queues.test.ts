@@ -25,7 +25,7 @@ test('queues add up, by reason too; what waits at a VNode that goes is dropped w
 
 test('over a run every input is let in once and taken once, and what a node counts outlives its VNodes', async (t) => {
   const { url, keys, pnodes } = await memoryCluster(t, { pnodes: ['ann', 'bob'] })
-  const run = train(chain, TRAINING, { on: cluster(url, { token: keys.trainerToken }) }, { id: 'r' })
+  const run = train(chain, TRAINING, { on: cluster(url, { token: keys.trainerToken }), audits: 0 }, { id: 'r' })
   let deepest = 0
   for await (const { type } of run.events()) {
     if (type === 'progress' || type === 'checkpoint') deepest = Math.max(deepest, ...pnodes.map(({ queues }) => queues.outbound.depth))
@@ -53,7 +53,7 @@ test('over a run every input is let in once and taken once, and what a node coun
 test('the updates after each step are counted in a queue of their own, and all are made', async (t) => {
   const { url, keys, pnodes } = await memoryCluster(t, { pnodes: ['ann', 'bob'] })
   const training = { ...TRAINING, refinement: { passes: 2, inputs: 3 } }
-  const run = train(chain, training, { on: cluster(url, { token: keys.trainerToken }) }, { id: 'r' })
+  const run = train(chain, training, { on: cluster(url, { token: keys.trainerToken }), audits: 0 }, { id: 'r' })
   await run.result
   // Two and four after the first two steps, six after each that follows, in each of three VNodes.
   const made = 3 * (2 + 4 + 6 * (TOTAL_STEPS - 2))

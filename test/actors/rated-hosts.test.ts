@@ -53,7 +53,7 @@ test.serial('a host that lies tenfold about its speed is measured and demoted, a
       pretending(own, { saidGflops: () => HONEST_GFLOPS, stepMs: () => (name === 'liar' ? 10 * HONEST_MS : HONEST_MS) }),
   })
   t.is(memberOf(made, 'liar').tier, 1)
-  const run = train(chain, LONG, { on: cluster(made.url, { token: made.keys.trainerToken }) }, { id: 'r' })
+  const run = train(chain, LONG, { on: cluster(made.url, { token: made.keys.trainerToken }), audits: 0 }, { id: 'r' })
   const events = await within(DEADLINE_MS, 'the end of the run', watch(run))
   const result = await run.result
   t.like(result, { status: 'done', hash: expected.hash, stepsReplayed: 0, stepsLost: 0, stepsDoubled: 0 })
@@ -84,7 +84,7 @@ test.serial(
       compute: (name, own) =>
         pretending(own, { saidGflops: () => HONEST_GFLOPS, stepMs: () => (name === 'cyd' && isSlow ? 10 * HONEST_MS : HONEST_MS) }),
     })
-    const run = train(chain, LONG, { on: cluster(made.url, { token: made.keys.trainerToken }) }, { id: 'r' })
+    const run = train(chain, LONG, { on: cluster(made.url, { token: made.keys.trainerToken }), audits: 0 }, { id: 'r' })
     const story = watch(run, (event) => {
       if (event.type === 'progress' && event.step > 100) isSlow = true
       if (event.type === 'placed' && event.reason === 'handed over by cyd') isSlow = false
@@ -143,7 +143,7 @@ test.serial('a machine that is too slow when it joins is an observer; when it pa
   })
   await made.addPNode('pi')
   t.like(memberOf(made, 'pi'), { state: 'observer', refusal: { measure: 'gflops', needed: 10, got: 1 } })
-  const run = train(chain, LONG, { on: cluster(made.url, { token: made.keys.trainerToken }) }, { id: 'r' })
+  const run = train(chain, LONG, { on: cluster(made.url, { token: made.keys.trainerToken }), audits: 0 }, { id: 'r' })
   const story = watch(run, (event) => {
     if (event.type !== 'progress') return
     isUnderWay = event.step > 0 && event.step < 200

@@ -68,7 +68,7 @@ test.serial('so it is where all who follow have agreed on what it has sent', (t)
 
 /** It sends its readers something else than it says, and the first of them, which it is itself, says that it has read what is right. */
 function twoFaced(pnode: string) {
-  const right = new LogRoot({ producer: SOURCE, kind: 'output' }, 0)
+  const right = new LogRoot({ producer: SOURCE, kind: 'output', isOfSource: true }, 0)
   let next = 1
   const publish = (bus: TensorBus, subject: string, bytes: Uint8Array) => {
     if (!subject.endsWith('.frame')) return bus.publish(subject, bytes)

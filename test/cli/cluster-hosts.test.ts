@@ -5,7 +5,7 @@ import { pretending } from '../support/pretending-compute.js'
 import { folderOf } from './command.js'
 import { on } from './on-cluster.js'
 
-const LONG = ['train', 'tiny.yaml', '--epochs', '3000', '--checkpoint-every', '20', '--json']
+const LONG = ['train', 'tiny.yaml', '--epochs', '3000', '--checkpoint-every', '20', '--audits', '0', '--json']
 
 test.serial('a PNode is drained until nothing is left there, and taken back', async (t) => {
   const folder = await folderOf(t)

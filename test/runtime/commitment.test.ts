@@ -15,8 +15,9 @@ import {
   type SegmentRoots,
   textOf,
 } from '../../runtime/commitment.js'
-import { edgeEntryOf, type EdgeRoot, extendEdgeRoot, startEdgeRoot } from '../../runtime/edge-root.js'
-import { encodeFeedback, encodeFrame, encodeTombstone, type Frame, MARK, underTerm } from '../../runtime/frame.js'
+import { batchEntryOf, edgeEntryOf, type EdgeRoot, extendEdgeRoot, startEdgeRoot } from '../../runtime/edge-root.js'
+import { batchDigest, encodeFeedback, encodeFrame, encodeTombstone, type Frame, MARK, readFrame, underTerm } from '../../runtime/frame.js'
+import { entryIsKnown, LogRoot } from '../../runtime/log-root.js'
 
 const hex = (byte: number): string => byte.toString(16).padStart(2, '0').repeat(32)
 const ROOTS: SegmentRoots = { before: hex(1), after: hex(2), inputs: { source: hex(3) }, output: hex(4) }
@@ -31,6 +32,9 @@ function frame({ header, ...rest }: { header?: Partial<Frame['header']>; batch?:
   return encodeFrame({ header: { ...whole, ...header }, output, labels, batch: rest.batch ?? 'b' })
 }
 const digestOf = (bytes: Uint8Array): string => Buffer.from(edgeEntryOf(bytes).digest).toString('hex')
+const batchHash = (bytes: Uint8Array): string => Buffer.from(batchEntryOf(readFrame(bytes)).digest).toString('hex')
+/** Of what `frame` carries. */
+const CARRIED = batchDigest(new Uint8Array(Float32Array.of(1, 2).buffer), new Uint8Array(Int32Array.of(1).buffer))
 const at = (position: number, values?: number[]) => edgeEntryOf(frame({ header: { position }, values }))
 const rootAfter = (...entries: Parameters<typeof extendEdgeRoot>[1][]): EdgeRoot =>
   entries.reduce(extendEdgeRoot, startEdgeRoot({ producer: 'dense', kind: 'output', from: 0 }))
@@ -55,6 +59,36 @@ test('golden: what is hashed, and its hashes, have not changed', (t) => {
     digestOf(encodeFeedback({ header: { ...TOMBSTONE, kind: 'feedback' }, tensors: {} })),
     '6d7988d2d1863fee1cc3215839f650531659d8882f92afa4b39aab027a8b714c',
   )
+  t.is(batchHash(frame({ batch: CARRIED })), '7de540fb134db9acb78532bc30b286550b9a8eef16ec858d5a748787aa84c009')
+})
+
+test('what the source has sent is known by the digest of what it carries, whoever computes that', (t) => {
+  const sent = readFrame(frame({ batch: CARRIED }))
+  t.deepEqual(batchEntryOf(sent, CARRIED), batchEntryOf(sent), 'its maker hashes nothing twice')
+  t.notDeepEqual(batchEntryOf(readFrame(frame({ batch: CARRIED, values: [1, 3] }))), batchEntryOf(sent), 'a reader believes no digest')
+  t.notDeepEqual(batchEntryOf(readFrame(frame({ batch: 'b' }))), batchEntryOf(sent), 'nor does it forget what was said')
+  t.deepEqual(
+    batchEntryOf({ ...sent, header: { ...sent.header, marks: MARK.cut } }),
+    batchEntryOf(sent),
+    'cuts are where the source wants them',
+  )
+  t.notDeepEqual(batchEntryOf({ ...sent, header: { ...sent.header, step: 4 } }), batchEntryOf(sent))
+  const buried = readFrame(encodeTombstone({ header: { ...TOMBSTONE }, batch: CARRIED }))
+  t.notDeepEqual(batchEntryOf(buried), batchEntryOf(sent), 'whatever else a liar sends in its name')
+})
+
+test('the log of the source is the same by frames and by batches, and with what a maker has said of a frame', (t) => {
+  const options = { producer: 'source', kind: 'output', isOfSource: true } as const
+  const [byFrames, byBatches, told] = [new LogRoot(options, 3), new LogRoot(options, 3), new LogRoot(options, 3)]
+  const sent = frame({ batch: CARRIED })
+  const batch = readFrame(sent)
+  byFrames.add(4, sent)
+  byBatches.addBatch(batch)
+  const again = frame({ batch: CARRIED })
+  entryIsKnown(again, batchEntryOf(batch, CARRIED))
+  told.add(4, again)
+  t.is(byBatches.at(4), byFrames.at(4))
+  t.is(told.at(4), byFrames.at(4))
 })
 
 const TOMBSTONE = {

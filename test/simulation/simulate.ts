@@ -222,5 +222,18 @@ export function carryOut(
   return outcome()
 }
 
+/** The same, from anywhere: microtasks can be run only where none runs, so it has a turn of its own. */
+export function carriedOut(plan: Plan, options?: CarryOutOptions): Promise<Outcome> {
+  return new Promise((resolve, reject) => {
+    setImmediate(() => {
+      try {
+        resolve(carryOut(plan, options))
+      } catch (error) {
+        reject(error)
+      }
+    })
+  })
+}
+
 /** One seed. @throws Violation */
 export const simulate = (seed: number): Outcome => carryOut(drawPlan(seed))

@@ -2,7 +2,7 @@ import test from 'ava'
 import { runSettings } from '../../actors/run/run-settings.js'
 import { followersIn } from '../../runtime/followers.js'
 import type { Head } from '../../runtime/head.js'
-import { carryOut, type Outcome, type Spectator } from './simulate.js'
+import { carriedOut, type Spectator } from './simulate.js'
 import { chainRun } from './simulated-run.js'
 
 test('whoever joins gets standbys of those that have much, at once, and no VNode stands still for it', async (t) => {
@@ -15,16 +15,7 @@ test('whoever joins gets standbys of those that have much, at once, and no VNode
     begin: (world, _cluster, head) => world.at(10_000, undefined, () => (seen = head())),
     onCall: (_target, method) => void asked.push(method),
   }
-  // Microtasks can be run only where none runs.
-  const outcome = await new Promise<Outcome>((resolve, reject) => {
-    setImmediate(() => {
-      try {
-        resolve(carryOut({ seed: 1, cluster, faults: [{ kind: 'join', host: 'd', atMs: 5_000 }] }, { spectator }))
-      } catch (error) {
-        reject(error)
-      }
-    })
-  })
+  const outcome = await carriedOut({ seed: 1, cluster, faults: [{ kind: 'join', host: 'd', atMs: 5_000 }] }, { spectator })
   const all = followersIn(seen!)
   t.is(all.length, 6)
   t.is(all.filter((id) => seen!.directory[id].pnode === 'd').length, 3)

@@ -164,7 +164,8 @@ export class TestCluster {
     training: TrainingOptions,
     { id, window, replicas, ...checkpoint }: { id: string; window?: number; replicas?: number } & CheckpointOptions,
   ): Run {
-    return train(network, training, { on: this.on(window), checkpoint, replicas }, { id })
+    // Nobody here could audit anybody: all machines are of one owner.
+    return train(network, training, { on: this.on(window), audits: 0, checkpoint, replicas }, { id })
   }
 
   /** The control host comes back without anything that it had on its disk. */
