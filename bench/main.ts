@@ -65,8 +65,8 @@ const BENCHMARKS: { readonly [name: string]: { readonly what: string; readonly r
     run: async () => (await import('./learning-at-home.js')).learningAtHome(),
   },
   detection: {
-    what: 'how soon audits find a host that cheats, by share audited, share cheated and segments, against 1 − (1 − p c)ⁿ; 1,000 runs a point',
-    run: async () => (await import('./detection.js')).detection(),
+    what: 'how soon audits find a host that cheats, by share audited, share cheated and segments, against 1 − (1 − p c)ⁿ, in whole simulated runs (--seeds N: runs for each point, else 1,000)',
+    run: async ({ seeds }) => (await import('./detection.js')).detection(seeds),
   },
   learning: {
     what: 'what is learnt, by each rule and by backpropagation, three seeds (--task fashion-256|fashion-1024|fashion-conv|mnist-1024|shakespeare; --seeds N)',

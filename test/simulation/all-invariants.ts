@@ -2,6 +2,7 @@
 import type { Head } from '../../runtime/head.js'
 import type { SimulatedCluster, Watch } from './cluster.js'
 import { Invariants } from './invariants.js'
+import type { Evidence } from '../../actors/checks/evidence.js'
 import type { Liars, Tally } from './justice.js'
 import { referenceOf, type SimulatedRun } from './simulated-run.js'
 
@@ -69,6 +70,11 @@ export class AllInvariants {
   /** Of the first run. */
   get tally(): Tally | undefined {
     return this.#first.justice?.tally
+  }
+
+  /** Why anybody was convicted. */
+  get evidence(): readonly Evidence[] {
+    return this.#first.justice?.evidence ?? []
   }
 
   get takeovers(): number {

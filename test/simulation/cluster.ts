@@ -34,6 +34,8 @@ export interface HostPlan {
   readonly computeClass: string
   /** What it does instead of what it should. Absent: it is honest. */
   readonly adversary?: AdversaryName
+  /** Whether it does so this time. Default: always. */
+  readonly isCheating?: (request: ApplyRequest) => boolean
   /** Whose it is. Default: its own. */
   readonly owner?: string
 }
@@ -229,7 +231,7 @@ export class SimulatedCluster {
     const pnode = new PNodeHost({
       pnode: name,
       identity: identityOf(name).own,
-      ...disguised(seams, plan.adversary),
+      ...disguised(seams, plan),
       ...(plan.owner !== undefined && { terms: { owner: plan.owner } }),
       controlKeys: new TrustedKeys([{ key: publicKeyOf('control') }], clock),
       memoryBytes: plan.memoryBytes,

@@ -55,8 +55,12 @@ export class Justice {
     }
   }
 
+  get evidence(): readonly Evidence[] {
+    return [...this.#evidence.values()]
+  }
+
   get tally(): Tally {
-    const all = [...this.#evidence.values()]
+    const all = this.evidence
     const panels = all.filter(({ by }) => by === 'panel')
     const isWrong = (evidence: Evidence) => this.#wronged(evidence).length > 0
     return {

@@ -5,6 +5,7 @@ import { type SwarmError } from '../../runtime/errors.js'
 import type { Head } from '../../runtime/head.js'
 import type { Observation } from '../../actors/reports.js'
 import { type ClusterPlan, type HostPlan, SimulatedCluster } from './cluster.js'
+import type { Evidence } from '../../actors/checks/evidence.js'
 import { calmAfter, drawFaults, type Fault } from './faults.js'
 import { AllInvariants } from './all-invariants.js'
 import { PROGRESS_BESIDE_LIARS_MS, PROGRESS_MS, Violation } from './invariants.js'
@@ -36,6 +37,8 @@ export interface Outcome {
   readonly hosts: number
   /** Beside liars: who was convicted. */
   readonly tally?: Tally
+  /** Why. */
+  readonly evidence?: readonly Evidence[]
 }
 
 /** Somebody who looks on. */
@@ -45,11 +48,15 @@ export interface Spectator {
   onObservation?(observation: Observation): void
   /** A call has reached a host. */
   onCall?(target: ActorRef, method: string): void
+  /** An object is stored. */
+  onPut?(key: string): void
 }
 
 export interface CarryOutOptions {
   /** It is left there, in simulated ms, wherever it is then. Default: it is carried out to its end. */
   readonly untilMs?: number
+  /** So it is as soon as somebody was convicted. Default false. */
+  readonly isLeftAtConviction?: boolean
   /** Default 1,000,000. */
   readonly maxEvents?: number
   readonly spectator?: Spectator
@@ -142,7 +149,7 @@ export function expectedMs(positions: number, pace: number, latencyMs: number): 
 /** Carries a plan out. Not to be called from within a promise. @throws Violation */
 export function carryOut(
   { seed, cluster: plan, faults, liars }: Plan,
-  { untilMs = Infinity, maxEvents = MAX_EVENTS, spectator = {} }: CarryOutOptions = {},
+  { untilMs = Infinity, isLeftAtConviction = false, maxEvents = MAX_EVENTS, spectator = {} }: CarryOutOptions = {},
 ): Outcome {
   const world = new World(seed)
   const classes = new Map(plan.hosts.map(({ name, computeClass }) => [name, computeClass]))
@@ -165,6 +172,10 @@ export function carryOut(
       watch.onCall(to, target, method, argument)
       spectator.onCall?.(target, method)
     },
+    onPut: (key, bytes, writer) => {
+      watch.onPut(key, bytes, writer)
+      spectator.onPut?.(key)
+    },
     onError: (process, error: SwarmError) => {
       errors.push(`${process}: ${error.code} ${error.message}`)
       // One of them says so on purpose.
@@ -185,6 +196,7 @@ export function carryOut(
   look()
   const isDone = () => {
     invariants.check()
+    if (isLeftAtConviction && invariants.evidence.length > 0) return true
     if (world.events > maxEvents) throw new Violation(`no end after ${world.events} events: ${invariants.describe()}`)
     return invariants.areDone && world.now > Math.max(calmMs, invariants.lastProgressAt + SETTLED_MS)
   }
@@ -198,9 +210,11 @@ export function carryOut(
     doneMs: invariants.lastProgressAt,
     faults,
     hosts: plan.hosts.length,
-    ...(liars && { tally: invariants.tally }),
+    ...(liars && { tally: invariants.tally, evidence: invariants.evidence }),
   })
-  if (!world.run(isDone, untilMs) && untilMs < Infinity) {
+  const isAtItsEnd = world.run(isDone, untilMs)
+  const isLeft = isLeftAtConviction && !invariants.areDone
+  if (isLeft || (!isAtItsEnd && untilMs < Infinity)) {
     invariants.check()
     return outcome()
   }

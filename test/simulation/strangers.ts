@@ -3,11 +3,13 @@ import type { Seams } from '../../actors/pnode/seams.js'
 import { afterTold } from '../../actors/trust/host-record.js'
 import { HostRecords } from '../../actors/trust/host-records.js'
 import { DEFAULT_REPUTATION_RULES } from '../../actors/trust/reputation.js'
-import { ADVERSARIES, type AdversaryName } from '../../adversaries/adversaries.js'
+import { ADVERSARIES } from '../../adversaries/adversaries.js'
+import { changedCompute } from '../../runtime/compute/changed-compute.js'
 import { SwarmError } from '../../runtime/errors.js'
 import type { Identity } from '../../runtime/identity.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import { publicKeyOf, seededIdentity } from '../support/identities.js'
+import type { HostPlan } from './cluster.js'
 
 /** By name. */
 const identities = new Map<string, { readonly own: Identity; readonly text: string }>()
@@ -19,8 +21,14 @@ export function identityOf(name: string): { readonly own: Identity; readonly tex
 }
 
 /** What a host computes and speaks with; absent adversary: honestly. */
-export function disguised(honest: Seams, adversary: AdversaryName | undefined): Seams {
-  return adversary === undefined ? honest : ADVERSARIES[adversary]({ ...honest, store: unlisted(honest.store) })
+export function disguised(honest: Seams, { adversary, isCheating }: Pick<HostPlan, 'adversary' | 'isCheating'>): Seams {
+  if (adversary === undefined) return honest
+  const liar = ADVERSARIES[adversary]({ ...honest, store: unlisted(honest.store) })
+  if (!isCheating) return liar
+  const compute = changedCompute(liar.compute, {
+    apply: (id, request) => (isCheating(request) ? liar : honest).compute.apply(id, request),
+  })
+  return { ...liar, compute }
 }
 
 /** As control lets hosts use it: they read what they are told of, and may not look for more. */
