@@ -2,7 +2,6 @@
 import { controlLine, CONTROL } from '../../actors/control/channels.js'
 import { ControlHost } from '../../actors/control/control-host.js'
 import { PNodeHost } from '../../actors/pnode/pnode.js'
-import type { Seams } from '../../actors/pnode/seams.js'
 import type { AdversaryName } from '../../adversaries/adversaries.js'
 import type { ActorRef, Json } from '../../runtime/actor-system/actor-system.js'
 import { answer, asker } from '../../runtime/ask.js'
@@ -227,18 +226,19 @@ export class SimulatedCluster {
       onApply: (vnode, request) => this.#watch.onApply(name, vnode, request),
     })
     const store: ObjectStore = patientStore(this.store.client(process), { clock })
-    const seams: Seams = { system, bus, compute, store, clock }
+    const dataset = (id: string) => runs.get(id)?.dataset
     const pnode = new PNodeHost({
       pnode: name,
       identity: identityOf(name).own,
-      ...disguised(seams, plan),
+      ...disguised({ system, bus, compute, store, clock, dataset }, plan),
+      // Without audits the source is believed (docs/trust.md).
+      ...(!this.#plan.run.settings.audits && { dataset }),
       ...(plan.owner !== undefined && { terms: { owner: plan.owner } }),
       controlKeys: new TrustedKeys([{ key: publicKeyOf('control') }], clock),
       memoryBytes: plan.memoryBytes,
       heartbeatMs: HEARTBEAT_MS,
       incarnation: `start-${++this.#incarnations}`,
       heartbeat: (beat) => line.heartbeat(beat),
-      dataset: (id) => runs.get(id)?.dataset,
       cacheFolder: '/nowhere',
       observe: (observation) => {
         line.observe(observation)
