@@ -14,7 +14,7 @@ import { type HistoryRow, readHistory } from './run/history.js'
 import { type Model, openModel } from './model.js'
 import { noteRecord, type Prepared } from './prepare.js'
 import { readDefinition, type RunDefinition } from './run/run-definition.js'
-import { defaultAudits, runSettings, writeSettings } from './run/run-settings.js'
+import { clusterSettings, settingsIfAny, writeSettings } from './run/run-settings.js'
 import type { Run, RunOptions, RunResult } from './train.js'
 import { VERSION } from '../runtime/version.js'
 
@@ -116,8 +116,8 @@ export class ClusterRun implements Run {
     await this.#client.greet(VERSION)
     const { definition, notes = [] } = await open(this.#store)
     this.notes = notes
-    const audits = this.#options.audits ?? defaultAudits(this.#options)
-    await writeSettings(this.#store, this.id, runSettings(definition, { ...this.#options, audits, window: on.window }))
+    const before = await settingsIfAny(this.#store, this.id)
+    await writeSettings(this.#store, this.id, clusterSettings(definition, { ...this.#options, window: on.window }, before))
     const firstStep = (await this.#head())?.manifests[0]?.step ?? 0
     this.#before = await lastChunkOf(this.#store, this.id)
     const startedMs = this.#clock.now()

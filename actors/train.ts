@@ -87,7 +87,7 @@ export interface RunOptions extends Partial<PoisonLimits> {
   /**
    * The share of the segments (the steps of a VNode between two checkpoints) of each PNode that another one applies as well, 0 to 1: drawn after the first has said
    * what they give. Who is wrong is out, and the run goes back before all of his that nobody has verified. Costs as much more as the share says. Default: 0.03 on a
-   * cluster, none on this machine, which nobody else has a part in.
+   * cluster (none where there are 8 replicas, or on GPUs; when it is resumed, what it was), none on this machine, which nobody else has a part in.
    */
   readonly audits?: number
   /** What is asked of the places of VNodes. Default: nothing. */

@@ -7,8 +7,8 @@
  * root₀ = H(`SGLG`, u8 version, u8 kind, u64 from, name of the producer); rootᵢ = H(rootᵢ₋₁, digestᵢ)
  * digest = H(`SGFD`, u8 version, u8 kind, u8 marks, u64 position, u64 step, u32 evaluation, u32 tensors, text of the batch, and of each tensor: text of
  * its name, u8 dtype, u32 rank, u32 per dimension, u64 bytes, the bytes). Numbers are little-endian; a text is u32 bytes, then UTF-8.
- * Of a frame of the source the tag is `SGFB`, and there are no bytes: last comes the text of `batchDigest` of what it carries, so that its maker, who
- * needs that digest anyway, hashes nothing twice, and whoever audits the source makes no frames.
+ * Of a frame of the source the tag is `SGFB`, and there are no bytes: last comes the text of `batchDigest` of what it carries (128 bits for inputs and
+ * labels each), so that its maker, who needs that digest anyway, hashes nothing twice, and whoever audits the source makes no frames.
  */
 import { createHash } from 'node:crypto'
 import { invariant } from './errors.js'
@@ -34,7 +34,7 @@ export interface EdgeStream {
 /** One frame of a log. */
 export interface EdgeEntry {
   readonly position: number
-  /** 32 bytes, of `edgeEntryOf`. */
+  /** 32 bytes, of `edgeEntryOf`, or of `batchEntryOf` in the log of the source. */
   readonly digest: Uint8Array
 }
 

@@ -22,6 +22,8 @@ export interface Looked {
   readonly lost: readonly string[]
   /** Who could not read the state that it begins with. */
   readonly damagedFor: readonly string[]
+  /** Since when nobody of those who could be asked has been there. */
+  readonly aloneSinceMs?: number
   /** They agree, and one whose word counts more was asked. */
   readonly isChecked?: true
   readonly isOver?: true

@@ -77,8 +77,8 @@ export class Audits {
   /** VNodes that have had another owner in this generation, as far as is known. */
   readonly #moved = new Set<string>()
   readonly #pace: AuditPace
-  /** Since when there has been nobody but these, as long as there is nobody. */
-  readonly #alone = new Map<string, number>()
+  /** Since when there has been nobody who could be asked, by who could not. */
+  readonly #nobody = new Map<string, number>()
 
   constructor(options: AuditsOptions) {
     this.#options = options
@@ -101,7 +101,7 @@ export class Audits {
     this.#behind.clear()
     this.#moved.clear()
     this.#pace.clear()
-    this.#alone.clear()
+    this.#nobody.clear()
     this.#options.source.clear()
     this.#isReleasing = false
     this.#manifests.clear(manifest)
@@ -253,13 +253,15 @@ export class Audits {
     const excluded = excludedFrom(dispute, audit, members)
     const { computeClass } = head()
     const isFree = ({ pnode, owner = pnode }: Membership) => !excluded.has(pnode) && !excluded.has(owner)
-    const isAble = ({ state, isTrusted, ...member }: Membership) =>
-      state !== 'lost' && member.computeClass === computeClass && (isTrusted || !isArbiter)
-    const others = members.filter((member) => isFree(member) && isAble(member))
-    if (await this.#ask(looked, others, isArbiter)) return false
-    // Whoever has no room now may have some later; but nobody waits for that for ever.
+    const isAble = ({ isTrusted, ...member }: Membership) => member.computeClass === computeClass && (isTrusted || !isArbiter)
+    const known = members.filter((member) => isFree(member) && isAble(member))
+    const others = known.filter(({ state }) => state !== 'lost')
     const now = context.clock.now()
-    const aloneSinceMs = this.#aloneSinceMs(`${isArbiter} ${[...excluded].toSorted().join(' ')}`, others.length, now)
+    const nobodySinceMs = this.#nobodySinceMs([isArbiter, ...[...excluded].toSorted()], known.length > 0, now)
+    if (await this.#ask(looked, others, isArbiter)) return false
+    // Whoever is lost may come back, and whoever has no room now may have some later; but nobody waits for that for ever.
+    const aloneSinceMs = others.length > 0 ? undefined : (nobodySinceMs ?? looked.aloneSinceMs ?? now)
+    if (aloneSinceMs !== looked.aloneSinceMs) this.#put(looked, { aloneSinceMs })
     if (aloneSinceMs === undefined ? !isLate : now - aloneSinceMs < ALONE_MS) return false
     const isCheck = action.type === 'settled'
     const after = isCheck ? dispute : afterDisputeEvent(dispute, { type: 'exhausted', of: isArbiter ? 'arbiters' : 'hosts' })
@@ -267,15 +269,15 @@ export class Audits {
     return true
   }
 
-  /** Since when there has been nobody but these who could be asked, for whatever segment: nobody waits for that anew each time. */
-  #aloneSinceMs(excluded: string, others: number, now: number): number | undefined {
-    if (others > 0) {
-      this.#alone.delete(excluded)
-      return undefined
-    }
-    const sinceMs = this.#alone.get(excluded) ?? now
-    this.#alone.set(excluded, sinceMs)
-    return sinceMs
+  /**
+   * Since when there has been nobody in the whole cluster who could be asked, not even somebody who is lost: nobody is waited for anew for each segment.
+   * @param of what is asked, and who cannot be
+   */
+  #nobodySinceMs(of: readonly (string | boolean)[], isAnybody: boolean, now: number): number | undefined {
+    const key = JSON.stringify(of)
+    if (isAnybody) this.#nobody.delete(key)
+    else if (!this.#nobody.has(key)) this.#nobody.set(key, now)
+    return this.#nobody.get(key)
   }
 
   /** Whether somebody of them begins with it. They are asked in an order that nobody knows before. */
@@ -290,7 +292,8 @@ export class Audits {
       const isCheck = isArbiter && nextAction(dispute, () => false).type === 'settled'
       // Whoever is trusted settles it, whatever it was asked for.
       const asked = afterDisputeEvent(dispute, { type: 'asked', host: pnode, owner, isArbiter: isArbiter || isTrusted === true })
-      this.#put(looked, { id, dispute: asked, sinceMs: context.clock.now(), ...(isCheck && { isChecked: true }) })
+      const change = { id, dispute: asked, sinceMs: context.clock.now(), aloneSinceMs: undefined }
+      this.#put(looked, { ...change, ...(isCheck && { isChecked: true }) })
       return true
     }
     return false

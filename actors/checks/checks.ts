@@ -1,7 +1,9 @@
 /** How the work of a run is checked: by all who apply it as well (reviews), and by samples (audits). Who is found to be wrong has no part in it any more. */
 import { createHash } from 'node:crypto'
+import { isBitwise } from '../../components/backends.js'
 import { SOURCE } from '../../components/definition.js'
 import type { ActorContext } from '../../runtime/actor-system/actor-system.js'
+import { SwarmError } from '../../runtime/errors.js'
 import type { ControlKey } from '../../runtime/grant.js'
 import { excluding, type Head, rolledBack, rolledBackBeforeUnverified } from '../../runtime/head.js'
 import type { HeadWriter } from '../../runtime/head-store.js'
@@ -59,6 +61,8 @@ export class Checks {
   readonly manifests: KeptManifests
   readonly #options: ChecksOptions
   readonly #trust: TrustReports
+  /** Audits are on since a trainer has said nothing of them. */
+  #areNotAskedFor = false
 
   constructor(options: ChecksOptions) {
     this.#options = options
@@ -133,10 +137,26 @@ export class Checks {
   async begin(): Promise<RunSettings | undefined> {
     const { store, writer } = this.#options
     const settings = await settingsIfAny(store, writer.head.run)
-    const { redundancy = 1, audits = 0 } = settings ?? {}
+    const { redundancy = 1, audits = 0, areAuditsDefault = false } = settings ?? {}
+    this.#areNotAskedFor = areAuditsDefault && redundancy === 1
     this.reviews.begin(redundancy, audits > 0)
     this.audits.begin(audits)
     return settings
+  }
+
+  /** Who gives other bits each time cannot be checked by their bits: nobody is then, unless somebody has asked for it. @throws `usage` */
+  suit(computeClass: string | undefined): void {
+    if (!this.areOn || isBitwise(computeClass)) return
+    const error = new SwarmError('usage', {
+      what: 'redundancy or audits',
+      expected: 'a compute class that gives the same bits',
+      got: computeClass,
+      fix: 'Believe these hosts (--audits 0, no --redundancy), or leave those out that compute on a GPU',
+    })
+    if (!this.#areNotAskedFor) throw error
+    this.reviews.begin(1, false)
+    this.audits.begin(0)
+    this.#options.monitor.emit({ type: 'warning', error: { ...error.toJSON(), message: `nobody is audited: ${error.message}` } })
   }
 
   /** Whether commits have to say what was read and put out. */

@@ -15,6 +15,7 @@ export class Batches {
   readonly #definition: RunDefinition
   readonly #dataset: Dataset
   #inputs = new Float32Array(0)
+  #order: Order | undefined
 
   constructor(definition: RunDefinition, dataset: Dataset) {
     this.#definition = definition
@@ -72,17 +73,24 @@ export class Batches {
     const split = this.#dataset.splits.train
     if (!isTraining(entry)) return { split, indices: new Uint32Array(0) }
     const epoch = Math.floor((entry.step - 1) / stepsPerEpoch)
-    return { split, indices: batchIndices(orderOf(split, seed, epoch), (entry.step - 1) % stepsPerEpoch, batchSize) }
+    if (this.#order?.epoch !== epoch) this.#order = orderOf(split, seed, epoch)
+    return { split, indices: batchIndices(this.#order.indices, (entry.step - 1) % stepsPerEpoch, batchSize) }
   }
 }
 
-/** The order of the epoch that was asked for last: a long permutation, which who audits segment by segment would make for each. */
-const orders = new WeakMap<Split, { readonly seed: number; readonly epoch: number; readonly indices: Uint32Array }>()
+interface Order {
+  readonly seed: number
+  readonly epoch: number
+  readonly indices: Uint32Array
+}
 
-function orderOf(split: Split, seed: number, epoch: number): Uint32Array {
+/** The order that was made last, a long permutation: who audits segment by segment begins anew for each. */
+const orders = new WeakMap<Split, Order>()
+
+function orderOf(split: Split, seed: number, epoch: number): Order {
   const known = orders.get(split)
-  if (known?.seed === seed && known.epoch === epoch) return known.indices
-  const indices = epochOrder(seed, epoch, split.size)
-  orders.set(split, { seed, epoch, indices })
-  return indices
+  if (known?.seed === seed && known.epoch === epoch) return known
+  const order = { seed, epoch, indices: epochOrder(seed, epoch, split.size) }
+  orders.set(split, order)
+  return order
 }

@@ -72,8 +72,8 @@ export class HostedVNodes {
   constructor(options: HostedVNodesOptions, context: HostedVNodesContext) {
     this.#options = options
     this.#context = context
-    this.memory = new MemoryUse(options.compute, context.report)
     this.#data = new DataAtHand(options)
+    this.memory = new MemoryUse(options.compute, this.#data, context.report)
   }
 
   /** `<run>/<vnode>` of each. */
@@ -245,7 +245,7 @@ export class HostedVNodes {
     const shared = {
       clock,
       definition,
-      dataset: (await dataset?.(grant.run)) ?? (await this.#data.get(definition.data)),
+      dataset: (await dataset?.(grant.run)) ?? (await this.#data.get(grant.run, definition)),
       onFailure: (argument: Failure) => this.#tellOf(grant.run, { method: 'failed', argument }),
     }
     if (grant.vnode !== SOURCE)

@@ -3,20 +3,23 @@ import { SOURCE } from '../../components/definition.js'
 import type { Compute } from '../../runtime/compute/compute.js'
 import { isSwarmError } from '../../runtime/errors.js'
 import { vnodeOf } from '../../runtime/followers.js'
+import type { DataAtHand } from './data-at-hand.js'
 import { demandOf, demandOfSource } from '../placement/assignment.js'
 import type { HostUse } from './host-limits.js'
 import type { RunDefinition } from '../run/run-definition.js'
 
 export class MemoryUse {
   readonly #compute: Compute
+  readonly #data: Pick<DataAtHand, 'kept'>
   readonly #onError: (error: unknown) => void
   /** What each VNode was thought to need when it was placed, in bytes, by `<run>/<vnode>`. */
   readonly #needs = new Map<string, number>()
   #tensorBytes = 0
   #isAsking = false
 
-  constructor(compute: Compute, onError: (error: unknown) => void) {
+  constructor(compute: Compute, data: Pick<DataAtHand, 'kept'>, onError: (error: unknown) => void) {
     this.#compute = compute
+    this.#data = data
     this.#onError = onError
   }
 
@@ -50,6 +53,10 @@ export class MemoryUse {
       const run = id.slice(0, id.indexOf('/'))
       placedBytes.set(run, (placedBytes.get(run) ?? 0) + (this.#needs.get(id) ?? 0))
     }
+    const { kept } = this.#data
+    // A data set that is kept for the next audit is memory as well.
+    const isCounted = ids.some((id) => kept && id.startsWith(`${kept.run}/`) && vnodeOf(id.slice(kept.run.length + 1)) === SOURCE)
+    if (kept && !isCounted) placedBytes.set(kept.run, (placedBytes.get(kept.run) ?? 0) + kept.memoryBytes)
     return placedBytes
   }
 

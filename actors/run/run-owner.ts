@@ -4,7 +4,6 @@
  * echo of what is durable in `head` already.
  */
 import { setMaxListeners } from 'node:events'
-import { isBitwise } from '../../components/backends.js'
 import { SOURCE } from '../../components/definition.js'
 import type { ActorContext } from '../../runtime/actor-system/actor-system.js'
 import { SwarmError, isSwarmError, toSwarmError } from '../../runtime/errors.js'
@@ -371,12 +370,7 @@ export class RunOwner {
     // One that goes back has had its places, and its turn.
     const run = { ...this.#placing, head: next, computeClass: manifest?.computeClass, isBeginning: !this.#isAwake }
     const { decisions, computeClass } = await this.moves.orSayWhyNot(this.#ids, placeAll(this.#context, run))
-    if (this.checks.areOn && !isBitwise(computeClass))
-      throw new SwarmError('usage', {
-        what: 'redundancy or audits',
-        expected: 'a compute class that gives the same bits',
-        got: computeClass,
-      })
+    this.checks.suit(computeClass)
     const begun = { ...next, status: 'running', error: undefined, computeClass } as const
     await this.#writer.update((head) => placed({ ...begun, writer: head.writer }, decisions))
     sweepAll(this.#options.store, this.head).catch(this.#report)

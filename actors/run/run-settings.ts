@@ -34,6 +34,8 @@ export interface RunSettings {
   readonly redundancy?: number
   /** Share of the segments of each PNode that somebody else applies as well, above 0, at most 1. Absent: none. */
   readonly audits?: number
+  /** Nobody has asked for these audits. */
+  readonly areAuditsDefault?: true
   /** Where its VNodes may be. Absent: anywhere. */
   readonly constraints?: Constraints
   /** Those that differ from the defaults. */
@@ -69,11 +71,6 @@ export interface ExecutionOptions extends Partial<PoisonLimits> {
 
 /** The share of segments that is audited on a cluster, unless a trainer says another. */
 export const DEFAULT_AUDITS = 0.03
-
-/** Where whoever audits would be one follower too many, nobody does without being asked for. */
-export function defaultAudits({ replicas = 0, redundancy = 1 }: Pick<ExecutionOptions, 'replicas' | 'redundancy'>): number {
-  return Math.max(replicas, redundancy - 1) < MAX_REPLICAS ? DEFAULT_AUDITS : 0
-}
 
 export const settingsKey = (run: string): string => `runs/${run}/settings`
 
@@ -120,6 +117,19 @@ export function runSettings(
     ...checkedConstraints(network, constraints),
     ...checkedLimits(limits),
   }
+}
+
+/**
+ * As `runSettings`, for a cluster, where runs are audited without being asked for: but where whoever audits would be one follower too many.
+ * @param before of the run that is resumed: what nobody says again stays
+ */
+export function clusterSettings(definition: RunDefinition, options: ExecutionOptions, before: RunSettings | undefined): RunSettings {
+  const { replicas = 0, redundancy = 1 } = options
+  const byDefault = Math.max(replicas, redundancy - 1) < MAX_REPLICAS ? DEFAULT_AUDITS : 0
+  const areAuditsDefault = options.audits === undefined && (!before || before.areAuditsDefault === true)
+  const audits = options.audits ?? (areAuditsDefault ? byDefault : before?.audits)
+  const settings = runSettings(definition, { ...options, audits })
+  return areAuditsDefault && settings.audits ? { ...settings, areAuditsDefault } : settings
 }
 
 /** A head names every skip, and has to stay a short object. */

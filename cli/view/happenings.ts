@@ -83,8 +83,8 @@ export function sentenceOf(event: RunEvent, isVerbose = false): string | undefin
 export class News {
   readonly #isVerbose: boolean
   #hasStarted = false
-  /** PNodes whose work nobody can audit: that stays so, segment after segment, where a cluster is of one owner. */
-  readonly #unaudited = new Set<string>()
+  /** Why nobody can audit the work of a PNode, by its name: that stays so, segment after segment, where a cluster is of one owner. */
+  readonly #unaudited = new Map<string, string>()
 
   constructor(isVerbose: boolean) {
     this.#isVerbose = isVerbose
@@ -99,10 +99,11 @@ export class News {
   #isNew(event: RunEvent): boolean {
     // All join at the beginning; later it is news.
     if (event.type === 'joined') return this.#hasStarted
+    if (event.type === 'audited') this.#unaudited.delete(event.pnode)
     if (event.type !== 'unaudited') return true
-    const isFirst = !this.#unaudited.has(event.pnode)
-    this.#unaudited.add(event.pnode)
-    return isFirst
+    const isKnown = this.#unaudited.get(event.pnode) === event.reason
+    this.#unaudited.set(event.pnode, event.reason)
+    return !isKnown
   }
 }
 

@@ -1,7 +1,10 @@
 /** A data set is read once for as long as somebody asks for it, and let go when nobody does. */
 import test from 'ava'
 import { DataAtHand } from '../../actors/pnode/data-at-hand.js'
+import { MemoryUse } from '../../actors/pnode/memory-use.js'
+import type { RunDefinition } from '../../actors/run/run-definition.js'
 import { fromArrays, storeDataset } from '../../components/datasets/index.js'
+import type { Compute } from '../../runtime/compute/compute.js'
 import { memoryStore } from '../../runtime/object-store/memory-store.js'
 import { fakeClock } from '../support/fake-clock.js'
 
@@ -18,9 +21,9 @@ async function stored() {
   const counted = { get: (key: string) => ((reads += 1), store.get(key)) }
   const data = new DataAtHand({ store: counted, clock })
   /** How often the store was asked for it. */
-  const readsOf = async (manifest: Awaited<ReturnType<typeof manifestOf>>) => {
+  const readsOf = async (manifest: Awaited<ReturnType<typeof manifestOf>>, run = 'r') => {
     const before = reads
-    const { sha256 } = await data.get(manifest)
+    const { sha256 } = await data.get(run, { data: manifest, network: { input: [2], vnodes: [] } } as unknown as RunDefinition)
     return { sha256, reads: reads - before }
   }
   return { data, clock, readsOf, one: await manifestOf(1), other: await manifestOf(9) }
@@ -48,4 +51,34 @@ test('memory is the owner’s: one data set at a time, and none for a PNode that
   data.forget()
   t.is(clock.pending, 0)
   t.is((await readsOf(one)).reads, reads)
+})
+
+test('two who ask at once have it read once, and what could not be read is read anew', async (t) => {
+  const { clock, readsOf, one, other } = await stored()
+  const { reads } = await readsOf(other)
+  const [first] = await Promise.all([readsOf(one), readsOf(one)])
+  t.is(first.reads, reads)
+  const wrong = { ...one, sha256: 'ab'.repeat(32) }
+  await t.throwsAsync(readsOf(wrong), { code: 'dataset.damaged' })
+  t.is(clock.pending, 0, 'nothing is kept of it')
+  await t.throwsAsync(readsOf(wrong), { code: 'dataset.damaged' })
+  t.is((await readsOf(one)).reads, reads)
+})
+
+test('what is kept counts as memory of the run that it is for, as long as its source is not there itself', async (t) => {
+  const { data, readsOf, one } = await stored()
+  const use = new MemoryUse({} as Compute, data, (error) => t.fail(String(error)))
+  t.deepEqual([...use.placedBytes([])], [])
+  await readsOf(one, 'r')
+  // Three samples of two numbers and a label, four bytes each.
+  t.deepEqual(
+    [...use.placedBytes(['s/dense'])],
+    [
+      ['s', 0],
+      ['r', 36],
+    ],
+  )
+  t.deepEqual([...use.placedBytes(['r/source~8'])], [['r', 0]])
+  data.forget()
+  t.deepEqual([...use.placedBytes([])], [])
 })

@@ -1,7 +1,7 @@
 import test from 'ava'
 import { local } from '../../actors/train.js'
 import type { RunDefinition } from '../../actors/run/run-definition.js'
-import { runSettings } from '../../actors/run/run-settings.js'
+import { clusterSettings, type RunSettings, runSettings } from '../../actors/run/run-settings.js'
 
 const VALUES = 1_024
 const BATCH = 1_024
@@ -60,4 +60,24 @@ test('an option that is undefined is one that is left out', (t) => {
   t.deepEqual(local(absent), local())
   const checkpoint = { everySteps: undefined, everySeconds: undefined, retentionBytes: undefined }
   t.deepEqual(runSettings(chain(3), { window: WINDOW, checkpoint }), runSettings(chain(3), { window: WINDOW }))
+})
+
+test('on a cluster runs are audited unless somebody says otherwise; what was said once stays until it is said again', (t) => {
+  const settings = (options: Parameters<typeof clusterSettings>[1], before?: RunSettings) => {
+    const { audits = 0, areAuditsDefault = false } = clusterSettings(chain(3), options, before)
+    return { audits, areAuditsDefault }
+  }
+  const [byDefault, asked] = [{ audits: 0.03, areAuditsDefault: true }, (audits: number) => ({ audits, areAuditsDefault: false })]
+  const made = (options: Parameters<typeof clusterSettings>[1]) => clusterSettings(chain(3), options, undefined)
+  const window = WINDOW
+  t.deepEqual(settings({ window }), byDefault)
+  t.deepEqual(settings({ window, audits: 0 }), asked(0))
+  t.deepEqual(settings({ window, audits: 0.5, redundancy: 2 }), asked(0.5))
+  t.deepEqual(settings({ window, replicas: 8 }), { audits: 0, areAuditsDefault: false }, 'who audits would be one too many')
+  t.throws(() => settings({ window, audits: 0.03, replicas: 8 }), { code: 'usage' })
+  t.deepEqual(settings({ window }, made({ window })), byDefault)
+  t.deepEqual(settings({ window }, made({ window, audits: 0.5 })), asked(0.5))
+  t.deepEqual(settings({ window }, made({ window, audits: 0 })), asked(0))
+  t.deepEqual(settings({ window, audits: 0.2 }, made({ window })), asked(0.2))
+  t.is(runSettings(chain(3), { window }).audits, undefined)
 })

@@ -7,6 +7,7 @@ import test, { type ExecutionContext } from 'ava'
 import { controlApi } from '../../actors/control/control-api.js'
 import { systemClock } from '../../runtime/clock.js'
 import { listen } from '../../runtime/http-server.js'
+import { VERSION } from '../../runtime/version.js'
 import { memoryCluster } from '../support/memory-cluster.js'
 import { type Ended, folderOf, type JsonLine, type StartOptions, swarmgrad } from './command.js'
 import { on } from './on-cluster.js'
@@ -275,7 +276,7 @@ test('another version and a clock that is off are told before anything is done',
     /another version of swarmgrad: expected .*, got 9\.1\.0\. Install swarmgrad 9\.1\.x here.*\[cluster\.version\]/,
   )
   const clock = { ...systemClock, now: () => systemClock.now() + 5 * 60_000 }
-  const ahead = await listen(controlApi({ ...common, clock, version: '0.1.0' }))
+  const ahead = await listen(controlApi({ ...common, clock, version: VERSION }))
   t.teardown(() => ahead.close(0))
   await isRefused(t, [...train, ahead.url], env, 1, /expected at most 60 s, got 300 s behind\. Set the clock.*\[cluster\.clock\]/)
   const keysOf: string[] = []

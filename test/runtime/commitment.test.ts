@@ -89,6 +89,11 @@ test('the log of the source is the same by frames and by batches, and with what 
   told.add(4, again)
   t.is(byBatches.at(4), byFrames.at(4))
   t.is(told.at(4), byFrames.at(4))
+  const lied = frame({ batch: CARRIED })
+  entryIsKnown(lied, { position: 4, digest: new Uint8Array(32) })
+  const believed = new LogRoot(options, 3)
+  believed.add(4, lied)
+  t.not(believed.at(4), byFrames.at(4), 'what a maker has said of its own frame is not looked at again')
 })
 
 const TOMBSTONE = {

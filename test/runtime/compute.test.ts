@@ -4,10 +4,21 @@ import test from 'ava'
 import type { Compute, ComputePool } from '../../runtime/compute/compute.js'
 import { inlineCompute, inlinePool } from '../../runtime/compute/inline-compute.js'
 import { computePool } from '../../runtime/compute/thread-compute.js'
+import { type EdgeEntry, edgeEntryOf } from '../../runtime/edge-root.js'
 import { isSwarmError } from '../../runtime/errors.js'
 import type { ConformanceCase } from '../conformance/case.js'
 import { computeSuite, type ComputeFactory } from '../conformance/compute.js'
-import { headerOf, hex, inputFrame, nextLoss, outcome, refused, resolved, trainingStep } from '../conformance/compute-fixtures.js'
+import {
+  headerOf,
+  hex,
+  inputFrame,
+  nextLoss,
+  outcome,
+  refused,
+  resolved,
+  stepWithFeedback,
+  trainingStep,
+} from '../conformance/compute-fixtures.js'
 import { BROKEN_COMPUTES, IGNORES_THE_DEADLINE, type Breakage } from '../support/broken-computes.js'
 import { fakeClock } from '../support/fake-clock.js'
 
@@ -41,6 +52,19 @@ for (const [place, hasThreads] of [
     })
   }
 }
+
+test.serial('a worker hashes what it makes, where that is compared, as whoever reads it does', async (t) => {
+  const compute = threads.compute('compared')
+  t.teardown(() => compute.close())
+  await compute.load('m', WHOLE, undefined)
+  const request = stepWithFeedback(1, [1])
+  const { frame, feedback, entries } = await compute.apply('m', { ...request, isCompared: true })
+  t.deepEqual(plain(entries!.frame), plain(edgeEntryOf(frame)))
+  t.deepEqual(plain(entries!.feedback!), plain(edgeEntryOf(feedback!)))
+  t.is((await compute.apply('m', stepWithFeedback(2, [1]))).entries, undefined)
+})
+
+const plain = ({ position, digest }: EdgeEntry) => ({ position, digest: hex(digest) })
 
 const CATCH_LIMIT_MS = 1_500 // a broken compute may leave a case waiting for what never comes
 

@@ -49,7 +49,7 @@ export interface Spectator {
   /** A call has reached a host. */
   onCall?(target: ActorRef, method: string): void
   /** An object is stored. */
-  onPut?(key: string): void
+  onPut?(key: string, bytes: Uint8Array): void
 }
 
 export interface CarryOutOptions {
@@ -174,7 +174,7 @@ export function carryOut(
     },
     onPut: (key, bytes, writer) => {
       watch.onPut(key, bytes, writer)
-      spectator.onPut?.(key)
+      spectator.onPut?.(key, bytes)
     },
     onError: (process, error: SwarmError) => {
       errors.push(`${process}: ${error.code} ${error.message}`)

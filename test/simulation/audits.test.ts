@@ -1,0 +1,70 @@
+/** Runs whose audits somebody has to be there for. */
+import test from 'ava'
+import { clusterSettings, runSettings } from '../../actors/run/run-settings.js'
+import type { Head } from '../../runtime/head.js'
+import type { HostPlan } from './cluster.js'
+import { carriedOut, type Plan } from './simulate.js'
+import { chainRun } from './simulated-run.js'
+
+const EVERY_STEPS = 10
+const LATENCY = { leastMs: 1, mostMs: 2, jitterMs: 0 }
+const GPU = '4.22.0 | gpu | tensorflow 2.18.0, gpu | 0'
+
+function planOf(audits: number, owners: readonly string[], more: Partial<Plan> = {}): Plan {
+  const run = chainRun(3, { epochs: 1, stepsPerEpoch: 200 }, (definition) =>
+    runSettings(definition, { window: 4, audits, checkpoint: { everySteps: EVERY_STEPS } }),
+  )
+  const hosts = owners.map((owner, i): HostPlan => ({
+    name: `h${i + 1}`,
+    owner,
+    msPerCost: 50,
+    gflops: 20,
+    memoryBytes: 1e9,
+    computeClass: 'c',
+  }))
+  return { seed: 1, cluster: { run, hosts, latency: LATENCY }, faults: [], ...more }
+}
+
+test('where nobody can ever be asked, no checkpoint waits for somebody anew: neither does the end', async (t) => {
+  const owners = ['one', 'one', 'one']
+  const [{ doneMs: believed }, { doneMs: audited }] = [await carriedOut(planOf(0, owners)), await carriedOut(planOf(1, owners))]
+  t.true(believed > 10_000, 'longer than anybody is waited for')
+  t.true(audited - believed < 1_500, `${audited} ms instead of ${believed} ms`)
+})
+
+test('who was away for long once is waited for as long the next time', async (t) => {
+  const away = (atMs: number, returnsMs: number) => ({ kind: 'crash', host: 'h3', atMs, returnsMs, isSilent: false }) as const
+  const unaudited = async (...faults: Plan['faults']) => {
+    // Written once more as long as there is room in the same object.
+    const told = new Set<string>()
+    const onPut = (key: string, bytes: Uint8Array) => {
+      if (!key.includes('/events/')) return
+      for (const line of new TextDecoder().decode(bytes).split('\n')) if (line.includes('"type":"unaudited"')) told.add(line)
+    }
+    await carriedOut(planOf(1, ['one', 'one', 'two'], { faults }), { spectator: { onPut } })
+    return [...told].map((line) => JSON.parse(line) as { readonly atMs: number; readonly vnode: string; readonly step: number })
+  }
+  const once = await unaudited(away(4_000, 8_000))
+  t.true(once.length > 0, 'nobody else can audit the two')
+  t.deepEqual(await unaudited(away(4_000, 8_000), away(14_500, 2_000)), once)
+  t.deepEqual(await unaudited(away(7_000, 2_000)), [])
+})
+
+test('hosts that do not give the same bits are believed, unless a trainer wants them audited', async (t) => {
+  const plan = planOf(0, ['one', 'two'])
+  const { run, hosts } = plan.cluster
+  const onGpus = (audits: number | undefined) => {
+    const settings = clusterSettings(run.definition, { window: 4, audits }, undefined)
+    return {
+      ...plan,
+      cluster: { run: { ...run, settings }, hosts: hosts.map((host) => ({ ...host, computeClass: GPU })), latency: LATENCY },
+    }
+  }
+  const { doneMs } = await carriedOut(onGpus(undefined))
+  t.true(doneMs > 0)
+  let head: Head | undefined
+  const begin = (world: { at(ms: number, of: undefined, then: () => void): void }, _cluster: unknown, now: () => Head | undefined) =>
+    world.at(4_000, undefined, () => (head = now()))
+  await carriedOut(onGpus(0.5), { untilMs: 5_000, spectator: { begin } })
+  t.deepEqual(head?.directory, {}, 'it does not begin')
+})
