@@ -35,7 +35,8 @@ async function poisoned(file: string, isPaused: boolean) {
   const run = train(
     poisonedNetwork({ at: [AT], file }),
     TRAINING,
-    { on: local({ pnodes: 2, window: 1 }), store, checkpoint, signal: stop.signal },
+    // Paused: one before that step, and none so soon behind it that it is kept instead.
+    { on: local({ pnodes: 2, window: 1 }), store, checkpoint: isPaused ? { everySteps: 20 } : checkpoint, signal: stop.signal },
     {
       id: 'a',
       pool: pool(),
