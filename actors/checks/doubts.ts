@@ -77,7 +77,9 @@ export class Doubts {
     const { entry, error, read } = failure
     const vnode = vnodeOf(failure.vnode)
     const { pnode, isTrusted } = head().directory[failure.vnode]
-    const what = `${error.code} at ${entry?.position ?? 'the start'} ${canonicalJson(read ?? {})}`
+    // It is a matter of the checkpoint, which is another one when the run has gone back.
+    const start = error.code === 'checkpoint.damaged' ? `the start of ${failure.generation}` : 'the start'
+    const what = `${error.code} at ${entry?.position ?? start} ${canonicalJson(read ?? {})}`
     const before = this.#met.get(vnode)
     if (!isOdd) this.#met.set(vnode, { what, pnodes: new Set([...(before?.what === what ? before.pnodes : []), pnode]) })
     if (failure.vnode !== vnode) return
@@ -138,7 +140,7 @@ export class Doubts {
       if (finding.type !== 'agreed') return finding
     }
     this.#open.delete(key)
-    return { type: 'believed', isConfirmed: !isOdd && this.#isConfirmed(key) }
+    return { type: 'believed', isConfirmed: !isOdd && this.isMetByTwo(key) }
   }
 
   #waited(doubt: Doubt): Judgement {
@@ -151,7 +153,7 @@ export class Doubts {
     const areSilent = ancestors.filter((id) => !review.has(step, { id, pnode: directory[id].pnode }))
     // Where nobody has come to, it has not failed either.
     const [silent] = areSilent.length < ancestors.length ? areSilent : []
-    if (silent === undefined || (failure && !this.#isConfirmed(key))) {
+    if (silent === undefined || (failure && !this.isMetByTwo(key))) {
       this.#open.delete(key)
       return { type: 'believed', isConfirmed: false }
     }
@@ -159,7 +161,8 @@ export class Doubts {
     return { type: 'silent', vnode: silent }
   }
 
-  #isConfirmed(vnode: string): boolean {
+  /** Whether two PNodes have failed at the same place of its log. */
+  isMetByTwo(vnode: string): boolean {
     return (this.#met.get(vnode)?.pnodes.size ?? 0) > 1
   }
 

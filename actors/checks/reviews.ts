@@ -167,6 +167,11 @@ export class Reviews {
     await this.look()
   }
 
+  /** Whether two PNodes have failed at the same place of the log of what this one follows. */
+  isMetByTwo(follower: string): boolean {
+    return this.isOn && this.#doubts.isMetByTwo(vnodeOf(follower))
+  }
+
   /** A VNode gets another owner. @param from who had it before, if anybody */
   moved(vnode: string, from: string | undefined): void {
     this.#feeding.moved(vnode, from)

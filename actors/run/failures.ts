@@ -62,6 +62,10 @@ export class Failures {
         (head) => rolledBack(head, ({ step }) => step < damagedFrom),
       )
     if (followed(vnode) !== undefined) {
+      // Its VNode may go on, and nobody can follow it from there: two of them are believed.
+      const isDamaged = failure.error.code === 'checkpoint.damaged' && reviews.isMetByTwo(vnode)
+      const goBehind = isDamaged ? this.#options.goBehind() : undefined
+      if (goBehind) return goBehind(failure.error.message)
       // Whoever else meets it says so.
       return moves.dismiss([vnode], { hasFailed: true, areToBlame: reviews.isOn })
     }

@@ -45,6 +45,7 @@ const FOUND = {
   'who comes in the place of a silent follower is silent, too': 334,
   'who takes over where it is trusted waits for a follower all the same': 344,
   'while the arbiter is away a panel decides, of which most lie': 103,
+  'nobody can follow a VNode from a checkpoint that is damaged, and it goes on itself': 21_119,
   'control has just been started again, and audits are given up since nobody has joined yet': 210,
 } as const
 
