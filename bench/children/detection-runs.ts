@@ -20,7 +20,7 @@ const CHECKPOINTS = keys.manifest('run', 1, 0).slice(0, -1)
 /** Everything is placed by then, in simulated ms; and how often it is looked whether it is. */
 const [PLACED_MS, LOOK_MS] = [6_000, 50]
 /** As it comes out: steps between two checkpoints, at most. */
-const STEPS_OF_A_SEGMENT = 12
+const STEPS_OF_A_SEGMENT = 24
 
 type Liar = Pick<HostPlan, 'name' | 'adversary' | 'isCheating'>
 
