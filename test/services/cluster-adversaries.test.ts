@@ -104,7 +104,8 @@ async function convictedOf(t: ExecutionContext, name: AdversaryName, id: string,
   const { directory } = head
   const canLie = (vnode: string) => name !== 'slanderer' || (followed(vnode) !== undefined && directory[vnodeOf(vnode)].pnode !== ARBITER)
   const hasLied = events.some((event) => event.type === 'placed' && event.pnode === name && canLie(event.vnode))
-  return hasLied || tries === MOST_TRIES ? convicted : convictedOf(t, name, `${id}-again`, tries + 1)
+  const isEnough = convicted.length > 0 || hasLied || tries === MOST_TRIES
+  return isEnough ? convicted : convictedOf(t, name, `${id}-again`, tries + 1)
 }
 
 for (const name of ['sign-flip', 'slanderer', 'forger'] as const) {
