@@ -27,7 +27,7 @@ type Liar = Pick<HostPlan, 'name' | 'adversary' | 'isCheating'>
 function planOf(seed: number, liar?: Liar): Plan {
   const drawn = drawRun(new RandomStream(seed, 'detection'), { vnodes: 3, steps: STEPS_OF_A_SEGMENT * MOST, audits: share }, seed)
   const settings = { ...drawn.settings, window: 1, cuts: { everySteps: 4, everyMs: 60_000, maxAhead: 1_000 } }
-  const machine = { msPerCost: 3, gflops: 2, memoryBytes: 1e9, computeClass: 'simulated | integers' }
+  const machine = { msPerCost: 1, gflops: 1, memoryBytes: 1e9, computeClass: 'simulated | integers' }
   const hosts = NAMES.map((name) => ({ ...machine, name, ...(name === liar?.name && liar) }))
   const latency = { leastMs: 0.05, mostMs: 0.1, jitterMs: 0 }
   const attacks = new Map(liar ? [[liar.name, liar.adversary!]] : [])
