@@ -1,4 +1,4 @@
-/** How long somebody who audits a segment may take for it. */
+/** How long somebody who audits a segment may take for it, and how long there has been nobody. */
 import type { Manifest, SegmentRef } from '../../runtime/head.js'
 
 /** How much longer than the run for a segment somebody may take for it; and at most so many times as long as anybody is waited for. */
@@ -9,6 +9,9 @@ export class AuditPace {
   /** When the newest manifest came, and how long a step of the run takes at its best, in ms. */
   #pace: { readonly atMs: number; readonly stepMs: number } | undefined
 
+  /** Since when there has been nobody who could be asked, by who could not. */
+  readonly #nobody = new Map<string, number>()
+
   /** @param patienceMs how long anybody is waited for */
   constructor(patienceMs: number) {
     this.#patienceMs = patienceMs
@@ -16,6 +19,7 @@ export class AuditPace {
 
   clear(): void {
     this.#pace = undefined
+    this.#nobody.clear()
   }
 
   /** A checkpoint is complete. @param before the one before it; undefined: the seed */
@@ -28,5 +32,16 @@ export class AuditPace {
   patienceMs({ from, to }: SegmentRef): number {
     const stepMs = this.#pace?.stepMs ?? 0
     return Math.min(Math.max(this.#patienceMs / 2, SLOWER * stepMs * (to - from)), MOST_PATIENCE * this.#patienceMs)
+  }
+
+  /**
+   * Since when there has been nobody in the whole cluster who could be asked, not even somebody who is lost: nobody is waited for anew for each segment.
+   * @param of what is asked, and who cannot be
+   */
+  nobodySinceMs(of: readonly (string | boolean)[], isAnybody: boolean, now: number): number | undefined {
+    const key = JSON.stringify(of)
+    if (isAnybody) this.#nobody.delete(key)
+    else if (!this.#nobody.has(key)) this.#nobody.set(key, now)
+    return this.#nobody.get(key)
   }
 }

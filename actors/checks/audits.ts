@@ -4,7 +4,6 @@
  */
 import { SOURCE } from '../../components/definition.js'
 import type { ActorContext } from '../../runtime/actor-system/actor-system.js'
-import { canonicalJson } from '../../runtime/canonical-json.js'
 import { auditSecret } from '../../runtime/commitment.js'
 import { audited, auditing, baseOf, type Head, type Manifest, type OpenAudit, type SegmentRef } from '../../runtime/head.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
@@ -16,6 +15,7 @@ import { membersAsTrusted } from '../trust/members.js'
 import type { Trust } from '../trust/trust.js'
 import { happens, inDrawnOrder, isDrawn } from '../trust/draw.js'
 import { AuditPace } from './audit-pace.js'
+import { Contradictions } from './contradictions.js'
 import type { Found } from './evidence.js'
 import type { KeptManifests } from './kept-manifests.js'
 import type { Opinion } from './review.js'
@@ -77,8 +77,8 @@ export class Audits {
   /** VNodes that have had another owner in this generation, as far as is known. */
   readonly #moved = new Set<string>()
   readonly #pace: AuditPace
-  /** Since when there has been nobody who could be asked, by who could not. */
-  readonly #nobody = new Map<string, number>()
+  /** Who has said different things of one segment: whatever they do from then on is audited, until it is known which of the two lies. */
+  readonly #contradictions = new Contradictions()
 
   constructor(options: AuditsOptions) {
     this.#options = options
@@ -101,7 +101,6 @@ export class Audits {
     this.#behind.clear()
     this.#moved.clear()
     this.#pace.clear()
-    this.#nobody.clear()
     this.#options.source.clear()
     this.#isReleasing = false
     this.#manifests.clear(manifest)
@@ -141,26 +140,30 @@ export class Audits {
 
   /**
    * An owner says again what was said of a checkpoint before: it has come so far. If it says something else, the one or the other is wrong, and what would follow from
-   * either cannot be held against anybody.
+   * either cannot be held against anybody; all that the two do from then on is audited.
    * @returns whether the newest checkpoint can stay
    */
-  async passed({ vnode, step, hash, roots }: Commit): Promise<boolean> {
-    const manifest = this.#manifests.at(step)
-    const said = manifest?.vnodes.find((entry) => entry.vnode === vnode)
-    if (this.areOn && said && (said.hash !== hash || canonicalJson(said.roots ?? {}) !== canonicalJson(roots ?? {}))) return false
+  async passed(commit: Commit): Promise<boolean> {
+    const { vnode, step } = commit
+    if (this.areOn && this.#manifests.contradict(commit)) {
+      const { pnode } = this.#options.head().directory[vnode]
+      this.#contradictions.add(pnode, this.#manifests.whoSaid(commit) ?? pnode)
+      return false
+    }
     if (step === this.#manifests.newest?.step && this.#behind.delete(vnode)) await this.#letGo()
     return true
   }
 
   /** Draws what is audited of the segments that these commits end. @param manifest of them @returns what the head becomes by it */
   async draw(commits: readonly Commit[], manifest: Manifest): Promise<(head: Head) => Head> {
-    this.#manifests.announce(manifest)
-    if (!this.areOn) return (before) => before
     const { head, shares, source } = this.#options
-    const { run, generation, directory } = head()
-    const [from, secret] = [this.#manifests.newest?.step ?? 0, this.#secretBehind(this.#manifests.newest)]
+    const { run, generation, directory, excluded = [] } = head()
     const hosts = commits.map(({ vnode }) => directory[vnode].pnode)
-    const shareOf = await shares(hosts, this.#share)
+    this.#manifests.announce(manifest, new Map(commits.map(({ vnode }, i) => [vnode, hosts[i]])))
+    if (!this.areOn) return (before) => before
+    const [from, secret] = [this.#manifests.newest?.step ?? 0, this.#secretBehind(this.#manifests.newest)]
+    const watched = this.#contradictions.partiesBeside(excluded)
+    const shareOf = (await shares(hosts, this.#share)).map((share, i) => (watched.has(hosts[i]) ? 1 : share))
     const isAudited = commits.map((commit, i) => isDrawn({ secret, run, generation }, hosts[i], commit, this.#manifests.newest, shareOf[i]))
     const audits = commits.flatMap(({ vnode, step }, i): OpenAudit[] => (isAudited[i] ? [{ vnode, pnode: hosts[i], from, to: step }] : []))
     const unaudited = hosts.flatMap((pnode, i) => (isAudited[i] ? [] : [{ pnode, from }]))
@@ -257,7 +260,7 @@ export class Audits {
     const known = members.filter((member) => isFree(member) && isAble(member))
     const others = known.filter(({ state }) => state !== 'lost')
     const now = context.clock.now()
-    const nobodySinceMs = this.#nobodySinceMs([isArbiter, ...[...excluded].toSorted()], known.length > 0, now)
+    const nobodySinceMs = this.#pace.nobodySinceMs([isArbiter, ...[...excluded].toSorted()], known.length > 0, now)
     if (await this.#ask(looked, others, isArbiter)) return false
     // Whoever is lost may come back, and whoever has no room now may have some later; but nobody waits for that for ever.
     const aloneSinceMs = others.length > 0 ? undefined : (nobodySinceMs ?? looked.aloneSinceMs ?? now)
@@ -267,17 +270,6 @@ export class Audits {
     const after = isCheck ? dispute : afterDisputeEvent(dispute, { type: 'exhausted', of: isArbiter ? 'arbiters' : 'hosts' })
     this.#put(looked, { dispute: after, ...(isCheck && { isChecked: true }) })
     return true
-  }
-
-  /**
-   * Since when there has been nobody in the whole cluster who could be asked, not even somebody who is lost: nobody is waited for anew for each segment.
-   * @param of what is asked, and who cannot be
-   */
-  #nobodySinceMs(of: readonly (string | boolean)[], isAnybody: boolean, now: number): number | undefined {
-    const key = JSON.stringify(of)
-    if (isAnybody) this.#nobody.delete(key)
-    else if (!this.#nobody.has(key)) this.#nobody.set(key, now)
-    return this.#nobody.get(key)
   }
 
   /** Whether somebody of them begins with it. They are asked in an order that nobody knows before. */

@@ -1,6 +1,6 @@
 /**
- * PNodes of which one says that it was sent what the other says it has not put out. One of two lies, and nobody else knows which: so neither is convicted, but at least
- * one of them gets nothing more of the run. Two that are honest never contradict each other; therefore whoever is contradicted by most is the likeliest, and who was
+ * PNodes of which one says that it was sent what the other says it has not put out, or something else than the other of one segment. One of two lies, and nobody else
+ * knows which: so neither is convicted, but at least one of them gets nothing more of the run, or both are looked at more closely. Two that are honest never contradict each other; therefore whoever is contradicted by most is the likeliest, and who was
  * only paired with it is free again. So many rollbacks as there are pairs with a liar are the most that can be had by it. Pure.
  */
 export class Contradictions {
@@ -12,6 +12,11 @@ export class Contradictions {
     const isNew = this.#pairs.every((pair) => !(pair.includes(says) && pair.includes(other)))
     if (isNew) this.#pairs.push([says, other])
     return isNew
+  }
+
+  /** All of them, but for who has contradicted nobody but those whose lies are known. */
+  partiesBeside(convicted: readonly string[]): ReadonlySet<string> {
+    return new Set(this.#pairs.filter((pair) => !pair.some((pnode) => convicted.includes(pnode))).flat())
   }
 
   /** Without them nobody contradicts anybody: in turn who has part in most of what is left, of equals who said so first. */

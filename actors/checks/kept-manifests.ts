@@ -1,12 +1,16 @@
 /** The manifests that somebody may have to begin at: the newest one, and those that open audits begin or end with. */
+import { canonicalJson } from '../../runtime/canonical-json.js'
 import { invariant, SwarmError } from '../../runtime/errors.js'
 import { baseOf, type Head, type Manifest } from '../../runtime/head.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
+import type { Commit } from '../reports.js'
 import { readManifest } from '../run/checkpoints.js'
 
 export class KeptManifests {
   readonly #head: () => Head
   readonly #byStep = new Map<number, Manifest>()
+  /** Whose words each of them is, by step and VNode, as far as this owner of the run has heard them itself. */
+  readonly #saidBy = new Map<number, ReadonlyMap<string, string>>()
   #newest: Manifest | undefined
 
   constructor(head: () => Head) {
@@ -20,6 +24,7 @@ export class KeptManifests {
   /** Everything begins anew, from this one. */
   clear(manifest: Manifest | undefined): void {
     this.#byStep.clear()
+    this.#saidBy.clear()
     this.advance(manifest)
   }
 
@@ -45,9 +50,21 @@ export class KeptManifests {
     throw new SwarmError('actor.busy', { what: `the checkpoint of step ${step} is not at hand`, retryable: true })
   }
 
-  /** It is about to be the newest: the head may say so before we hear that it does. */
-  announce(manifest: Manifest): void {
+  /** It is about to be the newest: the head may say so before we hear that it does. @param saidBy the PNode whose word it is, by VNode */
+  announce(manifest: Manifest, saidBy: ReadonlyMap<string, string>): void {
     this.#byStep.set(manifest.step, manifest)
+    this.#saidBy.set(manifest.step, saidBy)
+  }
+
+  /** Whether a VNode is said to end with something else than one of them says. */
+  contradict({ vnode, step, hash, roots }: Commit): boolean {
+    const said = this.#byStep.get(step)?.vnodes.find((entry) => entry.vnode === vnode)
+    return said !== undefined && (said.hash !== hash || canonicalJson(said.roots ?? {}) !== canonicalJson(roots ?? {}))
+  }
+
+  /** The PNode that has said what a kept manifest says of a VNode; undefined: it is not known, or not any more. */
+  whoSaid({ vnode, step }: Pick<Commit, 'vnode' | 'step'>): string | undefined {
+    return this.#saidBy.get(step)?.get(vnode)
   }
 
   /** It is the newest; those that no audit needs are let go. */
@@ -55,6 +72,10 @@ export class KeptManifests {
     this.#newest = manifest
     if (manifest) this.#byStep.set(manifest.step, manifest)
     const needed = new Set([manifest?.step, ...(this.#head().audits ?? []).flatMap(({ from, to }) => [from, to])])
-    for (const step of this.#byStep.keys()) if (!needed.has(step)) this.#byStep.delete(step)
+    for (const step of this.#byStep.keys()) {
+      if (needed.has(step)) continue
+      this.#byStep.delete(step)
+      this.#saidBy.delete(step)
+    }
   }
 }
