@@ -29,6 +29,21 @@ export function signSuccession(old: ControlKey, next: KeyObject, untilMs: number
   return sender.sign({ to: TO, purpose: PURPOSE, body: { key: publicKeyText(next), untilMs } })
 }
 
+/** The key that follows on this one by its own word, at any time; undefined: it says nothing of the kind. */
+export function successorOf(succession: unknown, old: KeyObject): KeyObject | undefined {
+  try {
+    const signed = readMessage(succession)
+    const { to, purpose, body } = signed.message
+    const { key } = (body ?? {}) as Partial<AcceptedKey>
+    if (to !== TO || purpose !== PURPOSE || typeof key !== 'string') return undefined
+    assertSignature(signed, keyVerifier(old))
+    return publicKeyFrom(key)
+  } catch (error) {
+    if (isSwarmError(error)) return undefined
+    throw error
+  }
+}
+
 /** What somebody takes for control's. */
 export class TrustedKeys {
   readonly #clock: Clock

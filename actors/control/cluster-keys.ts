@@ -21,6 +21,8 @@ export interface ClusterKeys {
   readonly controlKey: string
   /** Those that are still accepted, oldest first, and how each was followed. Their private halves are gone. */
   readonly former: readonly (Required<AcceptedKey> & { readonly succession: SignedMessage })[]
+  /** How each key that there ever was was followed, oldest first: a ledger may be signed by any of them. Absent: `former` has them all. */
+  readonly history?: readonly SignedMessage[]
   readonly broker: NatsAuthority
   /** What trainers show. */
   readonly trainerToken: string
@@ -66,6 +68,11 @@ export function controlKeyOf({ controlKey, former }: Pick<ClusterKeys, 'controlK
   return { privateKey, publicKey: createPublicKey(privateKey), ...(successions.length > 0 && { successions }) }
 }
 
+/** Every succession that there was, oldest first. */
+export function historyOf({ history, former }: Pick<ClusterKeys, 'former' | 'history'>): readonly SignedMessage[] {
+  return history ?? former.map(({ succession }) => succession)
+}
+
 /** What hosts that join are told to accept. */
 export function acceptedKeys(keys: Pick<ClusterKeys, 'controlKey' | 'former'>): AcceptedKey[] {
   const former = keys.former.map(({ key, untilMs }) => ({ key, untilMs }))
@@ -109,7 +116,12 @@ export async function rotateControlKey(
   const untilMs = Math.round(now + acceptMs)
   const succession = signSuccession(old, next.publicKey, untilMs, clock)
   const [key, formerKey] = [publicKeyText(next.publicKey), publicKeyText(old.publicKey)]
-  const changed: ClusterKeys = { ...keys, controlKey: pemOf(next), former: [...former, { key: formerKey, untilMs, succession }] }
+  const changed: ClusterKeys = {
+    ...keys,
+    controlKey: pemOf(next),
+    former: [...former, { key: formerKey, untilMs, succession }],
+    history: [...historyOf(keys), succession],
+  }
   await store.put(KEY, new TextEncoder().encode(JSON.stringify(changed)), { ifMatch: etag })
   return { key, former: formerKey }
 }

@@ -4,20 +4,21 @@ import type { Clock } from '../../runtime/clock.js'
 import { type AcceptedKey } from '../../runtime/control-keys.js'
 import { isSwarmError } from '../../runtime/errors.js'
 import type { ControlKey } from '../../runtime/grant.js'
+import type { LedgerKey } from '../trust/ledger-key.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import type { SignedMessage } from '../../runtime/signed-message.js'
-import { acceptedKeys, type ClusterKeys, clusterKeys, controlKeyOf, stillTold } from './cluster-keys.js'
+import { acceptedKeys, type ClusterKeys, clusterKeys, controlKeyOf, historyOf, stillTold } from './cluster-keys.js'
 
 /** How often the keys are looked at, in ms: so long after a change the former one still signs. */
 export const LOOK_MS = 5_000
 
-export class LiveKey implements ControlKey {
+export class LiveKey implements LedgerKey {
   readonly #store: ObjectStore
   readonly #clock: Clock
-  #keys: Pick<ClusterKeys, 'controlKey' | 'former'>
+  #keys: Pick<ClusterKeys, 'controlKey' | 'former' | 'history'>
   #key: ControlKey
 
-  constructor(store: ObjectStore, clock: Clock, keys: Pick<ClusterKeys, 'controlKey' | 'former'>) {
+  constructor(store: ObjectStore, clock: Clock, keys: Pick<ClusterKeys, 'controlKey' | 'former' | 'history'>) {
     this.#store = store
     this.#clock = clock
     this.#keys = keys
@@ -36,6 +37,10 @@ export class LiveKey implements ControlKey {
   get successions(): readonly SignedMessage[] | undefined {
     const told = stillTold(this.#keys.former, this.#clock.now())
     return told.length > 0 ? told.map(({ succession }) => succession) : undefined
+  }
+
+  get history(): readonly SignedMessage[] {
+    return historyOf(this.#keys)
   }
 
   /** What hosts that join are told to accept. */

@@ -1,6 +1,14 @@
 /** What a ledger adds up to, and what may be booked next. Pure; the same for whoever writes entries and for whoever verifies them. */
 import { type ErrorParts, SwarmError } from '../../runtime/errors.js'
-import { type Forfeit, type LedgerBody, type LedgerEntry, micropointsOf, NO_ENTRY, type VerifiedWork } from './ledger-entry.js'
+import {
+  type BookedEntry,
+  type Forfeit,
+  type LedgerBody,
+  type LedgerEntry,
+  micropointsOf,
+  NO_ENTRY,
+  type VerifiedWork,
+} from './ledger-entry.js'
 
 /** What one host of one owner has: a name that was given back and taken by somebody else begins at zero. */
 export interface Balance {
@@ -70,6 +78,12 @@ export class Books {
   add(entry: LedgerEntry, hash: string): void {
     const problem = shapeOf(entry) ?? this.#contradiction(entry)
     if (problem) throw new SwarmError('ledger.invalid', problem)
+    if (entry.kind !== 'key') this.#sum(entry)
+    this.count++
+    this.hash = hash
+  }
+
+  #sum(entry: BookedEntry): void {
     const before = this.balanceOf(entry)
     const key = JSON.stringify([entry.host, entry.owner])
     if (entry.kind === 'verified') {
@@ -81,8 +95,6 @@ export class Books {
       this.#forfeits.add(forfeitKey(entry))
       this.#balances.set(key, { ...before, forfeited: before.forfeited + entry.micropoints })
     }
-    this.count++
-    this.hash = hash
   }
 
   /** Takes over a draft whose entries were written: the newest one that was begun on these books as they are. */
@@ -109,6 +121,7 @@ export class Books {
   }
 
   #contradiction(entry: LedgerEntry): ErrorParts | undefined {
+    if (entry.kind === 'key') return undefined
     if (entry.kind === 'forfeit') {
       if (this.#hasForfeited(entry)) return { what: `${entry.host} has forfeited for this already`, got: entry.evidence }
       const { earned, forfeited } = this.balanceOf(entry)
@@ -123,10 +136,12 @@ export class Books {
 }
 
 /** What is wrong with an entry by itself. */
-function shapeOf(entry: LedgerBody): ErrorParts | undefined {
+function shapeOf(entry: LedgerEntry | LedgerBody): ErrorParts | undefined {
   const isCount = (value: number, least: number) => Number.isSafeInteger(value) && value >= least
+  // Whoever reads it has looked at what it says (decodeEntry).
+  if (entry.kind === 'key') return undefined
   if (entry.kind !== 'verified' && entry.kind !== 'forfeit') {
-    return { what: 'an entry of an unknown kind', expected: 'verified or forfeit', got: String((entry as { kind: unknown }).kind) }
+    return { what: 'an entry of an unknown kind', expected: 'verified, forfeit or key', got: String((entry as { kind: unknown }).kind) }
   }
   for (const name of Object.keys(LONGEST) as (keyof typeof LONGEST)[]) {
     const value: unknown = (entry as { readonly [name in keyof typeof LONGEST]?: unknown })[name]
@@ -154,8 +169,8 @@ function shapeOf(entry: LedgerBody): ErrorParts | undefined {
 const NEEDED = {
   verified: ['run', 'vnode', 'host', 'owner'],
   forfeit: ['host', 'owner', 'reason', 'evidence'],
-} as const satisfies { [Kind in LedgerEntry['kind']]: readonly (keyof typeof LONGEST)[] } as {
-  readonly [Kind in LedgerEntry['kind']]: readonly string[]
+} as const satisfies { [Kind in LedgerBody['kind']]: readonly (keyof typeof LONGEST)[] } as {
+  readonly [Kind in LedgerBody['kind']]: readonly string[]
 }
 
 const forfeitKey = ({ host, owner, evidence }: Pick<Forfeit, 'host' | 'owner' | 'evidence'>): string =>

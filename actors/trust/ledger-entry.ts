@@ -1,11 +1,14 @@
 /**
  * The ledger's format: who computed what that was verified, and who has forfeited points. Golden bytes in test/actors/ledger-format.test.ts.
  *
- *     ledger/head              {head: {count, hash, publicKey, v}, signature}      how many entries there are, and the hash of the last one
+ *     ledger/head              {head: {count, firstKey?, hash, publicKey, v}, signature}      how many entries there are, and the hash of the last one
  *     ledger/pages/00000001    one entry a line: {entry, key, signature}, the oldest first; when a page is full the next one begins
  *
  * All of it is canonical JSON, a line each. An entry names its number, from 1 on, and the SHA-256 of the line before it, without the line break. A signature is
  * Ed25519 over `swarmgrad ledger <entry|head>`, a line break, and the canonical JSON of what it signs; `key` says by which key.
+ *
+ * **When the key is changed** the next entry is a `KeyChange`, signed by the new key: in it the old one says which one follows (control-keys.ts). From there on the new one
+ * signs. The head names the key that signs now, and the one that has signed the first entry.
  *
  * **Points.** One point is 10¹² multiply-adds of steps that were verified; the unit of account is a millionth of it, so sums are exact integers.
  * A step counts three times its forward pass: the outputs, and the two products of the gradients. What lies below a millionth is dropped, entry by entry.
@@ -18,7 +21,9 @@
 import { createHash, createPublicKey, type KeyObject, sign, verify } from 'node:crypto'
 import { canonicalJson } from '../../runtime/canonical-json.js'
 import { type ErrorCode, type ErrorParts, SwarmError } from '../../runtime/errors.js'
+import { successorOf } from '../../runtime/control-keys.js'
 import type { ControlKey } from '../../runtime/grant.js'
+import type { SignedMessage } from '../../runtime/signed-message.js'
 
 export const LEDGER_VERSION = 1
 /** What the first entry follows. */
@@ -56,6 +61,13 @@ export interface Forfeit {
   readonly micropoints: number
 }
 
+/** Another key signs from here on. */
+export interface KeyChange {
+  readonly kind: 'key'
+  /** What leads to it from the one before: each key says which one follows on it. At least one. */
+  readonly successions: readonly SignedMessage[]
+}
+
 /** What every entry has. */
 export interface EntryBase {
   readonly v: typeof LEDGER_VERSION
@@ -70,7 +82,10 @@ export interface EntryBase {
 /** What an entry says. */
 export type LedgerBody = (VerifiedWork & { readonly micropoints: number }) | Forfeit
 
-export type LedgerEntry = EntryBase & LedgerBody
+/** One of a host. */
+export type BookedEntry = EntryBase & LedgerBody
+
+export type LedgerEntry = BookedEntry | (EntryBase & KeyChange)
 
 /** How far the ledger goes. */
 export interface LedgerHead {
@@ -80,6 +95,8 @@ export interface LedgerHead {
   readonly hash: string
   /** Of the key that signs: SPKI in DER, base64. */
   readonly publicKey: string
+  /** Of the one that has signed the first entry. Absent: the same. */
+  readonly firstKey?: string
 }
 
 /** An entry as it was read, with the hash that the next one names. */
@@ -87,6 +104,8 @@ export interface ReadEntry {
   readonly entry: LedgerEntry
   readonly hash: string
   readonly signature: string
+  /** That it names: of a change, the new one. */
+  readonly publicKey: KeyObject
 }
 
 export const LEDGER_PREFIX = 'ledger/'
@@ -104,52 +123,62 @@ export function micropointsOf(multiplyAdds: number): number {
 }
 
 /** An entry with the line that is stored, which has its line break, and the hash that the next one names. */
-export interface SignedEntry {
-  readonly entry: LedgerEntry
+export interface SignedEntry extends Pick<ReadEntry, 'entry' | 'hash' | 'publicKey'> {
   readonly line: string
-  readonly hash: string
 }
 
 export function signEntry(entry: LedgerEntry, key: ControlKey): SignedEntry {
   const line = canonicalJson({ entry, key: fingerprint(key.publicKey), signature: signed('entry', entry, key) })
-  return { entry, line: `${line}\n`, hash: sha256(line) }
+  return { entry, line: `${line}\n`, hash: sha256(line), publicKey: key.publicKey }
 }
 
 /**
  * The entry on a line without its line break. The signature is not looked at: `isSigned`.
+ * @param signer the key of the entries before it
  * @param where for errors
  * @throws `ledger.edited` these are not the bytes of an entry; `ledger.version`, `ledger.unsigned`; `ledger.key` it is signed by another key
  */
-export function decodeEntry(line: string, publicKey: KeyObject, where: string): ReadEntry {
+export function decodeEntry(line: string, signer: KeyObject, where: string): ReadEntry {
   const { entry, key, signature } = parse(line, where) as { entry?: LedgerEntry; key?: string; signature?: string }
   if (entry === null || typeof entry !== 'object') throw wrong('ledger.edited', { what: 'no entry of a ledger', where })
   if (entry.v !== LEDGER_VERSION) throw otherVersion(entry.v, where)
   if (typeof signature !== 'string' || signature === '') throw wrong('ledger.unsigned', { what: 'an entry without a signature', where })
+  const publicKey = entry.kind === 'key' ? lastSuccessor(entry.successions, signer) : signer
+  if (!publicKey) {
+    const what = 'a change of the key that the key before has not signed'
+    throw wrong('ledger.key', { what, where, expected: `signed by ${fingerprint(signer)}` })
+  }
   const own = fingerprint(publicKey)
   if (key !== own) {
     throw wrong('ledger.key', { what: 'an entry that is signed by another key', where, expected: own, got: String(key) })
   }
   // Equal bytes only: what reads the same and is not the same has been touched.
   if (canonicalJson({ entry, key, signature }) !== line) throw wrong('ledger.edited', { what: 'an entry that was edited', where })
-  return { entry, signature, hash: sha256(line) }
+  return { entry, signature, hash: sha256(line), publicKey }
+}
+
+function lastSuccessor(successions: unknown, signer: KeyObject): KeyObject | undefined {
+  if (!Array.isArray(successions) || successions.length === 0) return undefined
+  return successions.reduce<KeyObject | undefined>((key, succession) => key && successorOf(succession, key), signer)
 }
 
 /** Whether the signature of an entry holds. */
-export function isSigned({ entry, signature }: Pick<ReadEntry, 'entry' | 'signature'>, publicKey: KeyObject): boolean {
+export function isSigned({ entry, signature, publicKey }: Pick<ReadEntry, 'entry' | 'signature' | 'publicKey'>): boolean {
   return holds('entry', entry, signature, publicKey)
 }
 
-export function encodeHead({ count, hash }: Pick<LedgerHead, 'count' | 'hash'>, key: ControlKey): Uint8Array {
-  const head: LedgerHead = { v: LEDGER_VERSION, count, hash, publicKey: derOf(key.publicKey) }
+/** @param firstKey that has signed the first entry. Default: the same */
+export function encodeHead({ count, hash }: Pick<LedgerHead, 'count' | 'hash'>, key: ControlKey, firstKey = key.publicKey): Uint8Array {
+  const [publicKey, first] = [derOf(key.publicKey), derOf(firstKey)]
+  const head: LedgerHead = { v: LEDGER_VERSION, count, hash, publicKey, ...(first !== publicKey && { firstKey: first }) }
   return new TextEncoder().encode(`${canonicalJson({ head, signature: signed('head', head, key) })}\n`)
 }
 
 /**
- * The head, and the key that signs the ledger.
- * @param expected the key that it has to be; undefined: the one that the head names
- * @throws `ledger.edited`, `ledger.version`, `ledger.unsigned`, `ledger.key`
+ * The head, and the keys that it names; whose they are is not looked at.
+ * @throws `ledger.edited`, `ledger.version`, `ledger.unsigned`
  */
-export function decodeHead(bytes: Uint8Array, expected?: KeyObject): { head: LedgerHead; publicKey: KeyObject } {
+export function decodeHead(bytes: Uint8Array): { head: LedgerHead; publicKey: KeyObject; firstKey: KeyObject } {
   const where = HEAD_KEY
   const text = textOf(bytes, where)
   const { head, signature } = parse(text.slice(0, -1), where) as { head?: LedgerHead; signature?: string }
@@ -159,13 +188,10 @@ export function decodeHead(bytes: Uint8Array, expected?: KeyObject): { head: Led
   if (typeof signature !== 'string' || signature === '')
     throw wrong('ledger.unsigned', { what: 'the head of the ledger has no signature', where })
   const publicKey = keyOf(head.publicKey)
-  if (!publicKey || `${canonicalJson({ head, signature })}\n` !== text) throw edited
-  if (expected && derOf(expected) !== head.publicKey) {
-    const [known, got] = [fingerprint(expected), fingerprint(publicKey)]
-    throw new SwarmError('ledger.key', { what: 'the ledger is signed by another key', where, expected: known, got })
-  }
+  const firstKey = head.firstKey === undefined ? publicKey : keyOf(head.firstKey)
+  if (!publicKey || !firstKey || `${canonicalJson({ head, signature })}\n` !== text) throw edited
   if (!holds('head', head, signature, publicKey) || !Number.isSafeInteger(head.count) || head.count < 0) throw edited
-  return { head, publicKey }
+  return { head, publicKey, firstKey }
 }
 
 /** The beginning of the SHA-256 of a public key: 16 hexadecimal digits. */

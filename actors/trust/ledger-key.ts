@@ -4,9 +4,31 @@
  * What that is worth: whoever may write the folder may also sign. Such a ledger finds accidents and careless hands, not its own owner.
  */
 import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
+import { successorOf } from '../../runtime/control-keys.js'
 import { isSwarmError, SwarmError } from '../../runtime/errors.js'
 import { type ControlKey, createControlKey } from '../../runtime/grant.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
+import type { SignedMessage } from '../../runtime/signed-message.js'
+
+/** What a ledger is signed with. */
+export interface LedgerKey extends ControlKey {
+  /** How each key that control has ever had was followed, oldest first. Absent: it has had no other. */
+  readonly history?: readonly SignedMessage[]
+}
+
+/** What leads from the key that signs a ledger to another one, oldest first; undefined: nothing does. */
+export function successionsBetween(signer: KeyObject, next: KeyObject, history: readonly SignedMessage[]): SignedMessage[] | undefined {
+  const path: SignedMessage[] = []
+  let last = signer
+  for (const succession of history) {
+    if (last.equals(next)) break
+    const successor = successorOf(succession, last)
+    if (!successor) continue
+    path.push(succession)
+    last = successor
+  }
+  return last.equals(next) ? path : undefined
+}
 
 const LEDGER_KEY_VERSION = 1
 const KEY = 'control/ledger-key'

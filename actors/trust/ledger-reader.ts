@@ -1,6 +1,6 @@
 /** Reads a ledger from its object store, entry by entry, and stops at the first one that is wrong. */
 import type { KeyObject } from 'node:crypto'
-import { isSwarmError, type SwarmError } from '../../runtime/errors.js'
+import { isSwarmError, SwarmError } from '../../runtime/errors.js'
 import type { ObjectStore, StoredObject } from '../../runtime/object-store/object-store.js'
 import { Books } from './ledger-books.js'
 import {
@@ -10,16 +10,18 @@ import {
   HEAD_KEY,
   isSigned,
   LEDGER_PREFIX,
+  type LedgerEntry,
   type LedgerHead,
   pageKey,
   type ReadEntry,
+  type SignedEntry,
   textOf,
   wrong,
 } from './ledger-entry.js'
 
 export interface LedgerReaderOptions {
   readonly store: ObjectStore
-  /** The key that has to sign. Default: the one that the head names. */
+  /** A key that has to be one of those that have signed it, each by the word of the one before. Default: any */
   readonly publicKey?: KeyObject
   /**
    * `signatures`: of each entry, so that the wrong one is named. `chain` (default): the hashes, which the signed head vouches for, and the signatures of
@@ -43,6 +45,13 @@ export interface StoredHead {
   readonly head: LedgerHead
   readonly etag: string
   readonly publicKey: KeyObject
+  readonly firstKey: KeyObject
+}
+
+/** Who signs, behind so many entries. */
+interface Signer {
+  readonly behind: number
+  readonly publicKey: KeyObject
 }
 
 /**
@@ -54,6 +63,8 @@ export class LedgerReader {
   readonly #options: LedgerReaderOptions
   #head: StoredHead | undefined
   #open: OpenPage = { page: 1 }
+  /** In the order in which they followed on each other. */
+  #signers: readonly Signer[] = []
 
   constructor(options: LedgerReaderOptions) {
     this.#options = options
@@ -66,6 +77,11 @@ export class LedgerReader {
 
   get open(): OpenPage {
     return this.#open
+  }
+
+  /** Those that have signed, the one that signs now last. Empty: there is no ledger yet. */
+  get keys(): readonly KeyObject[] {
+    return this.#signers.map(({ publicKey }) => publicKey)
   }
 
   /** Reads what is new. @throws `ledger.*` with the first wrong entry; codes of the store */
@@ -83,39 +99,61 @@ export class LedgerReader {
     }
     const { count } = this.#head?.head ?? { count: 0 }
     if (this.books.count < count) throw this.#cut(`${count} entries that the head counts`)
+    if (this.#head) this.#checkKeys(this.#head)
+  }
+
+  #checkKeys({ head: { count }, publicKey }: StoredHead): void {
+    const { publicKey: expected } = this.#options
+    const signer = this.#signers.findLast(({ behind }) => behind <= count)!.publicKey
+    if (!publicKey.equals(signer)) {
+      const [known, got] = [fingerprint(signer), fingerprint(publicKey)]
+      throw wrong('ledger.key', { what: 'the head is signed by another key than the last entry', where: HEAD_KEY, expected: known, got })
+    }
+    if (!expected || this.keys.some((key) => key.equals(expected))) return
+    const got = this.keys.map(fingerprint).join(', then ')
+    throw new SwarmError('ledger.key', {
+      what: 'the ledger is signed by another key',
+      where: HEAD_KEY,
+      expected: fingerprint(expected),
+      got,
+    })
   }
 
   /** Reads the head alone. @throws `ledger.cut` it has gone, or went back */
   async refreshHead(signal?: AbortSignal): Promise<void> {
-    const { store, publicKey } = this.#options
-    const object = await found(store, HEAD_KEY, signal)
+    const object = await found(this.#options.store, HEAD_KEY, signal)
     const known = this.#head
     if (!object) {
       if (known) throw cutHead()
       return
     }
-    const { head, publicKey: own } = decodeHead(object.bytes, publicKey ?? known?.publicKey)
+    const read = decodeHead(object.bytes)
+    const { head, firstKey } = read
     if (known && head.count < known.head.count) {
       const [expected, got] = [`at least ${known.head.count}`, head.count]
       throw wrong('ledger.cut', { what: 'the head of the ledger went back', where: HEAD_KEY, expected, got })
     }
-    this.#head = { head, etag: object.etag, publicKey: own }
+    if (known && !firstKey.equals(known.firstKey)) {
+      const [expected, got] = [fingerprint(known.firstKey), fingerprint(firstKey)]
+      throw wrong('ledger.key', { what: 'the head names another first key', where: HEAD_KEY, expected, got })
+    }
+    this.#head = { ...read, etag: object.etag }
+    if (!known) this.#signers = [{ behind: 0, publicKey: firstKey }]
   }
 
   /** What this process has written itself. @param draft books with the entries of the page that were not there before */
-  wrote(draft: Books, open: OpenPage): void {
+  wrote(draft: Books, open: OpenPage, entries: readonly SignedEntry[]): void {
     this.books.accept(draft)
     this.#open = open
+    for (const { entry, publicKey } of entries) this.#follow(entry, publicKey)
   }
 
-  /** The head was moved behind all that is known. */
-  sealed(etag: string): void {
-    const { head, publicKey } = this.#head!
-    const { count, hash } = this.books
-    this.#head = { head: { ...head, count, hash }, etag, publicKey }
+  /** The head was moved behind all that is known. @param bytes of it */
+  sealed(bytes: Uint8Array, etag: string): void {
+    this.#head = { ...decodeHead(bytes), etag }
   }
 
-  #readPage(page: number, { bytes }: StoredObject, { head, publicKey }: StoredHead): void {
+  #readPage(page: number, { bytes }: StoredObject, { head }: StoredHead): void {
     const known = page === this.#open.page ? this.#open.object?.bytes : undefined
     if (known && Buffer.compare(known, bytes.subarray(0, known.length)) !== 0) {
       const where = `${pageKey(page)}, up to entry ${this.books.count}`
@@ -126,7 +164,7 @@ export class LedgerReader {
     const lines = textOf(added, this.#where(page)).slice(0, -1).split('\n')
     for (const line of lines) {
       const where = this.#where(page)
-      this.#take(decodeEntry(line, publicKey, where), where, head, publicKey)
+      this.#take(decodeEntry(line, this.#signers.at(-1)!.publicKey, where), where, head)
     }
   }
 
@@ -135,12 +173,12 @@ export class LedgerReader {
     return `entry ${this.books.count + 1}, in ${pageKey(page)}`
   }
 
-  #take(read: ReadEntry, where: string, head: LedgerHead, publicKey: KeyObject): void {
+  #take(read: ReadEntry, where: string, head: LedgerHead): void {
     const { books } = this
     const { checks = 'chain', onEntry } = this.#options
-    const { entry, hash } = read
+    const { entry, hash, publicKey } = read
     const isBehindHead = books.count >= head.count
-    if ((checks === 'signatures' || isBehindHead) && !isSigned(read, publicKey)) {
+    if ((checks === 'signatures' || isBehindHead) && !isSigned(read)) {
       const what = 'an entry that was edited: its signature does not hold'
       throw wrong('ledger.edited', { what, where, expected: `signed by ${fingerprint(publicKey)}` })
     }
@@ -163,7 +201,12 @@ export class LedgerReader {
       const what = 'the head names another last entry'
       throw wrong('ledger.order', { what, where, expected: head.hash.slice(0, 12), got: hash.slice(0, 12) })
     }
+    this.#follow(entry, publicKey)
     onEntry?.(read, head.count)
+  }
+
+  #follow({ kind, number }: LedgerEntry, publicKey: KeyObject): void {
+    if (kind === 'key') this.#signers = [...this.#signers, { behind: number, publicKey }]
   }
 
   #cut(expected: string): SwarmError {
@@ -175,8 +218,8 @@ export class LedgerReader {
 
 /** A ledger that holds. */
 export interface LedgerReport {
-  /** Undefined: nothing was ever booked. */
-  readonly publicKey: KeyObject | undefined
+  /** Those that have signed, each by the word of the one before; the last one signs now. Empty: nothing was ever booked. */
+  readonly keys: readonly KeyObject[]
   /** Entries; and the hash of the last one, to be noted and looked for later. */
   readonly count: number
   readonly hash: string
@@ -214,7 +257,7 @@ export async function readLedger({ contains, signal, ...options }: ReadLedgerOpt
     const got = `${books.count} entries without it`
     throw wrong('ledger.cut', { what: 'the ledger does not have the entry that was noted', expected: contains, got })
   }
-  return { publicKey: head?.publicKey, count: books.count, hash: books.hash, unsealed: books.count - (head?.head.count ?? 0), books }
+  return { keys: reader.keys, count: books.count, hash: books.hash, unsealed: books.count - (head?.head.count ?? 0), books }
 }
 
 /** What lies among the pages and is none of them: a page behind one that is missing, a copy. */

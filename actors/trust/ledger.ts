@@ -9,16 +9,26 @@
  */
 import type { Clock } from '../../runtime/clock.js'
 import { isSwarmError, SwarmError, toSwarmError } from '../../runtime/errors.js'
-import type { ControlKey } from '../../runtime/grant.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
+import type { SignedMessage } from '../../runtime/signed-message.js'
 import { type Balance, type Booking, Books } from './ledger-books.js'
-import { encodeHead, HEAD_KEY, LEDGER_VERSION, type LedgerEntry, pageKey, type SignedEntry, signEntry } from './ledger-entry.js'
+import {
+  type BookedEntry,
+  encodeHead,
+  fingerprint,
+  HEAD_KEY,
+  LEDGER_VERSION,
+  pageKey,
+  type SignedEntry,
+  signEntry,
+} from './ledger-entry.js'
+import { type LedgerKey, successionsBetween } from './ledger-key.js'
 import { LedgerReader } from './ledger-reader.js'
 
 export interface LedgerOptions {
   readonly store: ObjectStore
-  /** Of control; where one process is all there is: `storedLedgerKey`. */
-  readonly key: ControlKey
+  /** Of control, which may change; where one process is all there is: `storedLedgerKey`. */
+  readonly key: LedgerKey
   readonly clock: Clock
   /** A page that has grown so far grows no more. Default 256 KiB: small enough to be written anew for each checkpoint. */
   readonly pageBytes?: number
@@ -29,7 +39,7 @@ export interface LedgerOptions {
 /** What became of bookings. */
 export interface Booked {
   /** Those that were written, in their order. */
-  readonly entries: readonly LedgerEntry[]
+  readonly entries: readonly BookedEntry[]
   /** Those that the ledger had already. */
   readonly repeated: number
 }
@@ -116,14 +126,27 @@ export class Ledger {
   }
 
   #newReader(): LedgerReader {
-    const { store, key } = this.#options
-    return new LedgerReader({ store, publicKey: key.publicKey })
+    return new LedgerReader({ store: this.#options.store })
   }
 
   async #refreshed(): Promise<Books> {
     await this.#reader.refresh(this.#options.signal)
+    this.#successions(this.#options.key)
     this.#isStale = false
     return this.#reader.books
+  }
+
+  /** What leads from the key that has signed the last entry to ours. @throws `ledger.key`: nothing does; retryable: ours is the one before */
+  #successions({ publicKey, history = [] }: LedgerKey): readonly SignedMessage[] {
+    const { keys } = this.#reader
+    const signer = keys.at(-1)
+    const successions = signer === undefined ? [] : successionsBetween(signer, publicKey, history)
+    if (successions) return successions
+    const [expected, got] = [fingerprint(publicKey), keys.map(fingerprint).join(', then ')]
+    // Another control host has taken up the change before this one.
+    const retryable = keys.some((key) => key.equals(publicKey))
+    const what = retryable ? 'the ledger is signed by a newer key' : 'the ledger is signed by another key'
+    throw new SwarmError('ledger.key', { what, where: HEAD_KEY, expected, got, retryable })
   }
 
   /** After a failure nobody knows what is stored; of what is damaged nothing is built upon that was read. */
@@ -162,17 +185,20 @@ export class Ledger {
 
   async #book(requests: readonly Request[]): Promise<void> {
     for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
+      // It may be changed while this is under way.
+      const { privateKey, publicKey, history } = this.#options.key
+      const key = { privateKey, publicKey, history }
       if (this.#isStale) await this.#refreshed()
-      if (!this.#reader.head) await this.#begin()
-      const { draft, results, refused } = this.#plan(requests)
-      const entries = [...results.values()].flatMap(({ entries }) => entries)
+      if (!this.#reader.head) await this.#begin(key)
+      const { draft, change, results, refused } = this.#plan(requests, key)
+      const entries = [...(change ? [change] : []), ...[...results.values()].flatMap((plan) => plan.entries)]
       if (await this.#write(entries, draft)) {
-        await this.#seal()
+        await this.#seal(key)
         for (const [request, error] of refused) this.#fail(request, error)
         for (const [{ resolve }, booked] of results) {
           this.#counters.entries += booked.entries.length
           this.#counters.repeated += booked.repeated
-          resolve({ entries: booked.entries.map(({ entry }) => entry), repeated: booked.repeated })
+          resolve({ entries: booked.entries.map(({ entry }) => entry as BookedEntry), repeated: booked.repeated })
         }
         return
       }
@@ -183,8 +209,8 @@ export class Ledger {
   }
 
   /** The first head: no ledger has pages without one. */
-  async #begin(): Promise<void> {
-    const { store, key, signal } = this.#options
+  async #begin(key: LedgerKey): Promise<void> {
+    const { store, signal } = this.#options
     try {
       await store.put(HEAD_KEY, encodeHead(this.#reader.books, key), { ifNoneMatch: '*', signal })
     } catch (error) {
@@ -193,21 +219,35 @@ export class Ledger {
     await this.#refreshed()
   }
 
-  #plan(requests: readonly Request[]) {
-    let draft = new Books(this.#reader.books)
-    const { key, clock } = this.#options
+  #plan(requests: readonly Request[], key: LedgerKey) {
+    const atMs = this.#options.clock.now()
+    const change = this.#change(key, atMs)
+    const begun = () => {
+      const books = new Books(this.#reader.books)
+      if (change) books.add(change.entry, change.hash)
+      return books
+    }
+    let draft = begun()
     const results = new Map<Request, Plan>()
     const refused = new Map<Request, SwarmError>()
     for (const request of requests) {
       // Of one that is refused in its middle nothing stays: those before it are planned anew.
-      const planned = planOf(draft, request.bookings, { key, atMs: clock.now() })
+      const planned = planOf(draft, request.bookings, { key, atMs })
       if (planned instanceof SwarmError) {
         refused.set(request, planned)
-        draft = new Books(this.#reader.books)
+        draft = begun()
         for (const { entries } of results.values()) for (const { entry, hash } of entries) draft.add(entry, hash)
       } else results.set(request, planned)
     }
-    return { draft, results, refused }
+    return { draft, change, results, refused }
+  }
+
+  /** The entry from which on this key signs; undefined: it does already. */
+  #change(key: LedgerKey, atMs: number): SignedEntry | undefined {
+    const { count, hash } = this.#reader.books
+    const successions = this.#successions(key)
+    if (successions.length === 0) return undefined
+    return signEntry({ kind: 'key', successions, v: LEDGER_VERSION, number: count + 1, previous: hash, atMs }, key)
   }
 
   /** False: another writer came first. */
@@ -222,7 +262,7 @@ export class Ledger {
     try {
       const condition = target.object ? { ifMatch: target.object.etag } : ({ ifNoneMatch: '*' } as const)
       const { etag } = await store.put(pageKey(target.page), bytes, { ...condition, signal })
-      this.#reader.wrote(draft, { page: target.page, object: { bytes, etag } })
+      this.#reader.wrote(draft, { page: target.page, object: { bytes, etag } }, entries)
       return true
     } catch (error) {
       if (isSwarmError(error, 'store.conflict')) return false
@@ -231,16 +271,16 @@ export class Ledger {
   }
 
   /** Moves the head behind all that is known, unless somebody has. */
-  async #seal(): Promise<void> {
-    const { store, key, signal } = this.#options
+  async #seal(key: LedgerKey): Promise<void> {
+    const { store, signal } = this.#options
     const { books } = this.#reader
     for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
-      const { head, etag } = this.#reader.head!
+      const { head, etag, firstKey } = this.#reader.head!
       if (head.count >= books.count) return
-      const bytes = encodeHead(books, key)
+      const bytes = encodeHead(books, key, firstKey)
       try {
         const put = await store.put(HEAD_KEY, bytes, { ifMatch: etag, signal })
-        this.#reader.sealed(put.etag)
+        this.#reader.sealed(bytes, put.etag)
         return
       } catch (error) {
         if (!isSwarmError(error, 'store.conflict')) throw error
@@ -264,7 +304,7 @@ interface Plan {
 function planOf(
   draft: Books,
   bookings: readonly Booking[],
-  { key, atMs }: { readonly key: ControlKey; readonly atMs: number },
+  { key, atMs }: { readonly key: LedgerKey; readonly atMs: number },
 ): Plan | SwarmError {
   const entries: SignedEntry[] = []
   let repeated = 0

@@ -6,7 +6,6 @@
 import { setMaxListeners } from 'node:events'
 import type { ActorContext, ActorDefinition } from '../../runtime/actor-system/actor-system.js'
 import { isSwarmError, SwarmError, toSwarmError } from '../../runtime/errors.js'
-import type { ControlKey } from '../../runtime/grant.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import { actor, call, type Calls, type HostStanding, type Regard, type Told } from '../calls.js'
 import { unknownHost } from '../placement/draining.js'
@@ -15,12 +14,13 @@ import { afterTold, type HostRecord, quarantineAt, reasonOf, released } from './
 import { HostRecords } from './host-records.js'
 import { Ledger } from './ledger.js'
 import type { Booking } from './ledger-books.js'
+import type { LedgerKey } from './ledger-key.js'
 import { auditShare, integrityOf, isOnProbation, placementWeight } from './reputation.js'
 
 export interface QuarantineOptions {
   readonly store: ObjectStore
   /** What the ledger is signed with. Asked for when there is something to be booked. */
-  readonly ledgerKey: () => Promise<ControlKey> | ControlKey
+  readonly ledgerKey: () => Promise<LedgerKey> | LedgerKey
   /** PNodes whose word settles disputes. Default: none. */
   readonly isTrusted?: (pnode: string) => boolean
   readonly onError: (error: SwarmError) => void

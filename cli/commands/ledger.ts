@@ -78,18 +78,22 @@ async function verify(
     }
     const report = await readLedger({ store, publicKey, contains: settings.contains, checks: 'signatures', onEntry })
     bar.end()
-    const pem = (report.publicKey?.export({ type: 'spki', format: 'pem' }) as string | undefined) ?? null
-    const { count: entries, hash, unsealed } = report
-    output.record({ type: 'ledgerVerified', entries, hash, unsealed, publicKey: pem, isKeyGiven: publicKey !== undefined })
-    if (!report.publicKey) {
+    const { count: entries, hash, unsealed, keys } = report
+    const [signer, ...former] = keys.toReversed()
+    const pem = (signer?.export({ type: 'spki', format: 'pem' }) as string | undefined) ?? null
+    const formerKeys = former.map(fingerprint)
+    output.record({ type: 'ledgerVerified', entries, hash, unsealed, publicKey: pem, formerKeys, isKeyGiven: publicKey !== undefined })
+    if (!signer) {
       output.result(`nothing was ever booked in ${name}`)
       return EXIT.done
     }
     const { green, dim } = output.style
     const behind = unsealed > 0 ? `, ${count(unsealed)} of them behind its head: being written, or their writer was ended` : ''
-    const by = publicKey ? 'the key that you gave' : 'the key that it names itself: --key FILE for one that you know from elsewhere'
+    const isFormer = publicKey && !publicKey.equals(signer)
+    const given = isFormer ? `which the key that you gave, ${fingerprint(publicKey)}, has let follow` : 'the key that you gave'
+    const by = publicKey ? given : 'the key that it names itself: --key FILE for one that you know from elsewhere'
     output.result(`${green('✔')} ${count(entries)} ${entries === 1 ? 'entry' : 'entries'}, the last one ${hash}${behind}`)
-    output.result(dim(`signed by ${fingerprint(report.publicKey)}, ${by}`))
+    output.result(dim(`signed by ${fingerprint(signer)}, ${by}`))
     output.note(
       `note this, to find later whether anything up to here has gone: swarmgrad ledger verify${flags} --contains ${hash.slice(0, 12)}`,
     )

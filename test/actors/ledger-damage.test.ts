@@ -10,7 +10,7 @@ import type { ControlKey } from '../../runtime/grant.js'
 import { memoryStore } from '../../runtime/object-store/memory-store.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import { fakeClock } from '../support/fake-clock.js'
-import { forfeit, ledgerKey, openLedger, work } from '../support/ledgers.js'
+import { followed, forfeit, ledgerKey, openLedger, work } from '../support/ledgers.js'
 
 type Objects = ReadonlyMap<string, Uint8Array>
 
@@ -18,11 +18,17 @@ const page = (number: number) => `ledger/pages/0000000${number}`
 const encode = (text: string) => new TextEncoder().encode(text)
 const decode = (bytes: Uint8Array | undefined) => new TextDecoder().decode(bytes)
 
-/** Four pages of three entries. */
-async function written(key: ControlKey = ledgerKey(), run = 'r1', cuts: readonly number[] = [1, 2, 3, 4]): Promise<Objects> {
+/** Four pages of three entries. @param changedBehind the page behind which the key is another one: the next page has one entry more */
+async function written(
+  key: ControlKey = ledgerKey(),
+  run = 'r1',
+  cuts: readonly number[] = [1, 2, 3, 4],
+  changedBehind?: number,
+): Promise<Objects> {
   const store = memoryStore()
-  const ledger = openLedger({ store, key, pageBytes: 1 })
+  let ledger = openLedger({ store, key, pageBytes: 1 })
   for (const cut of cuts) {
+    if (cut - 1 === changedBehind) ledger = openLedger({ store, key: followed(key, ledgerKey(9)), pageBytes: 1 })
     const evidence = `runs/${run}/audits/${cut}`
     await ledger.append([
       work({ run, cut }),
@@ -93,22 +99,26 @@ const damage = (objects: Objects): fc.Arbitrary<{ readonly what: string; readonl
   return fc.oneof(edit, insert, remove, truncate, swap, overwrite, swapLines, doubleLine, dropLine)
 }
 
-test('any single edit, removal, swap, doubling or cut of what is stored is found, by both checks', async (t) => {
-  const objects = await written()
-  for (const checks of ['chain', 'signatures'] as const) t.is((await readLedger({ store: await storeOf(objects), checks })).count, 12)
-  await fc.assert(
-    fc.asyncProperty(damage(objects), async ({ what, damaged }) => {
-      for (const checks of ['chain', 'signatures'] as const) {
-        const error = await readLedger({ store: await storeOf(damaged()), checks }).then(
-          () => undefined,
-          (thrown: unknown) => thrown,
-        )
-        if (!isSwarmError(error) || !error.code.startsWith('ledger.')) throw new Error(`${what}, ${checks}: ${String(error)}`)
-      }
-    }),
-    { seed: 41, numRuns: 600 },
-  )
-})
+for (const [which, count, changedBehind] of [
+  ['a ledger', 12, undefined],
+  ['a ledger whose key was changed', 13, 2],
+] as const)
+  test(`any single edit, removal, swap, doubling or cut of ${which} is found, by both checks`, async (t) => {
+    const objects = await written(ledgerKey(), 'r1', [1, 2, 3, 4], changedBehind)
+    for (const checks of ['chain', 'signatures'] as const) t.is((await readLedger({ store: await storeOf(objects), checks })).count, count)
+    await fc.assert(
+      fc.asyncProperty(damage(objects), async ({ what, damaged }) => {
+        for (const checks of ['chain', 'signatures'] as const) {
+          const error = await readLedger({ store: await storeOf(damaged()), checks }).then(
+            () => undefined,
+            (thrown: unknown) => thrown,
+          )
+          if (!isSwarmError(error) || !error.code.startsWith('ledger.')) throw new Error(`${what}, ${checks}: ${String(error)}`)
+        }
+      }),
+      { seed: 41, numRuns: 600 },
+    )
+  })
 
 /** The line of an entry, changed. */
 function changed(

@@ -5,7 +5,7 @@ import { HEAD_KEY, micropointsOf, multiplyAddsOf, pageKey } from '../../actors/t
 import { parsePublicKey, storedLedgerKey } from '../../actors/trust/ledger-key.js'
 import type { ControlKey } from '../../runtime/grant.js'
 import { memoryStore } from '../../runtime/object-store/memory-store.js'
-import { forfeit, ledgerKey, openLedger, work } from '../support/ledgers.js'
+import { followed, forfeit, ledgerKey, openLedger, work } from '../support/ledgers.js'
 
 const ENTRIES = [
   '{"atMs":1700000000000,"firstStep":1,"generation":1,"host":"ann","kind":"verified","lastStep":10,"micropoints":2500000,"multiplyAdds":2500000000000,' +
@@ -22,6 +22,17 @@ const PUBLIC_KEY = 'MCowBQYDK2VwAyEA6kpsY+KcUgq+9VB7Ey7F+ZVHdq6+vnuSQh7qaRRG0iw=
 const HEAD = `{"count":2,"hash":"66a2756092d3af37a4f9dc1dfa2727d82629400e309d8775b0460949855cf0ca","publicKey":"${PUBLIC_KEY}","v":1}`
 const HEAD_SIGNATURE = '/WnCiDb9M1UHOCoCJoJPsMwcQMc9UkH/gEXBJ/yL27AyGT1ys/X/0OPyTnuxHOVqqTOG+3UE/jR32wHNGYNDCQ=='
 
+const CHANGE =
+  '{"entry":{"atMs":1700000000000,"kind":"key","number":1,"previous":"0000000000000000000000000000000000000000000000000000000000000000","succes' +
+  'sions":[{"message":{"body":{"key":"gTl3Dqh9F19Wo1Rmw0x-zMuNipG07jeiXfYPW4_Js5Q","untilMs":0},"from":"control","incarnation":"iojj3XQJ8ZX9Uts' +
+  'tPLpdcspnCb8dlBIb83SIAbQPb1w","issuedAtMs":1700000000000,"purpose":"succession","seq":1,"to":"everybody","v":1},"signature":"yFgy5cKjCuMt3dB' +
+  'Pzja85f1ZbsWiTwjelJHATNANvnFdDGMdGRH2D7IZGNbT9ZVQTZmosXkFmwlW61WzDq0qCw=="}],"v":1},"key":"47dea58ea00fae94","signature":"iLXpmZJmvaHaoaUQGr' +
+  'mMVUzTEgEsJ0PPr+skKBRh7lXTysBUUHF56H6NxNRsUW+dP8nqSEbdrTJDjClHA/YwDw=="}'
+const CHANGED_HEAD =
+  '{"head":{"count":1,"firstKey":"MCowBQYDK2VwAyEAiojj3XQJ8ZX9UtstPLpdcspnCb8dlBIb83SIAbQPb1w=","hash":"d221f449f4448939add97862e17654c64489a0f' +
+  '2261911b8cee2754091d1a7ce","publicKey":"MCowBQYDK2VwAyEAgTl3Dqh9F19Wo1Rmw0x+zMuNipG07jeiXfYPW4/Js5Q=","v":1},"signature":"HVBnZA8JCQDLdrYuif' +
+  '1R2XL/GVe1zhOpddXE5Bxzk6X8w+qVOsss3l7/vXVPDJ5O0FBBWX0Sdn78qzl7Pq7EDw=="}'
+
 test('the formats have not changed', async (t) => {
   const store = memoryStore()
   await openLedger({ store }).append([work(), forfeit()])
@@ -29,6 +40,15 @@ test('the formats have not changed', async (t) => {
   t.is(await text('ledger/pages/00000001'), `${LINES.join('\n')}\n`)
   t.is(await text('ledger/head'), `{"head":${HEAD},"signature":"${HEAD_SIGNATURE}"}\n`)
   t.deepEqual([HEAD_KEY, pageKey(1), pageKey(12_345_678)], ['ledger/head', 'ledger/pages/00000001', 'ledger/pages/12345678'])
+})
+
+test('nor has that of a change of the key', async (t) => {
+  const store = memoryStore()
+  await openLedger({ store, key: ledgerKey(1) }).append([])
+  await openLedger({ store, key: followed(ledgerKey(1), ledgerKey(2)) }).append([])
+  const [line, head] = await Promise.all([pageKey(1), HEAD_KEY].map(async (key) => new TextDecoder().decode((await store.get(key)).bytes)))
+  t.is(line, `${CHANGE}\n`)
+  t.is(head, `${CHANGED_HEAD}\n`)
 })
 
 test('whoever has the public key needs nothing of ours to verify an entry', (t) => {

@@ -1,10 +1,14 @@
 /** The ledger on the command line. */
+import { createPublicKey } from 'node:crypto'
 import { readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import test from 'ava'
+import { fingerprint } from '../../actors/trust/ledger-entry.js'
 import { storedLedgerKey } from '../../actors/trust/ledger-key.js'
-import { controlKeyOf, hostToken } from '../../actors/control/cluster-keys.js'
+import { clusterKeys, controlKeyOf, historyOf, hostToken, rotateControlKey } from '../../actors/control/cluster-keys.js'
 import { clusterStore } from '../../actors/cluster.js'
+import { systemClock } from '../../runtime/clock.js'
+import { publicKeyFrom } from '../../runtime/identity.js'
 import { fileStore } from '../../runtime/object-store/file-store.js'
 import { forfeit, ledgerKey, openLedger, work } from '../support/ledgers.js'
 import { memoryCluster } from '../support/memory-cluster.js'
@@ -92,6 +96,16 @@ test.serial('on a cluster a trainer reads the ledger and cannot write it; a host
   t.is(verified.status, 0, verified.stdout + verified.stderr)
   t.like(verified.lines[0], { entries: 4, publicKey: pem, isKeyGiven: true })
   t.is((await there.run(t, folder, ['ledger', 'show', '--json'])).lines.length, 5)
+  const { key, former } = await rotateControlKey(store, systemClock, 0)
+  const changed = await clusterKeys(store)
+  await openLedger({ store, key: { ...controlKeyOf(changed), history: historyOf(changed) } }).append([work({ cut: 2 })])
+  const [followed, names] = await Promise.all([
+    there.run(t, folder, ['ledger', 'verify', '--key', 'control.pem']),
+    there.run(t, folder, ['ledger', 'verify', '--json']),
+  ])
+  t.regex(followed.stdout, /^✔ 6 entries[^\n]*\nsigned by [0-9a-f]{16}, which the key that you gave, [0-9a-f]{16}, has let follow\n$/)
+  t.is(fingerprint(createPublicKey(String(names.lines[0].publicKey))), fingerprint(publicKeyFrom(key)))
+  t.deepEqual(names.lines[0].formerKeys, [fingerprint(publicKeyFrom(former))])
 
   const trainer = clusterStore({ url, token: keys.trainerToken })
   const host = clusterStore({ url, token: hostToken(keys, 'ann') })

@@ -3,6 +3,8 @@ import { createPrivateKey, createPublicKey } from 'node:crypto'
 import { Ledger, type LedgerOptions } from '../../actors/trust/ledger.js'
 import type { Forfeit, VerifiedWork } from '../../actors/trust/ledger-entry.js'
 import type { Booking } from '../../actors/trust/ledger-books.js'
+import type { LedgerKey } from '../../actors/trust/ledger-key.js'
+import { signSuccession } from '../../runtime/control-keys.js'
 import type { ControlKey } from '../../runtime/grant.js'
 import { memoryStore } from '../../runtime/object-store/memory-store.js'
 import { fakeClock } from './fake-clock.js'
@@ -12,6 +14,11 @@ export function ledgerKey(byte = 7): ControlKey {
   const der = Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), Buffer.alloc(32, byte)])
   const privateKey = createPrivateKey({ key: der, format: 'der', type: 'pkcs8' })
   return { privateKey, publicKey: createPublicKey(privateKey) }
+}
+
+/** The next key, by the word of the one before. */
+export function followed({ history = [], ...old }: LedgerKey, next: ControlKey): LedgerKey {
+  return { ...next, history: [...history, signSuccession(old, next.publicKey, 0, fakeClock())] }
 }
 
 /** Ten steps of a VNode, worth 2.5 points: those behind the tenth of a cut, by default the first. */
