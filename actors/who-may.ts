@@ -53,7 +53,14 @@ const heartbeat = z.looseObject({
 })
 const placed = { vnode: z.string().min(1), term: whole, generation: whole }
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'wants a SHA-256')
-const roots = z.looseObject({ output: sha256, given: sha256.optional(), inputs: z.record(z.string(), sha256) })
+const perVNode = z.record(z.string(), sha256)
+const roots = z.looseObject({
+  output: sha256,
+  given: sha256.optional(),
+  due: sha256.optional(),
+  inputs: perVNode,
+  feedback: perVNode.optional(),
+})
 const claim = z.looseObject({ ...placed, step: whole, position: whole, hash: sha256, roots })
 const commit = z.looseObject({
   ...placed,

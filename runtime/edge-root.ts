@@ -100,8 +100,10 @@ function carriedBy(frame: BatchFrame): string {
   return batchDigest(inputs, labels)
 }
 
+/** Those of feedback by name: whoever makes it again from a checkpoint has them in another order. */
 function tensorsOf({ header, tensors }: BatchFrame): BatchFrame['tensors'] {
-  return header.kind === 'output' ? ['output', 'labels'].map((name) => tensors.find((tensor) => tensor[0] === name)!) : tensors
+  if (header.kind === 'output') return ['output', 'labels'].map((name) => tensors.find((tensor) => tensor[0] === name)!)
+  return tensors.toSorted(([a], [b]) => (a < b ? -1 : 1))
 }
 
 /** All of a frame that counts; `writeBytes` is given the bytes of each tensor where they have their place. */

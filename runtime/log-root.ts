@@ -16,8 +16,12 @@ export interface Roots {
   readonly output: string
   /** Of the feedback that it has given. Absent: it gives none. */
   readonly given?: string
+  /** Of that, what was to be applied up to there. What is empty does not count: it is made anew after a restart, and may say so in other words. */
+  readonly due?: string
   /** By producer; feedback is not in it. */
   readonly inputs: { readonly [producer: string]: string }
+  /** Of the feedback that it has got and applied, by giver; as in `due`. Absent: it gets none. */
+  readonly feedback?: { readonly [giver: string]: string }
 }
 
 export interface LogRootOptions extends Omit<EdgeStream, 'from'> {
@@ -42,6 +46,11 @@ export class LogRoot {
   /** @param position of the entry: feedback is for a later one */
   add(position: number, frame: Uint8Array): void {
     this.#extend(position, this.#entryOf(frame))
+  }
+
+  /** There is nothing at this position. */
+  pass(position: number): void {
+    this.#roots.set(position, hex(this.#newest))
   }
 
   /** A batch of the source of which there is no frame. @param batch its digest is that of its tensors */

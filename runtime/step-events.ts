@@ -121,7 +121,7 @@ export type StepCommand<Ref> =
    * The entry is skipped: the state stays as it is. Make the tombstone that is sent for it and answer with `applied` at once; nothing else is
    * issued at the time. A snapshot of its cut comes before it.
    */
-  | { readonly type: 'bury'; readonly entry: Entry; readonly inputs: readonly Ref[] }
+  | { readonly type: 'bury'; readonly entry: Entry; readonly inputs: readonly Ref[]; readonly feedback?: readonly Ref[] }
   /** Copy the state after the entry just issued, before anything else is applied. */
   | { readonly type: 'snapshot'; readonly entry: Entry }
   | { readonly type: 'send'; readonly to: string; readonly entry: Entry; readonly ref: Ref }

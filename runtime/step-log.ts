@@ -346,8 +346,9 @@ export class StepLog<Ref> {
       for (const { inbox } of this.#inputs) inbox.delete(position)
       this.#counts.taken += this.#inputs.length
       const inputs = frames.map(({ ref }) => ref)
-      if (isSkipped) return void out.push(...this.#take(entry), { type: 'bury', entry, inputs })
-      out.push({ type: 'apply', entry, inputs, ...(feedback.length > 0 && { feedback }) }, ...this.#take(entry))
+      const read = { entry, inputs, ...(feedback.length > 0 && { feedback }) }
+      if (isSkipped) return void out.push(...this.#take(entry), { type: 'bury', ...read })
+      out.push({ type: 'apply', ...read }, ...this.#take(entry))
     }
   }
 

@@ -1,11 +1,10 @@
 /** An audit as a dispute (trust/dispute.ts): what its owner has said, against those who are asked. */
-import { canonicalJson } from '../../runtime/canonical-json.js'
 import { SOURCE } from '../../components/definition.js'
 import type { Manifest, OpenAudit } from '../../runtime/head.js'
 import type { Roots } from '../../runtime/log-root.js'
 import type { Membership } from '../calls.js'
 import { type Claim, type Dispute, type DisputeAction, openDispute } from '../trust/dispute.js'
-import { type Opinion, valueOf } from './review.js'
+import { type Opinion, readOf, valueOf } from './review.js'
 import { sourceRootsOf } from './source-audits.js'
 
 /** What is known of an audit. */
@@ -51,7 +50,7 @@ export function disputeOver({ vnode, from, to }: OpenAudit, own: Opinion, member
 export function claimOf(opinion: Opinion, members: readonly Membership[]): Claim {
   const { pnode, roots } = opinion
   const { owner = pnode, computeClass = '' } = members.find((member) => member.pnode === pnode) ?? {}
-  return { host: pnode, owner, computeClass, inputs: canonicalJson(roots.inputs), root: valueOf(opinion) }
+  return { host: pnode, owner, computeClass, inputs: readOf(roots), root: valueOf(opinion) }
 }
 
 /** Who is not asked: PNodes and owners that have had their say, or whose it is. */
@@ -69,8 +68,10 @@ export function excludedFrom(
  * The producer that has put out something else than was read here, as it says itself. What the source was to send is known once that was verified: then who sends something else to an auditor is wrong.
  * @param manifest of what was said @param read what an auditor has read
  */
-export function feederOf(manifest: Manifest, { inputs }: Roots, isSourceVerified: boolean): string | undefined {
-  const differs = (producer: string, own: Roots | undefined) => own !== undefined && producer in inputs && own.output !== inputs[producer]
+export function feederOf(manifest: Manifest, { inputs, feedback = {} }: Roots, isSourceVerified: boolean): string | undefined {
+  const differs = (producer: string, own: Roots | undefined) =>
+    own !== undefined &&
+    ((producer in inputs && own.output !== inputs[producer]) || (producer in feedback && own.due !== feedback[producer]))
   const found = manifest.vnodes.find(({ vnode, roots }) => differs(vnode, roots))?.vnode
   return found ?? (isSourceVerified && differs(SOURCE, sourceRootsOf(manifest)) ? SOURCE : undefined)
 }

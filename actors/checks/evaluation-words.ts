@@ -1,7 +1,6 @@
 /** What PNodes say that heads have answered over an evaluation: it counts when so many agree as on a checkpoint; pure. */
 import type { NetworkDefinition } from '../../components/definition.js'
-import { canonicalJson } from '../../runtime/canonical-json.js'
-import { type Opinion, Review } from './review.js'
+import { type Opinion, readOf, Review } from './review.js'
 
 export class EvaluationWords {
   readonly #heads: Review
@@ -10,14 +9,17 @@ export class EvaluationWords {
 
   constructor({ vnodes }: Pick<NetworkDefinition, 'vnodes'>, redundancy: number) {
     // What they have read is compared as a part of what they say.
-    this.#heads = new Review({ vnodes: vnodes.filter(({ hasHead }) => hasHead).map((vnode) => ({ ...vnode, inputs: [] })) }, redundancy)
+    this.#heads = new Review(
+      { vnodes: vnodes.filter(({ hasHead }) => hasHead).map((vnode) => ({ ...vnode, inputs: [], feedback: undefined })) },
+      redundancy,
+    )
   }
 
   add(step: number, opinion: Opinion): void {
     if (this.has(step, opinion)) return
     this.#words.set(step, [...(this.#words.get(step) ?? []), opinion])
     const { hash, roots } = opinion
-    this.#heads.add(step, { ...opinion, hash: `${hash} ${canonicalJson(roots.inputs)}`, roots: { ...roots, inputs: {} } })
+    this.#heads.add(step, { ...opinion, hash: `${hash} ${readOf(roots)}`, roots: { ...roots, inputs: {}, feedback: undefined } })
   }
 
   has(step: number, who: Pick<Opinion, 'id' | 'pnode'>): boolean {

@@ -1,5 +1,6 @@
 /** Whether those who have applied the same log agree on what it gives (PROTOCOL.md rules 17 and 24); pure. */
 import { type NetworkDefinition, SOURCE } from '../../components/definition.js'
+import { canonicalJson } from '../../runtime/canonical-json.js'
 import type { Roots } from '../../runtime/log-root.js'
 
 /** What one PNode says of a VNode after a cut. */
@@ -33,7 +34,11 @@ export type Finding =
     }
 
 /** What is to be the same. */
-export const valueOf = ({ position, hash, roots }: Opinion): string => `${position} ${hash} ${roots.output} ${roots.given ?? ''}`
+export const valueOf = ({ position, hash, roots: { output, given = '', due = '' } }: Opinion): string =>
+  `${position} ${hash} ${output} ${given} ${due}`
+
+/** What they have to have read, all of it, for that. */
+export const readOf = ({ inputs, feedback }: Roots): string => canonicalJson(feedback ? { inputs, feedback } : inputs)
 
 export interface ReviewOptions {
   /** A VNode of which only what its owner has read is looked at. */
@@ -85,14 +90,20 @@ export class Review {
   finding(step: number): Finding {
     const right = new Map<string, string | undefined>([[SOURCE, this.#sourceRoot(step)]])
     const misfed: (Finding & { readonly type: 'misfed' })[] = []
-    for (const { id: vnode, inputs } of this.#network.vnodes) {
+    for (const { id: vnode, inputs, feedback } of this.#network.vnodes) {
       const fed: Opinion[] = []
       for (const opinion of this.#of(step, vnode)) {
-        const producer = inputs.find((input) => right.get(input) === undefined || opinion.roots.inputs[input] !== right.get(input))
+        const producer =
+          inputs.find((input) => right.get(input) === undefined || opinion.roots.inputs[input] !== right.get(input)) ??
+          feedback?.from.find((giver) => this.#isMisled(step, opinion, giver))
         if (producer === undefined) fed.push(opinion)
         else misfed.push({ type: 'misfed', opinion, producer, otherwise: producer === SOURCE ? this.#otherwise(step, opinion) : [] })
       }
-      if (new Set(fed.map(valueOf)).size > 1) return { type: 'dispute', vnode, opinions: fed }
+      if (new Set(fed.map(valueOf)).size > 1) {
+        // Who gives them feedback has not said yet what it was.
+        const areFedAlike = new Set(fed.map(({ roots }) => readOf(roots))).size === 1
+        return areFedAlike ? { type: 'dispute', vnode, opinions: fed } : (misfed[0] ?? { type: 'open' })
+      }
       const own = misfed.find(({ opinion }) => opinion.id === vnode)
       // Of as many who say one thing and who say another, a follower begins anew: that costs least, and is one word more.
       const isTie = own?.producer === SOURCE && right.get(SOURCE) === undefined
@@ -104,6 +115,12 @@ export class Review {
       right.set(vnode, fed[0].roots.output)
     }
     return misfed[0] ?? { type: 'agreed' }
+  }
+
+  /** Whether it has got other feedback than its giver says it has given, which does not depend on what is right. */
+  #isMisled(step: number, { roots: { feedback } }: Opinion, giver: string): boolean {
+    const due = this.#of(step, giver).find(({ id }) => id === giver)?.roots.due
+    return due !== undefined && feedback?.[giver] !== due
   }
 
   /** What was said about a VNode; about those who read from the source, if it is the source. */

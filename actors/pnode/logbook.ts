@@ -7,7 +7,7 @@ import type { Roots } from '../../runtime/log-root.js'
 import { type Entry, isTraining } from '../../runtime/step-log.js'
 import type { Commit, Evaluated } from '../reports.js'
 import type { Made } from './vnode-frames.js'
-import { VNodeRoots } from './vnode-roots.js'
+import { type Read, VNodeRoots } from './vnode-roots.js'
 
 export class Logbook {
   /** By step, from the first on: CRC-32 of the outputs, and the digest of the batch. */
@@ -22,10 +22,15 @@ export class Logbook {
     this.#roots = isReviewed ? new VNodeRoots(grant, feedback) : undefined
   }
 
-  /** An entry was applied, or buried. @param inputs in the order of the grant @param made its output or tombstone */
-  applied(entry: Entry, inputs: readonly Uint8Array[], made: Made): void {
-    this.#roots?.applied(entry, inputs, made)
-    if (!isTraining(entry)) return
+  /** @param given what it has given before the checkpoint for positions behind it, in their order */
+  restored(given: readonly Uint8Array[], position: number): void {
+    this.#roots?.restored(given, position)
+  }
+
+  /** An entry was applied, or buried. @param made its output or tombstone */
+  applied(read: Read, made: Made): void {
+    this.#roots?.applied(read, made)
+    if (!isTraining(read.entry)) return
     this.#digests.push(payloadDigest(made.frame))
     this.#batches.push(batchOf(made.frame))
   }

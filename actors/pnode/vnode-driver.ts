@@ -22,6 +22,7 @@ import { type Entry, StepLog, type StepCommand, type StepEvent } from '../../run
 import type { VNodeHost } from './vnode-host.js'
 import { Standing } from './standing.js'
 import { type Made, VNodeFrames } from './vnode-frames.js'
+import type { Read } from './vnode-roots.js'
 import { VNodeInbox } from './vnode-inbox.js'
 import { VNodeReports } from './vnode-reports.js'
 
@@ -51,13 +52,6 @@ const BEFORE_THE_START: ReadonlySet<StepEvent<Uint8Array>['type']> = new Set(['g
 /** How often what may have been lost is asked for again, in ms. */
 const TICK_MS = 250
 
-/** An entry with the compute, until its refinement is done. */
-interface UnderWay {
-  readonly entry: Entry
-  readonly inputs: readonly Uint8Array[]
-  readonly feedback?: readonly Uint8Array[]
-}
-
 export class VNodeDriver {
   /** The VNode whose log it applies: its own, or the one that it follows. */
   readonly vnode: string
@@ -74,8 +68,8 @@ export class VNodeDriver {
   readonly #inbox: VNodeInbox
   readonly #peers = new Map<string, Placed>()
   readonly #abort = new AbortController()
-  /** In the order of the log. */
-  readonly #underWay: UnderWay[] = []
+  /** With the compute, until their refinement is done; in the order of the log. */
+  readonly #underWay: Read[] = []
   readonly #logbook: Logbook
   readonly #sums: EvaluationSums
   readonly #reports: VNodeReports
@@ -175,7 +169,10 @@ export class VNodeDriver {
       const { run, vnode, term, pnode, checkpoint } = this.grant
       if (!this.isFollower) this.#host.observe({ type: 'restored', run, vnode, term, pnode, step: checkpoint?.step ?? 0 })
       this.#isStarted = true
-      this.#execute(this.#log.start(this.#frames.given(blob, checkpoint?.position ?? 0)))
+      const { position = 0 } = checkpoint ?? {}
+      const given = this.#frames.given(blob, position)
+      this.#logbook.restored(given, position)
+      this.#execute(this.#log.start(given))
       this.#tick()
     } catch (error) {
       await this.#fail(error)
@@ -295,7 +292,7 @@ export class VNodeDriver {
     }
   }
 
-  async #apply(step: UnderWay): Promise<void> {
+  async #apply(step: Read): Promise<void> {
     const { entry, inputs, feedback } = step
     this.#underWay.push(step)
     try {
@@ -315,10 +312,11 @@ export class VNodeDriver {
     }
   }
 
-  #done({ entry, inputs }: UnderWay, { frame, feedback }: Made, metrics: { readonly [name: string]: number }, busyMs: number): void {
+  #done(read: Read, made: Made, metrics: { readonly [name: string]: number }, busyMs: number): void {
+    const { entry } = read
     const { run, vnode, term, generation, pnode } = this.grant
     const sums = entry.evaluation > 0 ? this.#sums.add(entry, metrics) : undefined
-    this.#logbook.applied(entry, inputs, { frame, feedback })
+    this.#logbook.applied(read, made)
     this.#reports.applied(entry, metrics)
     const argument = { vnode: this.vnode, term, generation, step: entry.step }
     if (sums) this.#reports.evaluated({ ...argument, ...this.#logbook.vouchedAt(entry), sums }, entry.position)
@@ -327,7 +325,7 @@ export class VNodeDriver {
     if (!this.isFollower) this.#host.observe({ type: 'applied', run, vnode, term, pnode, entry, busyMs: stepMs, metrics })
     this.#step = entry.step
     if (entry.position === this.#grant.until?.position) void this.#commit(entry)
-    this.#handle({ type: 'applied', position: entry.position, ref: frame, feedback })
+    this.#handle({ type: 'applied', position: entry.position, ref: made.frame, feedback: made.feedback })
   }
 
   /** The snapshot is taken between two steps; hashing and storing it goes on in the background. */
@@ -375,7 +373,7 @@ export class VNodeDriver {
     return { vnode, generation, term }
   }
 
-  #failure(error: SwarmError, step: UnderWay | undefined): Failure {
+  #failure(error: SwarmError, step: Read | undefined): Failure {
     const { vnode, term, generation } = this.grant
     const read = step && this.#logbook.readWith(step.entry, step.inputs)
     const at = step && { entry: step.entry, batch: batchOf(step.inputs[0]), ...(read && { read }) }
@@ -383,7 +381,7 @@ export class VNodeDriver {
   }
 
   /** Stops this VNode. A lost worker is the PNode's to tell; everything else goes to the run's owner. */
-  async #fail(error: unknown, step?: UnderWay): Promise<void> {
+  async #fail(error: unknown, step?: Read): Promise<void> {
     if (this.#abort.signal.aborted || this.#hasFailed) return
     this.#hasFailed = true
     const cause = toSwarmError(error, 'internal', `${this.grant.vnode} on ${this.grant.pnode}`)

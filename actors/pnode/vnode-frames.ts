@@ -48,7 +48,8 @@ export class VNodeFrames {
     return framesGiven(state, this.#lag, { ...this.#origin(), position })
   }
 
+  /** The same as that of what is made again from a checkpoint (`given`), which does not know of which entry it was. */
   #feedbackHeader(entry: Entry): Feedback['header'] {
-    return { kind: 'feedback', ...entry, position: entry.position + this.#lag, marks: 0, ...this.#origin() }
+    return { kind: 'feedback', ...entry, position: entry.position + this.#lag, evaluation: 0, marks: 0, ...this.#origin() }
   }
 }

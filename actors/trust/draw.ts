@@ -27,8 +27,9 @@ export function isDrawn({ secret, ...of }: Drawing, host: string, committed: Com
   if (!roots) return share > 0
   const segment = { vnode, from: before?.position ?? 0, to: position }
   const state = before?.vnodes.find((entry) => entry.vnode === vnode)?.hash ?? NO_STATE
-  const { output, inputs, given } = roots
-  const opening = { salt: NO_SALT, roots: { before: state, after: hash, inputs, output, ...(given !== undefined && { given }) } }
+  const { output, inputs, feedback, given } = roots
+  const said = { before: state, after: hash, inputs, output, ...(feedback && { feedback }), ...(given !== undefined && { given }) }
+  const opening = { salt: NO_SALT, roots: said }
   return isSelected(secret, commit({ ...of, segment, host }, opening), share)
 }
 

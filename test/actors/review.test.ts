@@ -92,6 +92,36 @@ test('both have read the same lie of an owner that is gone: neither agrees with 
   t.true(found.type === 'misfed' && found.opinion.id === 'b')
 })
 
+test('who got other feedback than its giver says it has given is misfed; nobody is in a dispute before the giver has spoken', (t) => {
+  const [a, d] = [
+    { id: 'a', inputs: [SOURCE], feedback: { from: ['d'], to: [] } },
+    { id: 'd', inputs: ['a'], feedback: { from: [], to: ['a'] } },
+  ]
+  const network = { vnodes: [a, d] } as unknown as NetworkDefinition
+  const got = (id: string, feedback: string, hash = `state after ${feedback}`): Opinion => {
+    const { roots, ...own } = opinion(id, `p-${id}`, { hash })
+    return { ...own, roots: { ...roots, feedback: { d: feedback } } }
+  }
+  const gave = (id: string, due: string): Opinion => {
+    const { roots, ...own } = opinion(id, `p-${id}`)
+    return { ...own, roots: { output: roots.output, inputs: { a: 'from a' }, given: 'all', due } }
+  }
+  const finding = (...opinions: readonly Opinion[]) => {
+    const review = new Review(network, 2)
+    for (const one of opinions) review.add(STEP, one)
+    return review.finding(STEP)
+  }
+  const [owner, follower, misled] = [got('a', 'right'), got('a~1', 'right'), got('a~1', 'wrong')]
+  t.deepEqual(finding(owner, misled), { type: 'open' })
+  t.deepEqual(finding(owner, misled, gave('d~1', 'right')), { type: 'open' }, 'what a follower gives is sent to nobody')
+  t.like(finding(owner, misled, gave('d', 'right'), gave('d~1', 'right')), { type: 'misfed', opinion: misled, producer: 'd' })
+  t.like(finding(owner, follower, gave('d', 'wrong')), { type: 'misfed', opinion: owner, producer: 'd' })
+  const liar = got('a~1', 'right', 'another state')
+  t.like(finding(owner, liar), { type: 'dispute', vnode: 'a', opinions: [owner, liar] })
+  t.like(finding(owner, follower, gave('d', 'right'), gave('d~1', 'wrong')), { type: 'dispute', vnode: 'd' })
+  t.deepEqual(finding(owner, follower, gave('d', 'right'), gave('d~1', 'right')), { type: 'agreed' })
+})
+
 test('who reads from the source has read what most others have', (t) => {
   const misfed = opinion('a~1', 'q-a', { inputs: { [SOURCE]: 'another batch' }, hash: 'of another batch' })
   const review = reviewed(2, misfed)

@@ -6,6 +6,7 @@ import { evidencePrefix, type Evidence } from '../../actors/checks/evidence.js'
 import { afterTold } from '../../actors/trust/host-record.js'
 import { HostRecords } from '../../actors/trust/host-records.js'
 import { DEFAULT_REPUTATION_RULES } from '../../actors/trust/reputation.js'
+import type { TrainingOptions } from '../../actors/prepare.js'
 import { local, type RunOptions, train } from '../../actors/train.js'
 import type { Network } from '../../components/network.js'
 import { readHead } from '../../runtime/head-store.js'
@@ -25,6 +26,8 @@ const alike: Adversary = (honest) => honest
 
 export interface Arrangement {
   readonly net?: Network
+  /** Default: `pred`. */
+  readonly rule?: TrainingOptions['rule']
   readonly pnodes: number
   readonly liars?: { readonly [pnode: string]: AdversaryName }
   /** What else is not what it seems. */
@@ -49,6 +52,7 @@ export async function ended(
   pools: ReturnType<typeof openPools>,
   {
     net = branching,
+    rule = TRAINING.rule,
     pnodes,
     liars = {},
     disguised = {},
@@ -81,7 +85,7 @@ export async function ended(
   })
   const run = train(
     net,
-    TRAINING,
+    { ...TRAINING, rule },
     { on, store, checkpoint: { everySteps: EVERY_STEPS }, ...options },
     {
       id,

@@ -54,7 +54,14 @@ export function drawLiarPlan(seed: number): Plan {
   const hostCount = 6 + random.below(11)
   const run = drawRun(
     random,
-    { vnodes: 1 + random.below(6), steps: 5 + random.below(30), everySteps: 1 + random.below(8), isRefined: seed % 5 === 2, ...size },
+    {
+      vnodes: 1 + random.below(6),
+      steps: 5 + random.below(30),
+      everySteps: 1 + random.below(8),
+      isRefined: seed % 5 === 2,
+      hasFeedback: seed % 9 === 6,
+      ...size,
+    },
     seed,
   )
   const arbiters = hasArbiter ? ['h1', 'h2'].slice(0, 1 + random.below(2)) : []
