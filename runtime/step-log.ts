@@ -345,8 +345,7 @@ export class StepLog<Ref> {
       const entry = { position, step, evaluation, marks: frames.reduce((marks, frame) => marks | frame.entry.marks, 0) }
       for (const { inbox } of this.#inputs) inbox.delete(position)
       this.#counts.taken += this.#inputs.length
-      const inputs = frames.map(({ ref }) => ref)
-      const read = { entry, inputs, ...(feedback.length > 0 && { feedback }) }
+      const read = { entry, inputs: frames.map(({ ref }) => ref), ...(feedback.length > 0 && { feedback }) }
       if (isSkipped) return void out.push(...this.#take(entry), { type: 'bury', ...read })
       out.push({ type: 'apply', ...read }, ...this.#take(entry))
     }
