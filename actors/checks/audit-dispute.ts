@@ -71,7 +71,8 @@ export function excludedFrom(
 export function feederOf(manifest: Manifest, { inputs, feedback = {} }: Roots, isSourceVerified: boolean): string | undefined {
   const differs = (producer: string, own: Roots | undefined) =>
     own !== undefined &&
-    ((producer in inputs && own.output !== inputs[producer]) || (producer in feedback && own.due !== feedback[producer]))
+    ((producer in inputs && own.output !== inputs[producer]) ||
+      (producer in feedback && own.due !== undefined && own.due !== feedback[producer]))
   const found = manifest.vnodes.find(({ vnode, roots }) => differs(vnode, roots))?.vnode
   return found ?? (isSourceVerified && differs(SOURCE, sourceRootsOf(manifest)) ? SOURCE : undefined)
 }

@@ -61,7 +61,7 @@ const LOOK_MS = 500
 /** The share of segments on which two agree that a trusted PNode applies as well: who audits is audited. */
 const SHARE_OF_AGREED = 0.1
 /** Who is there has said so within so long, in ms, whatever placement has forgotten: only then is it believed that there is nobody. */
-const ALONE_MS = 5_000
+export const ALONE_MS = 5_000
 /** How often one who is lost is asked again. */
 const MOST_LOSSES = 3
 

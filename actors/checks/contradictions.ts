@@ -16,7 +16,9 @@ export class Contradictions {
 
   /** All of them, but for who has contradicted nobody but those whose lies are known. */
   partiesBeside(convicted: readonly string[]): ReadonlySet<string> {
-    return new Set(this.#pairs.filter((pair) => !pair.some((pnode) => convicted.includes(pnode))).flat())
+    // Of a pair of one the other is not known: it may be any of those.
+    const isKnown = ([a, b]: readonly [string, string]) => (a === b ? convicted.length > 0 : convicted.includes(a) || convicted.includes(b))
+    return new Set(this.#pairs.filter((pair) => !isKnown(pair)).flat())
   }
 
   /** Without them nobody contradicts anybody: in turn who has part in most of what is left, of equals who said so first. */

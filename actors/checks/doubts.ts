@@ -12,6 +12,7 @@ import type { Failure } from '../reports.js'
 import { rootsAnswer } from '../who-may.js'
 import type { Misfed } from './feeding.js'
 import { type Finding, type Opinion, Review } from './review.js'
+import { areRootsOf } from '../run/odd-reports.js'
 import { lineageOf } from '../run/run-definition.js'
 
 export interface DoubtsOptions {
@@ -168,7 +169,7 @@ export class Doubts {
 
   /** What VNodes and their followers have read and put out up to a position, of those who are there. */
   async #opinionsAt(position: number, vnodes: readonly string[]): Promise<Opinion[]> {
-    const { context, head } = this.#options
+    const { context, head, network } = this.#options
     const { run, directory } = head()
     const asked = Object.entries(directory).filter(([id]) => vnodes.includes(vnodeOf(id)))
     const pnodes = [...new Set(asked.map(([, { pnode }]) => pnode))]
@@ -179,7 +180,9 @@ export class Doubts {
       const answer = await call<'PNode', 'roots'>(context, actor.pnode(pnode), 'roots', request, context.signal).catch(() => [])
       const { data: roots = [] } = rootsAnswer.safeParse(answer)
       return here.flatMap(([id, { isTrusted }], i) =>
-        roots[i] ? [{ vnode: vnodeOf(id), id, pnode, position, hash: '', roots: roots[i], ...(isTrusted && { isTrusted }) }] : [],
+        roots[i] && areRootsOf(network, id, roots[i])
+          ? [{ vnode: vnodeOf(id), id, pnode, position, hash: '', roots: roots[i], ...(isTrusted && { isTrusted }) }]
+          : [],
       )
     })
     return (await Promise.all(answers)).flat()

@@ -1,6 +1,7 @@
 /** What PNodes say that heads have answered over an evaluation: it counts when so many agree as on a checkpoint; pure. */
 import type { NetworkDefinition } from '../../components/definition.js'
-import { type Opinion, readOf, Review } from './review.js'
+import { canonicalJson } from '../../runtime/canonical-json.js'
+import { type Opinion, Review } from './review.js'
 
 export class EvaluationWords {
   readonly #heads: Review
@@ -19,7 +20,8 @@ export class EvaluationWords {
     if (this.has(step, opinion)) return
     this.#words.set(step, [...(this.#words.get(step) ?? []), opinion])
     const { hash, roots } = opinion
-    this.#heads.add(step, { ...opinion, hash: `${hash} ${readOf(roots)}`, roots: { ...roots, inputs: {}, feedback: undefined } })
+    // Feedback is none of an evaluation: what was lied about there shows at the next cut.
+    this.#heads.add(step, { ...opinion, hash: `${hash} ${canonicalJson(roots.inputs)}`, roots: { output: roots.output, inputs: {} } })
   }
 
   has(step: number, who: Pick<Opinion, 'id' | 'pnode'>): boolean {

@@ -93,15 +93,18 @@ export class Review {
     for (const { id: vnode, inputs, feedback } of this.#network.vnodes) {
       const fed: Opinion[] = []
       for (const opinion of this.#of(step, vnode)) {
-        const producer =
-          inputs.find((input) => right.get(input) === undefined || opinion.roots.inputs[input] !== right.get(input)) ??
-          feedback?.from.find((giver) => this.#isMisled(step, opinion, giver))
+        const feeder = inputs.find((input) => right.get(input) === undefined || opinion.roots.inputs[input] !== right.get(input))
+        const giver = feeder === undefined ? feedback?.from.find((each) => this.#isMisled(step, opinion, each)) : undefined
+        const contests = giver === undefined ? [] : this.#contestsOf(step, giver)
+        if (contests.length > 0) return { type: 'dispute', vnode: giver!, opinions: contests }
+        const producer = feeder ?? giver
         if (producer === undefined) fed.push(opinion)
         else misfed.push({ type: 'misfed', opinion, producer, otherwise: producer === SOURCE ? this.#otherwise(step, opinion) : [] })
       }
       if (new Set(fed.map(valueOf)).size > 1) {
         // Who gives them feedback has not said yet what it was.
-        const areFedAlike = new Set(fed.map(({ roots }) => readOf(roots))).size === 1
+        const gotBy = ({ roots }: Opinion) => canonicalJson((feedback?.from ?? []).map((giver) => roots.feedback?.[giver] ?? ''))
+        const areFedAlike = new Set(fed.map(gotBy)).size === 1
         return areFedAlike ? { type: 'dispute', vnode, opinions: fed } : (misfed[0] ?? { type: 'open' })
       }
       const own = misfed.find(({ opinion }) => opinion.id === vnode)
@@ -119,8 +122,22 @@ export class Review {
 
   /** Whether it has got other feedback than its giver says it has given, which does not depend on what is right. */
   #isMisled(step: number, { roots: { feedback } }: Opinion, giver: string): boolean {
-    const due = this.#of(step, giver).find(({ id }) => id === giver)?.roots.due
-    return due !== undefined && feedback?.[giver] !== due
+    const own = this.#ownOf(step, giver)
+    return own !== undefined && feedback?.[giver] !== own.roots.due
+  }
+
+  /** Those who say something else of a giver, and have read the same as it: then it is not clear what it has given. */
+  #contestsOf(step: number, giver: string): Opinion[] {
+    const own = this.#ownOf(step, giver)
+    const inputs = this.#network.vnodes.find(({ id }) => id === giver)?.inputs ?? []
+    const outputOf = (input: string) => (input === SOURCE ? this.#sourceRoot(step) : this.#ownOf(step, input)?.roots.output)
+    if (!own || inputs.some((input) => outputOf(input) !== own.roots.inputs[input])) return []
+    const alike = this.#of(step, giver).filter(({ roots }) => readOf(roots) === readOf(own.roots))
+    return new Set(alike.map(valueOf)).size > 1 ? alike : []
+  }
+
+  #ownOf(step: number, vnode: string): Opinion | undefined {
+    return this.#of(step, vnode).find(({ id }) => id === vnode)
   }
 
   /** What was said about a VNode; about those who read from the source, if it is the source. */

@@ -234,19 +234,19 @@ export class Reviews {
     const { context, head, dismiss, patienceMs } = this.#options
     if (patienceMs === Infinity) return
     // Who is to have his say may not have a place yet, and may say nothing when he has.
-    if (silent.length === 0) return this.isOn && this.#complete.size > 0 ? this.#lookAgain(patienceMs) : undefined
+    if (silent.length === 0) return this.isOn && this.#complete.size > 0 ? this.lookAgain(patienceMs) : undefined
     const { sinceMs = context.clock.now(), times } = this.#waiting
     this.#waiting = { sinceMs, times }
     const leftMs = sinceMs + patienceMs * (1 << Math.min(times, MOST_DOUBLINGS)) - context.clock.now()
-    if (leftMs > 0) return this.#lookAgain(leftMs)
+    if (leftMs > 0) return this.lookAgain(leftMs)
     this.#waiting = { sinceMs: undefined, times: times + 1 }
     for (const id of silent) this.#saidNothing.add(head().directory[id].pnode)
     // Nobody tells us that those in their places say nothing, either.
-    this.#lookAgain(LOOK_MS)
+    this.lookAgain()
     await dismiss(silent, true)
   }
 
-  #lookAgain(afterMs: number): void {
+  lookAgain(afterMs = LOOK_MS): void {
     this.#options.context.setTimer(REVIEW, REVIEW, { afterMs })
   }
 
@@ -312,7 +312,7 @@ export class Reviews {
     const atIt = followersOf(head(), vnode).filter(isAtIt)
     if (atIt.length > 0) {
       await this.#waitFor(atIt)
-      return this.#lookAgain(LOOK_MS)
+      return this.lookAgain()
     }
     // Of an arbiter it is not the number of voices that counts.
     const isFree = ({ pnode, owner = pnode, isTrusted }: Membership) =>

@@ -69,8 +69,10 @@ export function controlKeyOf({ controlKey, former }: Pick<ClusterKeys, 'controlK
 }
 
 /** Every succession that there was, oldest first. */
-export function historyOf({ history, former }: Pick<ClusterKeys, 'former' | 'history'>): readonly SignedMessage[] {
-  return history ?? former.map(({ succession }) => succession)
+export function historyOf({ history = [], former }: Pick<ClusterKeys, 'former' | 'history'>): readonly SignedMessage[] {
+  const known = new Set(history.map(({ signature }) => signature))
+  // Whoever has changed the key without knowing of a history.
+  return [...history, ...former.flatMap(({ succession }) => (known.has(succession.signature) ? [] : [succession]))]
 }
 
 /** What hosts that join are told to accept. */

@@ -8,6 +8,7 @@ import { listMembers } from '../placement/parts.js'
 import type { DeadLetters } from './dead-letters.js'
 import type { Moves } from './moves.js'
 import { type Poison, SUSPICIOUS } from './poison.js'
+import { ALONE_MS } from '../checks/audits.js'
 import type { Checks } from '../checks/checks.js'
 import type { RunEnding } from './run-ending.js'
 import { hasOther, type PlacingRun } from './run-placing.js'
@@ -42,8 +43,16 @@ export class Failures {
   /** Who has said of each VNode that it cannot go on, and why: the newest reason. */
   readonly #said = new Map<string, { readonly why: string; readonly owners: Set<string> }>()
 
+  /** Until then there may be others, of whom placement does not know yet: it may have been started again just now, as we were. */
+  readonly #untilMs: number
+
   constructor(options: FailuresOptions) {
     this.#options = options
+    this.#untilMs = options.context.clock.now() + ALONE_MS
+  }
+
+  get #mayHaveOthers(): boolean {
+    return this.#options.context.clock.now() < this.#untilMs
   }
 
   /** Somebody says so under a term that is the VNode's. @param isOdd nobody can have failed there */
@@ -88,7 +97,7 @@ export class Failures {
     const before = this.#said.get(vnode)
     const owners = before?.why === why ? before.owners : new Set<string>()
     this.#said.set(vnode, { why, owners: owners.add(ownerOf(pnode)) })
-    return owners.size >= VOICES || members.every((member) => owners.has(ownerOf(member.pnode)))
+    return owners.size >= VOICES || (!this.#mayHaveOthers && members.every((member) => owners.has(ownerOf(member.pnode))))
   }
 
   async believe(failure: Failure, { standstill }: Moves, { isConfirmed, isOdd }: Belief): Promise<void> {
@@ -96,7 +105,7 @@ export class Failures {
     const { vnode, error } = failure
     const { pnode } = run().head.directory[vnode]
     const hasElsewhere = () => hasOther(context, run(), vnode, pnode)
-    if (isOdd || (!isConfirmed && (await hasElsewhere()))) {
+    if (isOdd || (!isConfirmed && (this.#mayHaveOthers || (await hasElsewhere())))) {
       standstill.shun(pnode)
       return lost(vnode, error.message)
     }

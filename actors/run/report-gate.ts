@@ -2,7 +2,7 @@
 import type { Head } from '../../runtime/head.js'
 import type { HeadWriter } from '../../runtime/head-store.js'
 import type { Claim, Commit, Evaluated, Failure } from '../reports.js'
-import { isOddCommit, isOddCut, isOddEvaluation, isOddFailure, type Reach } from './odd-reports.js'
+import { isOddClaim, isOddCommit, isOddEvaluation, isOddFailure, type Reach } from './odd-reports.js'
 import type { RunMonitor } from './run-monitor.js'
 
 export interface ReportGateOptions {
@@ -34,7 +34,7 @@ export class ReportGate {
   }
 
   async claims(claim: Claim): Promise<boolean> {
-    return (await this.#isCurrent(claim, 'claim')) && this.#isIn(claim, 'claim', isOddCut(claim, this.#options.reach()))
+    return (await this.#isCurrent(claim, 'claim')) && this.#isIn(claim, 'claim', isOddClaim(claim, this.#options.reach()))
   }
 
   async evaluates(result: Evaluated): Promise<boolean> {

@@ -111,7 +111,7 @@ export class RunOwner {
     const limits = () => poisonLimits(store, this.#run)
     this.rollCall = new RollCall({ context, head: () => writer.head, lost: (loss) => this.hostLost(loss), onError })
     this.ending = new RunEnding({ context, writer, echo, monitor, counters: () => this.#counters, onError })
-    const reach = () => ({ timetable, manifest: this.checks.manifests.at(), maxAhead: this.#settings?.cuts.maxAhead ?? Infinity })
+    const reach = () => ({ network, timetable, manifest: this.checks.manifests.at(), maxAhead: this.#settings?.cuts.maxAhead })
     this.#gate = new ReportGate({ writer, monitor, isUnderWay: () => this.isUnderWay, reach, isReviewed: () => this.checks.areOn })
     this.rollback = new Rollback({
       context,
@@ -277,8 +277,15 @@ export class RunOwner {
   }
 
   async #finish(): Promise<void> {
-    // What follows from several things may follow twice.
-    if (this.head.status === 'running') await this.ending.finish(this.#manifest!, this.#evaluations.final)
+    // What follows from several things may follow twice; or never again, if it fails now.
+    if (this.head.status !== 'running') return
+    this.checks.reviews.lookAgain()
+    await this.ending.finish(this.#manifest!, this.#evaluations.final)
+  }
+
+  async review(): Promise<void> {
+    await this.checks.reviews.look()
+    if (this.#isComplete) await this.#finish()
   }
 
   get #isComplete(): boolean {

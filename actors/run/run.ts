@@ -91,7 +91,7 @@ export function runActor(options: RunActorOptions): ActorDefinition<RunOwner> {
       pause: (context, owner) => (owner.isWaiting ? owner.ending.giveUp() : pauseAwake(context, owner, null)),
       [ROLL_BACK]: awake(({ rollback }) => rollback.again()),
       [STANDBYS]: underWay(({ moves }) => moves.followers.fill(), null),
-      [REVIEW]: underWay(({ checks }) => checks.reviews.look(), null),
+      [REVIEW]: underWay((owner) => owner.review(), null),
       [AUDIT]: underWay(({ checks }) => checks.audits.look(), null),
       [ROLL_CALL]: awake(({ rollCall }) => rollCall.call()),
     },

@@ -155,7 +155,8 @@ export class Ledger {
       return await work()
     } catch (error) {
       this.#isStale = true
-      if (error instanceof SwarmError && error.code.startsWith('ledger.')) this.#reader = this.#newReader()
+      // That somebody has a newer key says nothing against what was read.
+      if (error instanceof SwarmError && error.code.startsWith('ledger.') && !error.retryable) this.#reader = this.#newReader()
       throw error
     }
   }

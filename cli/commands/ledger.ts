@@ -94,6 +94,8 @@ async function verify(
     const by = publicKey ? given : 'the key that it names itself: --key FILE for one that you know from elsewhere'
     output.result(`${green('✔')} ${count(entries)} ${entries === 1 ? 'entry' : 'entries'}, the last one ${hash}${behind}`)
     output.result(dim(`signed by ${fingerprint(signer)}, ${by}`))
+    if (formerKeys.length > 0)
+      output.result(dim(`before that by ${formerKeys.join(', ')}: whoever has one of those could have written what is before the change`))
     output.note(
       `note this, to find later whether anything up to here has gone: swarmgrad ledger verify${flags} --contains ${hash.slice(0, 12)}`,
     )

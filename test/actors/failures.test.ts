@@ -104,7 +104,7 @@ test.serial('where segments are audited nobody is believed alone that a run cann
   })()
   await failure(t, run.result, 'run.diverged')
   await story
-  t.is(said.size, 2, 'the third was the last one')
+  t.true(said.size >= 2, 'not before the third')
 })
 
 test.serial('after a failure the last checkpoint is as it was', async (t) => {

@@ -116,6 +116,13 @@ test('who got other feedback than its giver says it has given is misfed; nobody 
   t.deepEqual(finding(owner, misled, gave('d~1', 'right')), { type: 'open' }, 'what a follower gives is sent to nobody')
   t.like(finding(owner, misled, gave('d', 'right'), gave('d~1', 'right')), { type: 'misfed', opinion: misled, producer: 'd' })
   t.like(finding(owner, follower, gave('d', 'wrong')), { type: 'misfed', opinion: owner, producer: 'd' })
+  t.like(
+    finding(owner, follower, gave('d', 'wrong'), gave('d~1', 'right')),
+    { type: 'dispute', vnode: 'd' },
+    'it is not clear what it has given',
+  )
+  const { due: _due, ...silent } = gave('d', 'right').roots
+  t.like(finding(owner, misled, { ...gave('d', 'right'), roots: silent }), { type: 'misfed', producer: 'd' }, 'it has spoken')
   const liar = got('a~1', 'right', 'another state')
   t.like(finding(owner, liar), { type: 'dispute', vnode: 'a', opinions: [owner, liar] })
   t.like(finding(owner, follower, gave('d', 'right'), gave('d~1', 'wrong')), { type: 'dispute', vnode: 'd' })

@@ -103,7 +103,10 @@ test.serial('on a cluster a trainer reads the ledger and cannot write it; a host
     there.run(t, folder, ['ledger', 'verify', '--key', 'control.pem']),
     there.run(t, folder, ['ledger', 'verify', '--json']),
   ])
-  t.regex(followed.stdout, /^✔ 6 entries[^\n]*\nsigned by [0-9a-f]{16}, which the key that you gave, [0-9a-f]{16}, has let follow\n$/)
+  t.regex(
+    followed.stdout,
+    /^✔ 6 entries[^\n]*\nsigned by [0-9a-f]{16}, which the key that you gave, [0-9a-f]{16}, has let follow\nbefore that by [0-9a-f]{16}:/,
+  )
   t.is(fingerprint(createPublicKey(String(names.lines[0].publicKey))), fingerprint(publicKeyFrom(key)))
   t.deepEqual(names.lines[0].formerKeys, [fingerprint(publicKeyFrom(former))])
 

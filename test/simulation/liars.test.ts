@@ -46,6 +46,8 @@ const FOUND = {
   'who takes over where it is trusted waits for a follower all the same': 344,
   'while the arbiter is away a panel decides, of which most lie': 103,
   'nobody can follow a VNode from a checkpoint that is damaged, and it goes on itself': 21_119,
+  'the store refuses the end of a run that a follower’s word has brought about': 42_350,
+  'control has just been started again, and one is believed that a run cannot go on, since nobody else has joined yet': 44_638,
   'control has just been started again, and audits are given up since nobody has joined yet': 210,
 } as const
 
