@@ -108,6 +108,7 @@ export class Checks {
       },
       shun: (pnode) => moves().standstill.shun(pnode),
       leave,
+      waits: (vnodes, reason) => monitor.waits(vnodes, reason),
       unevaluated: (before) => evaluations.firstMissing(writer.head.manifests[0]?.step ?? 0, before),
     })
     this.manifests = new KeptManifests(() => writer.head)

@@ -48,6 +48,8 @@ export interface ReviewsOptions {
   readonly leave: (vnode: string, reason: string) => Promise<void>
   /** The first step since the newest checkpoint, and before this one, after which an evaluation is missing. */
   readonly unevaluated: (before: number) => number | undefined
+  /** The VNode waits for a PNode that is not there. */
+  readonly waits: (vnodes: readonly string[], reason: string) => void
   /** How long a cut waits for the word of followers, in ms; Infinity: for ever. */
   readonly patienceMs: number
 }
@@ -72,8 +74,8 @@ export class Reviews {
   /** Since when the oldest cut that all have committed waits for followers, and how often it was too long since something was agreed. */
   #waiting: { readonly sinceMs: number | undefined; readonly times: number } = { sinceMs: undefined, times: 0 }
 
-  /** PNodes that were waited for in vain: others are asked first. */
-  readonly #saidNothing = new Set<string>()
+  /** How often PNodes were asked in vain: they said nothing, could not begin, or nobody was the wiser for it. Others are asked first. */
+  readonly #inVain = new Map<string, number>()
 
   constructor(options: ReviewsOptions) {
     this.#options = options
@@ -164,6 +166,7 @@ export class Reviews {
   /** A VNode or a follower has stopped at a step. @param isOdd nobody can have failed there */
   async failed(failure: Failure, isOdd: boolean): Promise<void> {
     this.#doubts.heard(failure, isOdd)
+    if (followed(failure.vnode) !== undefined) this.#askedInVain(this.#options.head().directory[failure.vnode].pnode)
     await this.look()
   }
 
@@ -240,7 +243,7 @@ export class Reviews {
     const leftMs = sinceMs + patienceMs * (1 << Math.min(times, MOST_DOUBLINGS)) - context.clock.now()
     if (leftMs > 0) return this.lookAgain(leftMs)
     this.#waiting = { sinceMs: undefined, times: times + 1 }
-    for (const id of silent) this.#saidNothing.add(head().directory[id].pnode)
+    for (const id of silent) this.#askedInVain(head().directory[id].pnode)
     // Nobody tells us that those in their places say nothing, either.
     this.lookAgain()
     await dismiss(silent, true)
@@ -248,6 +251,10 @@ export class Reviews {
 
   lookAgain(afterMs = LOOK_MS): void {
     this.#options.context.setTimer(REVIEW, REVIEW, { afterMs })
+  }
+
+  #askedInVain(pnode: string): void {
+    this.#inVain.set(pnode, (this.#inVain.get(pnode) ?? 0) + 1)
   }
 
   #silentFollowers(): string[] {
@@ -290,7 +297,7 @@ export class Reviews {
   }
 
   async #settle(step: number, { vnode, opinions }: Finding & { readonly type: 'dispute' }): Promise<void> {
-    const { context, head, askAnother, goBack, trust } = this.#options
+    const { context, head, askAnother, goBack, trust, waits } = this.#options
     const members = await membersAsTrusted(context, trust)
     const action = nextAction(disputeOf(opinions, members, step), () => false)
     if (action.type === 'settled') {
@@ -303,7 +310,11 @@ export class Reviews {
       const reason = `${hosts.join(', ')} gave something else for ${vnode} than its log does`
       return hosts.length > 0 ? this.#convict(found, reason) : goBack(reason)
     }
-    if (action.type === 'undecided') return goBack(`nobody knows what is right for ${vnode}: ${action.why}`)
+    if (action.type === 'undecided') {
+      // The same panel would come to the same end.
+      for (const { pnode } of opinions) this.#askedInVain(pnode)
+      return goBack(`nobody knows what is right for ${vnode}: ${action.why}`)
+    }
     context.setTimer(REVIEW, REVIEW, { afterMs: LOOK_MS })
     // Somebody is at it already.
     const { directory } = head()
@@ -319,10 +330,11 @@ export class Reviews {
       !action.excluded.hosts.includes(pnode) &&
       (action.type === 'ask arbiter' ? isTrusted === true : !action.excluded.owners.includes(owner))
     const ready = members.filter((member) => isFree(member) && member.state === 'ready')
-    const isSilent = ({ pnode }: Membership) => Number(this.#saidNothing.has(pnode))
-    const free = ready.toSorted((a, b) => isSilent(a) - isSilent(b))
+    const timesInVain = ({ pnode }: Membership) => this.#inVain.get(pnode) ?? 0
+    const free = ready.toSorted((a, b) => timesInVain(a) - timesInVain(b))
     const reason = `settles a dispute about step ${step}`
     for (const { pnode } of free) if (await askAnother(vnode, pnode, reason)) return
+    if (free.length === 0) waits([vnode], `whoever is there has had a say in a dispute about ${vnode} after step ${step}`)
   }
 
   /** It goes back to where it was agreed upon what it had read. Who lies is not known, unless one of the two is trusted. */

@@ -5,7 +5,12 @@ import test from 'ava'
 import { ADVERSARIES } from '../../adversaries/adversaries.js'
 import type { Tally } from './justice.js'
 import { checksOf, drawLiarPlan } from './liars.js'
+import { runSettings } from '../../actors/run/run-settings.js'
+import type { RunEvent } from '../../actors/events.js'
+import type { HostPlan } from './cluster.js'
 import { trySeed } from './seeds.js'
+import { carriedOut } from './simulate.js'
+import { chainRun } from './simulated-run.js'
 
 const SEEDS = 160
 const main = new URL('main.js', import.meta.url).pathname
@@ -38,6 +43,28 @@ test('the seeds have all attacks, small minorities and large ones, alone and tog
   for (const { liars, cluster } of plans) for (const arbiter of cluster.arbiters!) t.false(liars!.attacks.has(arbiter))
 })
 
+test('where nobody is left to settle a dispute the run waits for somebody new, and says so', async (t) => {
+  const run = chainRun(2, { epochs: 1, stepsPerEpoch: 60 }, (definition) =>
+    runSettings(definition, { window: 4, redundancy: 2, checkpoint: { everySteps: 10 } }),
+  )
+  const machine = { msPerCost: 1, gflops: 20, memoryBytes: 1e9, computeClass: 'c' }
+  const hosts: HostPlan[] = [
+    { ...machine, name: 'h1' },
+    { ...machine, name: 'h2', adversary: 'forger' },
+  ]
+  const cluster = { run, hosts, latency: { leastMs: 1, mostMs: 2, jitterMs: 0 } }
+  const liars = { attacks: new Map([['h2', 'forger'] as const]), promise: 'none', mayWrong: true } as const
+  const told = new Set<string>()
+  const onPut = (key: string, bytes: Uint8Array) => {
+    if (key.includes('/events/')) for (const line of new TextDecoder().decode(bytes).trim().split('\n')) told.add(line)
+  }
+  await carriedOut({ seed: 1, cluster, faults: [], liars }, { untilMs: 30_000, spectator: { onPut } })
+  const events = [...told].map((line) => JSON.parse(line) as RunEvent)
+  const waits = events.filter((event) => event.type === 'waiting' && event.reason.includes('has had a say in a dispute'))
+  t.is(waits.length, 1, JSON.stringify(events.map(({ type }) => type)))
+  t.false(events.some(({ type }) => type === 'convicted' || type === 'done'))
+})
+
 /** What simulations have found in the product, by what it was. */
 const FOUND = {
   'a run that waits for followers is not told of those who are heard again': 111,
@@ -47,6 +74,8 @@ const FOUND = {
   'while the arbiter is away a panel decides, of which most lie': 103,
   'nobody can follow a VNode from a checkpoint that is damaged, and it goes on itself': 21_119,
   'the store refuses the end of a run that a follower’s word has brought about': 42_350,
+  'an arbiter that cannot begin is asked again and again, and no other': 40_889,
+  'a panel that comes to no end is drawn again and again': 42_014,
   'control has just been started again, and one is believed that a run cannot go on, since nobody else has joined yet': 44_638,
   'control has just been started again, and audits are given up since nobody has joined yet': 210,
 } as const

@@ -9,6 +9,7 @@ import type { Evidence } from '../../actors/checks/evidence.js'
 import { calmAfter, drawFaults, type Fault } from './faults.js'
 import { AllInvariants } from './all-invariants.js'
 import { PROGRESS_BESIDE_LIARS_MS, PROGRESS_MS, Violation } from './invariants.js'
+import { PANELS } from '../../actors/trust/panel.js'
 import type { Liars, Tally } from './justice.js'
 import { drawRun } from './simulated-run.js'
 import { World } from './world.js'
@@ -186,17 +187,21 @@ export function carryOut(
   cluster.begin()
   for (const fault of faults) world.at(fault.atMs, undefined, () => cluster.strike(fault))
   const calmMs = calmAfter(faults)
+  // Where liars are believed so many may be out of the run for good that nobody is left for a panel: then it waits for somebody new.
+  const isStranded = () => liars?.mayWrong === true && plan.hosts.length - (invariants.head?.excluded?.length ?? 0) < PANELS[1]
+  let isLeftStranded = false
   const look = () => {
     invariants.checkMemory(cluster)
     const sinceMs = world.now - Math.max(invariants.progressAt, calmMs)
-    if (sinceMs > (liars ? PROGRESS_BESIDE_LIARS_MS : PROGRESS_MS))
+    if (sinceMs > PROGRESS_BESIDE_LIARS_MS && isStranded()) isLeftStranded = true
+    else if (sinceMs > (liars ? PROGRESS_BESIDE_LIARS_MS : PROGRESS_MS))
       invariants.fail(`nothing new for ${(sinceMs / 1000).toFixed(0)} s: ${invariants.describe()}; ${errors.slice(-3).join('; ')}`)
     world.after(LOOK_MS, undefined, look)
   }
   look()
   const isDone = () => {
     invariants.check()
-    if (isLeftAtConviction && invariants.evidence.length > 0) return true
+    if (isLeftStranded || (isLeftAtConviction && invariants.evidence.length > 0)) return true
     if (world.events > maxEvents) throw new Violation(`no end after ${world.events} events: ${invariants.describe()}`)
     return invariants.areDone && world.now > Math.max(calmMs, invariants.lastProgressAt + SETTLED_MS)
   }
@@ -213,7 +218,7 @@ export function carryOut(
     ...(liars && { tally: invariants.tally, evidence: invariants.evidence }),
   })
   const isAtItsEnd = world.run(isDone, untilMs)
-  const isLeft = isLeftAtConviction && !invariants.areDone
+  const isLeft = (isLeftStranded || isLeftAtConviction) && !invariants.areDone
   if (isLeft || (!isAtItsEnd && untilMs < Infinity)) {
     invariants.check()
     return outcome()
