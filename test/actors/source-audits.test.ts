@@ -4,6 +4,7 @@ import { SourceAudit } from '../../actors/pnode/source-audit.js'
 import { SourceDriver } from '../../actors/pnode/source.js'
 import type { Claim } from '../../actors/reports.js'
 import { runSettings } from '../../actors/run/run-settings.js'
+import { valueOf } from '../../actors/checks/review.js'
 import { SourceAudits } from '../../actors/checks/source-audits.js'
 import type { Seams } from '../../actors/pnode/seams.js'
 import { poisonedSource } from '../../adversaries/poisoned-source.js'
@@ -93,7 +94,8 @@ function auditing({ says, places = {} }: { readonly says?: string; readonly plac
     contradict: (one, others) => contradictions.push(`${one}: ${others.join(', ')}`),
     shun: (pnode) => shunned.push(pnode),
   })
-  const right = { root: `${POSITION} ${RIGHT} ${RIGHT} ` }
+  const roots = { output: RIGHT, inputs: {} }
+  const right = { root: valueOf({ vnode: SOURCE, id: SOURCE, pnode: 'x', position: POSITION, hash: RIGHT, roots }) }
   const proven = (convicted: readonly (typeof SOURCE_LIES | typeof AUDITOR_LIES)[] = [SOURCE_LIES], moved: readonly string[] = []) =>
     audits.proven(AUDIT, { convicted, right }, { position: POSITION, moved: new Set(moved) })
   return { audits, proven, contradictions, shunned }

@@ -129,8 +129,8 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'an end that could not be written down is not tried again',
     file: 'actors/run/run-owner.ts',
-    find: 'if (commit.step > newest) return this',
-    replace: 'if (commit.step === newest) return\n    if (commit.step > newest) return this',
+    find: "if (this.head.status !== 'running') return\n    this.checks.reviews.lookAgain()",
+    replace: "if (this.head.status !== 'running' || Reflect.get(this, 'hasTried')) return\n    Reflect.set(this, 'hasTried', true)",
     seed: 98,
   },
   {
