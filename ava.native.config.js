@@ -2,6 +2,6 @@
 export default {
   concurrency: 1,
   files: ['dist/test/native/**/*.test.js'],
-  timeout: '3m',
+  timeout: '10m',
   workerThreads: false,
 }

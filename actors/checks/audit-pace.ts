@@ -19,6 +19,11 @@ export class AuditPace {
 
   clear(): void {
     this.#pace = undefined
+    this.forgetNobody()
+  }
+
+  /** Whether there is anybody is not known. */
+  forgetNobody(): void {
     this.#nobody.clear()
   }
 

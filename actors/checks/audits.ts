@@ -262,6 +262,12 @@ export class Audits {
     const now = context.clock.now()
     const nobodySinceMs = this.#pace.nobodySinceMs([isArbiter, ...[...excluded].toSorted()], known.length > 0, now)
     if (await this.#ask(looked, others, isArbiter)) return false
+    // Where nobody at all is heard, of nobody it is known that he is not there.
+    if (members.every(({ state }) => state === 'lost')) {
+      this.#pace.forgetNobody()
+      this.#put(looked, { sinceMs: now, aloneSinceMs: undefined })
+      return false
+    }
     // Whoever is lost may come back, and whoever has no room now may have some later; but nobody waits for that for ever.
     const aloneSinceMs = others.length > 0 ? undefined : (nobodySinceMs ?? looked.aloneSinceMs ?? now)
     if (aloneSinceMs !== looked.aloneSinceMs) this.#put(looked, { aloneSinceMs })

@@ -166,7 +166,7 @@ export class Invariants {
   onObservation(host: string, observation: Observation): void {
     if (observation.type === 'restored' && observation.step > (this.#newest?.step ?? 0)) this.takeovers++
     // What is honest may be lost or come twice, and yet nothing that it says may look odd.
-    if (observation.type === 'suspected' && !this.#isLiar(host) && !this.#isLiar(observation.pnode))
+    if (observation.type === 'suspected' && !this.#isLiar(host) && !this.#isLiar(observation.pnode) && !this.#isOfTwoSources(observation))
       this.fail(`false alarm: ${JSON.stringify(observation)}`)
     if (observation.type !== 'applied') return
     this.stepsApplied++
@@ -289,6 +289,11 @@ export class Invariants {
         this.fail('the last manifest is another one')
     }
     await this.#checkDecisions(store, head, isLogWhole)
+  }
+
+  /** Behind a source that lies there are two batches of a position: what it has sent, and what whoever took it over has. */
+  #isOfTwoSources({ reason }: Observation & { readonly type: 'suspected' }): boolean {
+    return reason === 'batch' && [...(this.#liars?.attacks.values() ?? [])].includes('poisoned-source')
   }
 
   #isLiar(host: string): boolean {

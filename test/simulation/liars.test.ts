@@ -78,6 +78,7 @@ const FOUND = {
   'a panel that comes to no end is drawn again and again': 42_014,
   'control has just been started again, and one is believed that a run cannot go on, since nobody else has joined yet': 44_638,
   'control has just been started again, and audits are given up since nobody has joined yet': 210,
+  'the broker goes away just after control has been started again, and audits are given up since nobody is heard': 60_866,
 } as const
 
 for (const [what, seed] of Object.entries(FOUND)) {

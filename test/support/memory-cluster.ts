@@ -1,6 +1,8 @@
 /** A cluster in this process: a control host with its API over HTTP, and PNodes, on the seams in memory. */
-import { join } from 'node:path'
+import { rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { registerCompletionHandler } from 'ava'
 import { CONTROL, controlLine } from '../../actors/control/channels.js'
 import { type ClusterKeys, clusterKeys, controlSecretOf } from '../../actors/control/cluster-keys.js'
 import { type ControlApiOptions, controlApi } from '../../actors/control/control-api.js'
@@ -26,6 +28,14 @@ import type { TensorBus } from '../../runtime/tensor-bus/tensor-bus.js'
 import { VERSION } from '../../runtime/version.js'
 import { publicKeyOf, seededIdentity } from './identities.js'
 import type { Teardown } from './servers.js'
+
+const CACHE_FOLDER = join(tmpdir(), `swarmgrad-bundles-${process.pid}`)
+
+// After a test that has failed trainers go on asking for a control host that is gone: nobody waits for that.
+registerCompletionHandler(() => {
+  rmSync(CACHE_FOLDER, { recursive: true, force: true })
+  process.exit()
+})
 
 export interface MemoryClusterOptions {
   /** Names of PNodes. Default: three. */
@@ -116,7 +126,7 @@ export async function memoryCluster(t: Teardown, options: MemoryClusterOptions =
       memoryBytes: options.memoryBytes ?? 4e9,
       heartbeatMs: HEARTBEAT_MS,
       heartbeat: (beat) => line.heartbeat(beat),
-      cacheFolder: join(tmpdir(), `swarmgrad-bundles-${process.pid}`),
+      cacheFolder: CACHE_FOLDER,
       observe: (observation) => line.observe(observation),
       onError,
     })
