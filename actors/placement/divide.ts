@@ -119,11 +119,12 @@ function fill(division: Division, inOrder: readonly number[], ranksOf: (p: numbe
  * Then the next longest, until nothing helps.
  */
 function resplit(division: Division, enough: number): void {
+  const hasCost = (p: number) => division.pieces[p].cost > 0
   const stuck = new Set<number>()
   let nodes = 0
   const isShorter = (group: readonly number[]): boolean => {
     if (nodes >= MAX_RESPLIT_NODES) return false
-    const had = group.flatMap((m) => division.on(m)).filter((p) => division.pieces[p].cost > 0)
+    const had = group.flatMap((m) => division.on(m)).filter(hasCost)
     const pieces = evenly(had.toSorted((p, q) => division.pieces[q].cost - division.pieces[p].cost || p - q))
     const search = new Search(division, { machines: group, pieces, maxNodes: MAX_GROUP_NODES })
     const isFound = search.isShorterThan(division.time(group[0]))
@@ -136,7 +137,7 @@ function resplit(division: Division, enough: number): void {
   while (nodes < MAX_RESPLIT_NODES) {
     nodes += order.length / MACHINES_PER_NODE
     order.sort((b, c) => division.time(b) - division.time(c) || b - c)
-    const place = order.findLastIndex((m) => !stuck.has(m) && division.on(m).length > 0)
+    const place = order.findLastIndex((m) => !stuck.has(m) && division.on(m).some(hasCost))
     const a = order[place]
     if (place === -1 || division.time(a) <= enough) return
     let isHelped = false

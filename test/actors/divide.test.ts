@@ -1,5 +1,6 @@
 import test from 'ava'
 import { place } from '../../actors/placement/assignment.js'
+import { divide } from '../../actors/placement/divide.js'
 import type { Demand, Membership } from '../../actors/calls.js'
 import { isSwarmError } from '../../runtime/errors.js'
 import { RandomStream } from '../../runtime/random.js'
@@ -187,6 +188,23 @@ test(`the longest stage is at most ${BAR} times the optimum where that is known 
       t.true(worst <= BAR, `${vnodes} on ${pnodes} with ${spareBytes}: ${worst}`)
     }
   }
+})
+
+test('what costs nothing is not divided anew: nobody has less to do for it', (t) => {
+  const [count, each] = [30, 33]
+  const machines = Array.from({ length: count }, (_, m) => ({ speed: 1, load: m % 3, freeBytes: 1e9, freeSlots: each }))
+  const allowed = new Uint8Array(count).fill(1)
+  let looks = 0
+  const look = () => {
+    looks++
+    return 0
+  }
+  const piece = { bytes: 1, slots: 1, allowed, apart: [] }
+  const pieces = Array.from({ length: count * each }, () => Object.defineProperty({ ...piece, cost: 0 }, 'cost', { get: look }))
+  const { division, missing } = divide(machines, pieces)
+  t.is(missing, undefined)
+  for (const m of machines.keys()) t.is(division.on(m).length, each)
+  t.true(looks < 20 * pieces.length, `${looks} looks at the costs of ${pieces.length} pieces`)
 })
 
 test('with a standby for each of 60 VNodes all limits hold, no two copies have one owner, and the balance is still near the bound', (t) => {
