@@ -35,6 +35,8 @@ interface Memory {
   readonly weights: Map<string, number>
   /** What the ledger does not have yet. */
   unbooked: readonly Unowned[]
+  /** How often in a row it could not be written just now. */
+  failures: number
   ledger?: Ledger
 }
 
@@ -44,6 +46,8 @@ type Argument<M extends keyof Calls['Quarantine']> = Calls['Quarantine'][M][0]
 const MOST_UNBOOKED = 1_000
 /** A ledger that cannot be written just now is tried again after so long, in ms. */
 const BOOK_AGAIN_MS = 2_000
+/** After so many times in a row somebody is told why. */
+const TOLD_AFTER = 5
 /** Hosts in one call to placement: each takes less than 600 bytes. */
 const MOST_REGARDS = 100
 
@@ -104,11 +108,13 @@ export function quarantineActor(options: QuarantineOptions): ActorDefinition<Mem
     try {
       await book(context, memory)
       await keep(context, memory, [])
+      memory.failures = 0
     } catch (cause) {
       const error = toSwarmError(cause, 'internal', 'ledger')
+      memory.failures++
       // Nothing is added to a damaged ledger: what waits is tried again with what comes next.
       if (error.retryable) context.setTimer('settle', 'settle', { afterMs: BOOK_AGAIN_MS })
-      else if (!context.signal.aborted) onError(error)
+      if (error.retryable ? memory.failures === TOLD_AFTER : !context.signal.aborted) onError(error)
     }
   }
   return {
@@ -119,7 +125,7 @@ export function quarantineActor(options: QuarantineOptions): ActorDefinition<Mem
       const records = new HostRecords({ store, signal: context.signal, onDamaged: onError })
       const unbooked = ((await context.state.get('unbooked')) ?? []) as unknown as readonly Unowned[]
       if (unbooked.length > 0) context.setTimer('settle', 'settle', { afterMs: BOOK_AGAIN_MS })
-      return { records, weights: new Map(), unbooked }
+      return { records, weights: new Map(), unbooked, failures: 0 }
     },
     handlers: {
       tell: async (context, memory, told: Argument<'tell'>) => {

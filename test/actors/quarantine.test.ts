@@ -11,7 +11,7 @@ import { HostRecords } from '../../actors/trust/host-records.js'
 import { readLedger } from '../../actors/trust/ledger-reader.js'
 import { type QuarantineOptions, quarantineActor } from '../../actors/trust/quarantine.js'
 import { localActors } from '../../runtime/actor-system/local-actors.js'
-import { memoryObjects, memoryStore } from '../../runtime/object-store/memory-store.js'
+import { memoryStore } from '../../runtime/object-store/memory-store.js'
 import type { ObjectStore } from '../../runtime/object-store/object-store.js'
 import { SwarmError } from '../../runtime/errors.js'
 import { fakeClock } from '../support/fake-clock.js'
@@ -295,20 +295,45 @@ test('verified work is booked under its owner, and forfeited with a conviction; 
   t.is(count, 3)
 })
 
-test('what could not be booked is when the store is back, by another activation, too; a booking that cannot be harms no other', async (t) => {
-  const objects = memoryObjects()
-  const real = memoryStore({ objects })
-  let isDown = true
-  const store: ObjectStore = {
+/** A store in which the ledger cannot be written until `isDown` is false. */
+function withoutLedger(real: ObjectStore): ObjectStore & { isDown: boolean } {
+  return {
+    isDown: true,
     get: (key, more) => real.get(key, more),
-    put: async (key, bytes, more) => {
-      if (isDown && key.startsWith('ledger/')) throw new SwarmError('store.unavailable', { what: 'down', retryable: true })
+    async put(key, bytes, more) {
+      if (this.isDown && key.startsWith('ledger/')) throw new SwarmError('store.unavailable', { what: 'down', retryable: true })
       return real.put(key, bytes, more)
     },
     delete: (key, more) => real.delete(key, more),
     list: (prefix, more) => real.list(prefix, more),
     close: () => real.close(),
   }
+}
+
+test('a ledger that cannot be written for ten seconds is told of once; it is tried until it can', async (t) => {
+  const real = memoryStore()
+  const store = withoutLedger(real)
+  const { tell, clock, errors } = await control({ store })
+  await tell({ key: 'v', run: 'r1', events: [{ pnode: 'bob', event: 'verified', vnode: 'b', step: 40, work }] })
+  await clock.advance(5_000)
+  t.deepEqual(errors, [])
+  await clock.advance(60_000)
+  t.deepEqual(
+    errors.map(({ code }) => code),
+    ['store.unavailable'],
+  )
+  store.isDown = false
+  await clock.advance(2_000)
+  t.is((await readLedger({ store: real })).books.bookedThrough('r1', 1, 'b'), 40)
+  store.isDown = true
+  await tell({ key: 'w', run: 'r1', events: [{ pnode: 'bob', event: 'verified', vnode: 'b', step: 80, work: { ...work, firstStep: 41 } }] })
+  await clock.advance(60_000)
+  t.is(errors.length, 2, 'and so is the next time')
+})
+
+test('what could not be booked is when the store is back, by another activation, too; a booking that cannot be harms no other', async (t) => {
+  const real = memoryStore()
+  const store = withoutLedger(real)
   const { tell, system, ask, clock, errors } = await control({ store })
   const odd = { ...work, multiplyAdds: 0.5 }
   await tell({
@@ -321,7 +346,7 @@ test('what could not be booked is when the store is back, by another activation,
   })
   await clock.advance(0)
   await system.deactivate(actor.quarantine)
-  isDown = false
+  store.isDown = false
   await ask('standings', { pnodes: [] })
   await clock.advance(5_000)
   const { books } = await readLedger({ store: real })
