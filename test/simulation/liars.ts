@@ -36,6 +36,8 @@ const GANGS_BESIDE_AN_ARBITER: Checks = { ...CHECKS[7], name: 'gangs beside an a
 const ATTACKS = Object.keys(ADVERSARIES) as AdversaryName[]
 /** As a follower one of them says what the other says as an owner. */
 const [FORGER, SLANDERER] = ['forger', 'slanderer'] as const
+/** With audits alone a step that fails is believed to, and what is given up for it stays given up (docs/trust.md). */
+const FAILING: readonly AdversaryName[] = ['nan-bomber', 'false-alarm']
 /** Those that say of the same log the same, and something else than it gives. */
 const AGREEING: readonly AdversaryName[] = ['sign-flip', 'random-direction', 'skips-optimizer', 'forger']
 
@@ -63,7 +65,11 @@ export function drawLiarPlan(seed: number): Plan {
     seed,
   )
   const arbiters = hasArbiter ? ['h1', 'h2'].slice(0, 1 + random.below(2)) : []
-  const attacks = drawAttacks(random, alike, 1 + random.below(Math.floor(most * hostCount)))
+  const attacks = drawAttacks(random, {
+    alike,
+    count: 1 + random.below(Math.floor(most * hostCount)),
+    isAudited: size.audits !== undefined,
+  })
   const others = shuffled(
     random,
     Array.from({ length: hostCount }, (_, i) => `h${i + 1}`).filter((name) => !arbiters.includes(name)),
@@ -112,15 +118,19 @@ function withoutArbiters(random: RandomStream, faults: readonly Fault[], arbiter
   return [...faults.filter(({ kind }) => !kind.startsWith('control')), ...away].toSorted((a, b) => a.atMs - b.atMs)
 }
 
-function drawAttacks(random: RandomStream, alike: Checks['alike'], count: number): AdversaryName[] {
+function drawAttacks(
+  random: RandomStream,
+  { alike, count, isAudited }: { readonly alike: Checks['alike']; readonly count: number; readonly isAudited: boolean },
+): AdversaryName[] {
+  const fit = ATTACKS.filter((attack) => !isAudited || !FAILING.includes(attack))
   const pick = (from: readonly AdversaryName[]) => from[random.below(from.length)]
   if (alike === 'always' || alike === 'oneOwner' || (alike === 'maybe' && random.below(2) === 0)) {
-    const one = pick(alike === 'always' ? AGREEING : ATTACKS)
+    const one = pick(alike === 'always' ? AGREEING : fit)
     return Array.from({ length: count }, () => one)
   }
-  if (alike === 'maybe') return Array.from({ length: count }, () => pick(ATTACKS))
+  if (alike === 'maybe') return Array.from({ length: count }, () => pick(fit))
   const left = random.below(2) === 0 ? FORGER : SLANDERER
-  const others = ATTACKS.filter((attack) => attack !== left)
+  const others = fit.filter((attack) => attack !== left)
   return shuffled(random, others).slice(0, count)
 }
 
