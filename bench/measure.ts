@@ -12,11 +12,13 @@ export function measure(script: string, ...args: readonly string[]): Promise<Fig
 
 /** The same, with flags of Node. */
 export async function measureWith(flags: readonly string[], script: string, ...args: readonly string[]): Promise<Figures> {
-  const path = fileURLToPath(new URL(`./children/${script}.js`, import.meta.url))
-  const { status, lastLine } = await printedBy(process.execPath, [...flags, path, ...args])
+  const { status, lastLine } = await printedBy(process.execPath, [...flags, childPath(script), ...args])
   if (status === 0) return JSON.parse(lastLine) as Figures
   throw new Error(`${script} ${args.join(' ')} ended with ${status}: ${lastLine}`)
 }
+
+/** Where the compiled script of a child is. */
+export const childPath = (script: string): string => fileURLToPath(new URL(`./children/${script}.js`, import.meta.url))
 
 /** How a program ended, and what it printed last. */
 export interface Printed {

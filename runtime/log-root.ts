@@ -43,6 +43,11 @@ export class LogRoot {
     this.#roots.set(position, hex(this.#newest))
   }
 
+  /** Of the newest frame that is in it. */
+  get position(): number {
+    return this.#newest.position
+  }
+
   /** @param position of the entry: feedback is for a later one */
   add(position: number, frame: Uint8Array): void {
     this.#extend(position, this.#entryOf(frame))

@@ -105,6 +105,7 @@ export class SourceDriver {
 
   /** What it has sent up to a position; undefined: it has not come there, or nobody compares it any more. */
   rootsAt(position: number): Roots | undefined {
+    if (position <= this.#log.applied) this.#rootUpTo(position)
     const output = this.#root?.at(position)
     return output === undefined ? undefined : { output, inputs: {} }
   }
@@ -272,8 +273,7 @@ export class SourceDriver {
   #execute(commands: readonly StepCommand<undefined>[]): void {
     for (const command of commands) {
       if (command.type === 'apply') {
-        // Making the batch is the source's whole step; the frame is made when it is first sent, or compared.
-        this.#root?.add(command.entry.position, this.#frame(command.entry))
+        // Making the batch is the source's whole step; that is done when it is first sent, which may be long after this, and once.
         this.#execute(this.#log.handle({ type: 'applied', position: command.entry.position, ref: undefined }))
       } else if (command.type === 'send') {
         this.#publish(command.to, 'frame', this.#frame(command.entry))
@@ -294,6 +294,8 @@ export class SourceDriver {
     const known = this.#made.get(entry.position)
     if (known) return known
     const frame = this.#batches.frame(entry, this.grant)
+    this.#rootUpTo(entry.position - 1)
+    if (this.#root?.position === entry.position - 1) this.#root.add(entry.position, frame)
     this.#made.set(entry.position, frame)
     // The oldest ones go, whatever their positions: after a loss the same positions are made again.
     for (const oldest of this.#made.keys()) {
@@ -301,6 +303,12 @@ export class SourceDriver {
       this.#made.delete(oldest)
     }
     return frame
+  }
+
+  /** Readers that had come further under a source before this one are not sent all of it: what is between counts as well. */
+  #rootUpTo(position: number): void {
+    const root = this.#root
+    while (root && root.position < position) root.addBatch(this.#batches.batch(this.#timetable.at(root.position + 1)))
   }
 
   #tick(): void {

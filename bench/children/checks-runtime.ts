@@ -1,3 +1,4 @@
+import { COUNTED } from '../turns.js'
 import { equal } from './networks.js'
 import { runtimeRate } from './runtime-rate.js'
 
@@ -10,5 +11,6 @@ const rate = await runtimeRate(equal, {
   warmUp: 40,
   areProven: true,
   execution: { checkpoint: { everySteps: EVERY_STEPS }, audits, redundancy },
+  onCounted: (edge) => process.stdout.write(`${COUNTED[edge]}\n`),
 })
 process.stdout.write(`${JSON.stringify(rate)}\n`)

@@ -10,6 +10,7 @@ import { afterTold } from '../../actors/trust/host-record.js'
 import { HostRecords } from '../../actors/trust/host-records.js'
 import { DEFAULT_REPUTATION_RULES } from '../../actors/trust/reputation.js'
 import { fileStore } from '../../runtime/object-store/file-store.js'
+import type { COUNTED } from '../turns.js'
 import { BATCH, noise } from './networks.js'
 
 export interface RateOptions {
@@ -27,6 +28,8 @@ export interface RateOptions {
   readonly execution?: Pick<RunOptions, 'audits' | 'redundancy' | 'checkpoint'>
   /** The PNodes are on probation no more. */
   readonly areProven?: boolean
+  /** What is counted begins, or ends. */
+  readonly onCounted?: (edge: keyof typeof COUNTED) => void
 }
 
 /** Processor time is of all threads; it says more than the clock where others use the machine. */
@@ -37,7 +40,7 @@ export interface Rate {
 
 export async function runtimeRate(
   network: Network,
-  { pnodes = 1, steps, epochs = 1, warmUp, backend = 'wasm', execution, areProven = false }: RateOptions,
+  { pnodes = 1, steps, epochs = 1, warmUp, backend = 'wasm', execution, areProven = false, onCounted }: RateOptions,
 ): Promise<Rate> {
   const store = await mkdtemp(join(tmpdir(), 'swarmgrad-bench-'))
   const times: number[] = []
@@ -59,6 +62,7 @@ export async function runtimeRate(
           if (step !== warmUp && step !== steps) return
           const { user, system } = process.cpuUsage()
           used[step] = (user + system) / 1000
+          onCounted?.(step === steps ? 'ends' : 'begins')
         },
       },
     )

@@ -1,16 +1,20 @@
 import test from 'ava'
 import { type CutPolicy, runSettings } from '../../actors/run/run-settings.js'
+import { Batches } from '../../actors/pnode/batches.js'
 import { SourceDriver } from '../../actors/pnode/source.js'
 import { SOURCE } from '../../components/definition.js'
 import { block, categorical, datasets, dense, flatten, local, network, pred, relu } from '../../index.js'
 import type { LocalSwarm } from '../../actors/local-swarm.js'
+import type { Failure } from '../../actors/reports.js'
 import type { TrainingOptions } from '../../actors/prepare.js'
 import { train } from '../../actors/train.js'
 import { systemClock } from '../../runtime/clock.js'
 import { decodeFrame, MARK } from '../../runtime/frame.js'
+import { LogRoot } from '../../runtime/log-root.js'
 import { memoryStore } from '../../runtime/object-store/memory-store.js'
 import { encodeSignal, subjectOf } from '../../runtime/signal.js'
 import { memoryBroker } from '../../runtime/tensor-bus/memory-bus.js'
+import { Timetable } from '../../runtime/timetable.js'
 import { within } from '../conformance/within.js'
 import { until } from '../support/until.js'
 import { chainRun } from '../simulation/simulated-run.js'
@@ -60,6 +64,68 @@ test('augmentation of what is no image is refused before the run begins', async 
   t.regex((await t.throwsAsync(failing({ augmentation: {} }))).message, /augmentation: expected \{ crop: 1 to 64 pixels \}.*got \{\}/)
 })
 
+/** A source of 200 steps of which every log is compared, with one reader, and what it has made. */
+async function reviewed(window: number) {
+  const { definition, dataset, settings } = chainRun(1, { epochs: 1, stepsPerEpoch: 200 }, (made) => runSettings(made, { window }))
+  const [reader] = definition.network.vnodes.map(({ id }) => id)
+  const { connect } = memoryBroker()
+  const [bus, other] = await Promise.all([connect('here'), connect('there')])
+  const frames = other.subscribe(subjectOf('r', 'there', reader, 'frame'), { capacity: 1_000 })[Symbol.asyncIterator]()
+  const made = { batches: 0 }
+  const counted = {
+    ...dataset,
+    get splits() {
+      made.batches++
+      return dataset.splits
+    },
+  }
+  const grant = { v: 1, run: 'r', generation: 1, vnode: SOURCE, term: 1, pnode: 'here', inputs: [] } as const
+  const onFailure = ({ error }: Failure) => {
+    throw new Error(error.message)
+  }
+  const source = new SourceDriver(
+    { bus, clock: systemClock, window, cuts: settings.cuts, definition, dataset: counted, isReviewed: true, onFailure },
+    { ...grant, outputs: [{ vnode: reader, pnode: 'there', term: 2 }] },
+  )
+  const next = async (position: number) => {
+    const credit = { type: 'credit', vnode: reader, generation: 1, term: 2, next: position, upTo: position, resend: false } as const
+    other.publish(subjectOf('r', 'here', SOURCE, 'signal'), encodeSignal(credit))
+    const { value } = await within(10_000, `position ${position}`, frames.next())
+    if (value?.type !== 'message') throw new Error(`got ${value?.type}`)
+    return decodeFrame(value.bytes).header.position
+  }
+  const batches = new Batches(definition, dataset)
+  const timetable = new Timetable(definition.timetable)
+  const root = new LogRoot({ producer: SOURCE, kind: 'output', isOfSource: true }, 0)
+  for (let position = 1; position <= 40; position++) root.addBatch(batches.batch(timetable.at(position)))
+  return { source, made, next, rootAt: (position: number) => ({ output: root.at(position)!, inputs: {} }) }
+}
+
+test('a source whose log is compared makes each batch once, however far it is ahead of its readers', async (t) => {
+  const { source, made, next, rootAt } = await reviewed(1)
+  source.start()
+  for (let position = 1; position <= 40; position++) t.is(await next(position), position)
+  t.is(made.batches, 40)
+  t.deepEqual(source.rootsAt(40), rootAt(40))
+  t.deepEqual(source.rootsAt(7), rootAt(7))
+  t.is(source.rootsAt(201), undefined)
+  await source.stop()
+})
+
+test('a source that goes on behind another one counts what only that one has sent', async (t) => {
+  const { source, next, rootAt } = await reviewed(1)
+  source.start()
+  t.is(await next(30), 30)
+  t.is(await next(31), 31)
+  t.deepEqual(source.rootsAt(12), rootAt(12))
+  t.deepEqual(source.rootsAt(31), rootAt(31))
+  // It is asked about what it has made for nobody yet.
+  t.deepEqual(source.rootsAt(33), rootAt(33))
+  t.is(await next(35), 35)
+  t.deepEqual(source.rootsAt(35), rootAt(35))
+  await source.stop()
+})
+
 /**
  * Positions of the cuts that a source asks for, up to its last step.
  * @param isComplete whether a cut completes, when its reader has it
@@ -74,7 +140,7 @@ async function cutsOf(isComplete: (position: number) => boolean, more: Partial<C
   const { connect } = memoryBroker()
   const [bus, other] = await Promise.all([connect('here'), connect('there')])
   const frames = other.subscribe(subjectOf('r', 'there', reader, 'frame'), { capacity: 1_000 })[Symbol.asyncIterator]()
-  const onFailure = ({ error }: { readonly error: { readonly message: string } }) => {
+  const onFailure = ({ error }: Failure) => {
     throw new Error(error.message)
   }
   const place = { v: 1, run: 'r', generation: 1, vnode: SOURCE, term: 1, pnode: 'here' } as const

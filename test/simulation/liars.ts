@@ -36,7 +36,7 @@ const GANGS_BESIDE_AN_ARBITER: Checks = { ...CHECKS[7], name: 'gangs beside an a
 const ATTACKS = Object.keys(ADVERSARIES) as AdversaryName[]
 /** As a follower one of them says what the other says as an owner. */
 const [FORGER, SLANDERER] = ['forger', 'slanderer'] as const
-/** With audits alone a step that fails is believed to, and what is given up for it stays given up (docs/trust.md). */
+/** Of what is audited only every third seed has these: they came last, and the seeds that had found something were to stay what they were. */
 const FAILING: readonly AdversaryName[] = ['nan-bomber', 'false-alarm']
 /** Those that say of the same log the same, and something else than it gives. */
 const AGREEING: readonly AdversaryName[] = ['sign-flip', 'random-direction', 'skips-optimizer', 'forger']
@@ -68,7 +68,7 @@ export function drawLiarPlan(seed: number): Plan {
   const attacks = drawAttacks(random, {
     alike,
     count: 1 + random.below(Math.floor(most * hostCount)),
-    isAudited: size.audits !== undefined,
+    mayFail: size.audits === undefined || seed % 3 === 1,
   })
   const others = shuffled(
     random,
@@ -120,9 +120,9 @@ function withoutArbiters(random: RandomStream, faults: readonly Fault[], arbiter
 
 function drawAttacks(
   random: RandomStream,
-  { alike, count, isAudited }: { readonly alike: Checks['alike']; readonly count: number; readonly isAudited: boolean },
+  { alike, count, mayFail }: { readonly alike: Checks['alike']; readonly count: number; readonly mayFail: boolean },
 ): AdversaryName[] {
-  const fit = ATTACKS.filter((attack) => !isAudited || !FAILING.includes(attack))
+  const fit = ATTACKS.filter((attack) => mayFail || !FAILING.includes(attack))
   const pick = (from: readonly AdversaryName[]) => from[random.below(from.length)]
   if (alike === 'always' || alike === 'oneOwner' || (alike === 'maybe' && random.below(2) === 0)) {
     const one = pick(alike === 'always' ? AGREEING : fit)
