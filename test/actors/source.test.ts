@@ -113,12 +113,14 @@ test('a source whose log is compared makes each batch once, however far it is ah
 })
 
 test('a source that goes on behind another one counts what only that one has sent', async (t) => {
-  const { source, next, rootAt } = await reviewed(1)
+  const { source, made, next, rootAt } = await reviewed(1)
   source.start()
   t.is(await next(30), 30)
   t.is(await next(31), 31)
   t.deepEqual(source.rootsAt(12), rootAt(12))
   t.deepEqual(source.rootsAt(31), rootAt(31))
+  // None of it when it is asked: that may be long after.
+  t.is(made.batches, 31)
   // It is asked about what it has made for nobody yet.
   t.deepEqual(source.rootsAt(33), rootAt(33))
   t.is(await next(35), 35)
