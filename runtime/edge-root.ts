@@ -7,12 +7,13 @@
  * root₀ = H(`SGLG`, u8 version, u8 kind, u64 from, name of the producer); rootᵢ = H(rootᵢ₋₁, digestᵢ)
  * digest = H(`SGFD`, u8 version, u8 kind, u8 marks, u64 position, u64 step, u32 evaluation, u32 tensors, text of the batch, and of each tensor: text of
  * its name, u8 dtype, u32 rank, u32 per dimension, u64 bytes, the bytes). Numbers are little-endian; a text is u32 bytes, then UTF-8.
- * Of a frame of the source the tag is `SGFB`, and there are no bytes: last comes the text of `batchDigest` of what it carries (128 bits for inputs and
- * labels each), so that its maker, who needs that digest anyway, hashes nothing twice, and whoever audits the source makes no frames.
+ * Of a frame of the source the tag is `SGFB`, and there are no bytes: last comes the text of `batchDigest` of what it carries (batch-digest.ts), so that
+ * its maker, who needs that digest anyway, hashes nothing twice, and whoever audits the source neither makes frames nor gathers what it has seen before.
  */
-import { createHash } from 'node:crypto'
+import { createHash, hash } from 'node:crypto'
+import { batchDigest } from './batch-digest.js'
 import { invariant } from './errors.js'
-import { type AnyFrame, batchDigest, MARK, readFrame, type TensorBytes } from './frame.js'
+import { type AnyFrame, MARK, readFrame, type TensorBytes } from './frame.js'
 
 export const EDGE_ROOT_VERSION = 1
 const [LOG_TAG, FRAME_TAG, BATCH_TAG] = ['SGLG', 'SGFD', 'SGFB']
@@ -34,7 +35,7 @@ export interface EdgeStream {
 /** One frame of a log. */
 export interface EdgeEntry {
   readonly position: number
-  /** 32 bytes, of `edgeEntryOf`, or of `batchEntryOf` in the log of the source. */
+  /** 32 bytes, of `edgeEntryOf`, or in the log of the source of `batchEntryOf` or `receivedBatchEntryOf`. */
   readonly digest: Uint8Array
 }
 
@@ -59,7 +60,7 @@ export function startEdgeRoot(stream: EdgeStream): EdgeRoot {
 /** The root with one frame more. @throws `internal` if the frame does not come behind those before */
 export function extendEdgeRoot({ stream, position, frames, root }: EdgeRoot, entry: EdgeEntry): EdgeRoot {
   invariant(entry.position > position, () => `log of ${stream.producer}: position ${entry.position} behind ${position}`)
-  const next = createHash('sha256').update(root).update(entry.digest).digest()
+  const next = hash('sha256', Buffer.concat([root, entry.digest]), 'buffer')
   return { stream, position: entry.position, frames: frames + 1, root: next }
 }
 
@@ -76,38 +77,48 @@ export function edgeEntryOf(frame: Uint8Array, options: { readonly isWhole?: boo
   return { position: read.header.position, digest: bytes.hashed() }
 }
 
-/** What there is to know of a batch, as a frame or without one: kind, marks and place, and its tensors. */
-export interface BatchFrame extends Pick<AnyFrame, 'batch'> {
+/** What there is to know of a batch without its inputs: kind, marks and place, and what its tensors are. */
+export interface BatchFrame<Bytes = Pick<Uint8Array, 'byteLength'>> extends Pick<AnyFrame, 'batch'> {
   readonly header: Pick<AnyFrame['header'], 'kind' | 'marks' | 'position' | 'step' | 'evaluation'>
-  readonly tensors: readonly (readonly [name: string, tensor: Pick<TensorBytes, 'dtype' | 'shape' | 'bytes'>])[]
+  readonly tensors: readonly (readonly [name: string, tensor: Pick<TensorBytes, 'dtype' | 'shape'> & { readonly bytes: Bytes }])[]
 }
 
-/**
- * The entry of a batch that the source sends.
- * @param carried `batchDigest` of its tensors. Absent: they are hashed here
- */
-export function batchEntryOf(frame: BatchFrame, carried?: string): EdgeEntry {
+/** The entry of a batch that the source sends: whoever has made it knows that `batch` is the digest of its tensors. */
+export function batchEntryOf(frame: BatchFrame): EdgeEntry {
+  return batchEntry(frame, frame.batch)
+}
+
+/** The entry of a batch that has come: what is in it counts, and not what it says of itself. */
+export function receivedBatchEntryOf(frame: AnyFrame): EdgeEntry {
+  return batchEntry(frame, carriedBy(frame))
+}
+
+function batchEntry(frame: BatchFrame, carried: string): EdgeEntry {
   const bytes = new ByteWriter().ascii(BATCH_TAG)
   writeFrame(bytes, frame, () => undefined)
-  bytes.text(carried ?? carriedBy(frame))
+  bytes.text(carried)
   return { position: frame.header.position, digest: bytes.hashed() }
 }
 
 /** A source sends nothing but batches; what else comes in its name has no tensors that count. */
-function carriedBy(frame: BatchFrame): string {
+function carriedBy(frame: AnyFrame): string {
   if (frame.header.kind !== 'output') return ''
-  const [inputs, labels] = tensorsOf(frame).map(([, tensor]) => tensor.bytes)
-  return batchDigest(inputs, labels)
+  const [inputs, labels] = tensorsOf(frame).map(([, tensor]) => tensor)
+  return batchDigest(inputs, labels.bytes)
 }
 
 /** Those of feedback by name: whoever makes it again from a checkpoint has them in another order. */
-function tensorsOf({ header, tensors }: BatchFrame): BatchFrame['tensors'] {
+function tensorsOf<Bytes>({ header, tensors }: BatchFrame<Bytes>): BatchFrame<Bytes>['tensors'] {
   if (header.kind === 'output') return ['output', 'labels'].map((name) => tensors.find((tensor) => tensor[0] === name)!)
   return tensors.toSorted(([a], [b]) => (a < b ? -1 : 1))
 }
 
 /** All of a frame that counts; `writeBytes` is given the bytes of each tensor where they have their place. */
-function writeFrame(bytes: ByteWriter, frame: BatchFrame, writeBytes: (values: Uint8Array) => void): void {
+function writeFrame<Bytes extends Pick<Uint8Array, 'byteLength'>>(
+  bytes: ByteWriter,
+  frame: BatchFrame<Bytes>,
+  writeBytes: (values: Bytes) => void,
+): void {
   const { kind, marks, position, step, evaluation } = frame.header
   const tensors = tensorsOf(frame)
   bytes

@@ -14,7 +14,6 @@
  * | 12 | term, u32 | | 52 | crc32 of the first 52 bytes, u32 |
  * | 16 | step, u64 | | 56 | zero |
  */
-import { createHash } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 import { Packr } from 'msgpackr'
 import { crc32OfEnd } from './crc.js'
@@ -266,20 +265,6 @@ export function underTerm(frame: Uint8Array, term: number): Uint8Array {
   view.setUint32(52, crc32(copy.subarray(0, 52)), true)
   return copy
 }
-
-/** What a batch is known by: half of the SHA-256 of its inputs, then half of that of its labels, in hex; so whoever has the labels alone can check them. */
-export function batchDigest(inputs: Uint8Array, labels: Uint8Array): string {
-  return halfOf(inputs) + halfOf(labels)
-}
-
-/** Whether labels are those that the source has named in the digest of their batch. */
-export function areLabelsOf(batch: string, labels: Uint8Array): boolean {
-  return batch.length === 2 * HALF_DIGITS && batch.endsWith(halfOf(labels))
-}
-
-/** 128 bits: nobody finds other bytes for them. */
-const HALF_DIGITS = 32
-const halfOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex').slice(0, HALF_DIGITS)
 
 /** The digest of the batch that a whole frame or a tombstone is of. @throws as `decodeFrame` */
 export function batchOf(bytes: Uint8Array): string {

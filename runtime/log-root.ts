@@ -7,6 +7,7 @@ import {
   type EdgeRoot,
   type EdgeStream,
   extendEdgeRoot,
+  receivedBatchEntryOf,
   startEdgeRoot,
 } from './edge-root.js'
 import { readFrame } from './frame.js'
@@ -60,7 +61,7 @@ export class LogRoot {
 
   /** A batch of the source of which there is no frame. @param batch its digest is that of its tensors */
   addBatch(batch: BatchFrame): void {
-    this.#extend(batch.header.position, batchEntryOf(batch, batch.batch))
+    this.#extend(batch.header.position, batchEntryOf(batch))
   }
 
   /** What it would be with this frame, which is of the next position. */
@@ -88,7 +89,8 @@ export class LogRoot {
 
   #entryOf(frame: Uint8Array): EdgeEntry {
     const entry =
-      entries.get(frame) ?? (this.#isOfSource ? batchEntryOf(readFrame(frame, { isWhole: true })) : edgeEntryOf(frame, { isWhole: true }))
+      entries.get(frame) ??
+      (this.#isOfSource ? receivedBatchEntryOf(readFrame(frame, { isWhole: true })) : edgeEntryOf(frame, { isWhole: true }))
     entries.set(frame, entry)
     return entry
   }

@@ -1,9 +1,10 @@
 /** The batches of a run as frames: from data set, seed and position, and nothing else. Whoever has the data makes the same. */
 import { augment } from '../../components/augmentation.js'
-import { type Dataset, type Split, batch, batchIndices, epochOrder } from '../../components/datasets/index.js'
+import { type Dataset, type Split, batch, batchIndices, epochOrder, labelsAt } from '../../components/datasets/index.js'
 import { SOURCE } from '../../components/definition.js'
 import { labelForm } from '../../components/targets.js'
-import { batchDigest, encodeFrame } from '../../runtime/frame.js'
+import { batchDigest, digestOfSamples, isHashedAlone, KnownSamples, sampleHashes } from '../../runtime/batch-digest.js'
+import { encodeFrame } from '../../runtime/frame.js'
 import { type BatchFrame, batchEntryOf } from '../../runtime/edge-root.js'
 import type { Grant } from '../../runtime/grant.js'
 import { entryIsKnown } from '../../runtime/log-root.js'
@@ -24,36 +25,62 @@ export class Batches {
 
   /** The frame of an entry: the same bytes whenever it is made. */
   frame(entry: Entry, { run, generation, term }: Pick<Grant, 'run' | 'generation' | 'term'>): Uint8Array {
-    const made = this.batch(entry)
+    const chosen = this.#choose(entry)
+    const inputs = this.#gather(entry, chosen)
+    const made = this.#describe(entry, chosen, inputs)
     const [[, output], [, labels]] = made.tensors
-    const frame = encodeFrame({ header: { ...made.header, run, vnode: SOURCE, generation, term }, output, labels, batch: made.batch }, true)
-    entryIsKnown(frame, batchEntryOf(made, made.batch))
+    const header = { ...made.header, run, vnode: SOURCE, generation, term }
+    const frame = encodeFrame({ header, output: { ...output, bytes: inputs }, labels, batch: made.batch }, true)
+    entryIsKnown(frame, batchEntryOf(made))
     return frame
   }
 
-  /** What the frame of an entry carries; its tensors are good until the next one is made. */
+  /** What the frame of an entry carries, without its inputs: they are gathered only where one of them has not been in a batch before. */
   batch(entry: Entry) {
-    const { network, training } = this.#definition
-    const { split, indices } = this.#indices(entry)
-    const { inputs, labels } = batch(split, indices, this.#room(indices.length * split.sampleSize))
-    const { augmentation, seed } = training
-    if (augmentation && isTraining(entry)) {
-      const random = new RandomStream(seed, 'augmentation', entry.step)
-      augment(inputs, this.#dataset.input, { ...augmentation, random, blank: split.table?.[0] ?? 0 })
-    }
-    const bytes = {
-      inputs: new Uint8Array(inputs.buffer, inputs.byteOffset, inputs.byteLength),
-      labels: new Uint8Array(labels.buffer, labels.byteOffset, labels.byteLength),
-    }
-    const output = { dtype: 'float32' as const, shape: [indices.length, ...this.#dataset.input], bytes: bytes.inputs }
+    return this.#describe(entry, this.#choose(entry))
+  }
+
+  #describe(entry: Entry, chosen: Chosen, gathered?: Uint8Array) {
+    const { split, indices } = chosen
+    const labels = bytesOf(labelsAt(split, indices))
+    const byteLength = indices.length * sampleBytesOf(split)
+    const output = { dtype: 'float32' as const, shape: [indices.length, ...this.#dataset.input], bytes: { byteLength } }
     return {
       header: { kind: 'output' as const, ...entry },
-      batch: batchDigest(bytes.inputs, bytes.labels),
+      batch: this.#digest(entry, chosen, labels, gathered),
       tensors: [
         ['output', output],
-        ['labels', { ...labelForm(network, indices.length), bytes: bytes.labels }],
+        ['labels', { ...labelForm(this.#definition.network, indices.length), bytes: labels }],
       ] as const,
     } satisfies BatchFrame
+  }
+
+  #digest(entry: Entry, chosen: Chosen, labels: Uint8Array, gathered?: Uint8Array): string {
+    const { split, indices } = chosen
+    // What is augmented is new each time.
+    const known = isHashedAlone(sampleBytesOf(split)) && !this.#isAugmented(entry) ? knownOf(split) : undefined
+    const seen = known?.at(indices)
+    if (seen) return digestOfSamples(seen, labels)
+    const inputs = { shape: [indices.length], bytes: gathered ?? this.#gather(entry, chosen) }
+    if (!known) return batchDigest(inputs, labels)
+    const hashes = sampleHashes(inputs)!
+    known.learn(indices, hashes)
+    return digestOfSamples(hashes, labels)
+  }
+
+  /** The inputs of a batch, float32; good until those of the next one are gathered. */
+  #gather(entry: Entry, { split, indices }: Chosen): Uint8Array {
+    const { inputs } = batch(split, indices, this.#room(indices.length * split.sampleSize))
+    if (this.#isAugmented(entry)) {
+      const { augmentation, seed } = this.#definition.training
+      const random = new RandomStream(seed, 'augmentation', entry.step)
+      augment(inputs, this.#dataset.input, { ...augmentation!, random, blank: split.table?.[0] ?? 0 })
+    }
+    return bytesOf(inputs)
+  }
+
+  #isAugmented(entry: Entry): boolean {
+    return this.#definition.training.augmentation !== undefined && isTraining(entry)
   }
 
   /** Memory for the inputs of a batch, used again for the next: the frame has a copy. */
@@ -62,7 +89,7 @@ export class Batches {
     return this.#inputs
   }
 
-  #indices(entry: Entry): { split: Split; indices: Uint32Array } {
+  #choose(entry: Entry): Chosen {
     const { batchSize, seed } = this.#definition.training
     const { stepsPerEpoch, epochs } = this.#definition.timetable
     if (entry.evaluation > 0) {
@@ -76,6 +103,12 @@ export class Batches {
     if (this.#order?.epoch !== epoch) this.#order = orderOf(split, seed, epoch)
     return { split, indices: batchIndices(this.#order.indices, (entry.step - 1) % stepsPerEpoch, batchSize) }
   }
+}
+
+/** The samples of a batch. */
+interface Chosen {
+  readonly split: Split
+  readonly indices: Uint32Array
 }
 
 interface Order {
@@ -94,3 +127,18 @@ function orderOf(split: Split, seed: number, epoch: number): Order {
   orders.set(split, order)
   return order
 }
+
+/** Of each data set in memory; the source and whoever audits it in the same process know of each other's. */
+const knownSamples = new WeakMap<Split, KnownSamples>()
+
+function knownOf(split: Split): KnownSamples {
+  const known = knownSamples.get(split) ?? new KnownSamples(split.size)
+  knownSamples.set(split, known)
+  return known
+}
+
+/** As float32. */
+const sampleBytesOf = ({ sampleSize }: Split): number => sampleSize * Float32Array.BYTES_PER_ELEMENT
+
+const bytesOf = ({ buffer, byteOffset, byteLength }: Float32Array | Int32Array): Uint8Array =>
+  new Uint8Array(buffer, byteOffset, byteLength)

@@ -6,7 +6,8 @@
  */
 import { createHash } from 'node:crypto'
 import { SOURCE } from '../../components/definition.js'
-import { type AnyFrame, areLabelsOf } from '../../runtime/frame.js'
+import { areLabelsOf } from '../../runtime/batch-digest.js'
+import type { AnyFrame } from '../../runtime/frame.js'
 import { sumOfSquares } from '../../runtime/norm.js'
 import type { FormFault, FrameForms } from './frame-forms.js'
 import { NormEnvelope } from './norm-envelope.js'

@@ -106,22 +106,30 @@ export function makeDataset(
  * @param into memory for the inputs, [B × prod(input)] or longer, to be used again for the next batch
  */
 export function batch(split: Split, indices: Uint32Array, into?: Float32Array): Batch {
-  const { samples, labels, size, sampleSize, labelSize, table } = split
+  const { samples, sampleSize, table } = split
   const inputs = into?.subarray(0, indices.length * sampleSize) ?? new Float32Array(indices.length * sampleSize)
   invariant(
     inputs.length === indices.length * sampleSize,
     () => `${into?.length} elements for a batch of ${indices.length} × ${sampleSize}`,
   )
+  const labels = labelsAt(split, indices)
+  for (let row = 0; row < indices.length; row++) {
+    const start = indices[row] * sampleSize
+    if (table) lookUp(table, samples as Uint8Array, start, inputs, row * sampleSize, sampleSize)
+    else inputs.set(samples.subarray(start, start + sampleSize), row * sampleSize)
+  }
+  return { inputs, labels }
+}
+
+/** The labels at `indices`. A copy. */
+export function labelsAt({ labels, labelSize, size }: Split, indices: Uint32Array): Batch['labels'] {
   const chosen = labels instanceof Int32Array ? new Int32Array(indices.length * labelSize) : new Float32Array(indices.length * labelSize)
   for (let row = 0; row < indices.length; row++) {
     const index = indices[row]
     invariant(index < size, () => `sample ${index} of a split of ${size}`)
-    const start = index * sampleSize
-    if (table) lookUp(table, samples as Uint8Array, start, inputs, row * sampleSize, sampleSize)
-    else inputs.set(samples.subarray(start, start + sampleSize), row * sampleSize)
     for (let k = 0; k < labelSize; k++) chosen[row * labelSize + k] = labels[index * labelSize + k]
   }
-  return { inputs, labels: chosen }
+  return chosen
 }
 
 /** A function of its own, so that it sees one kind of array only and is compiled well. */

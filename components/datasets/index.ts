@@ -1,6 +1,6 @@
 export { fromArrays } from './arrays.js'
 export type { ArraysContent, ArraysOptions, Numbers } from './arrays.js'
-export { batch, checkTask, describe, makeDataset, normalise } from './dataset.js'
+export { batch, checkTask, describe, labelsAt, makeDataset, normalise } from './dataset.js'
 export type { Batch, Dataset, DatasetDescription, Feature, Normalisation, Split, SplitContent, SplitName } from './dataset.js'
 export { openDataset } from './open.js'
 export type { OpenDatasetOptions } from './open.js'

@@ -13,7 +13,8 @@ import type { TrainingOptions } from '../../actors/prepare.js'
 import { SOURCE, type TrainingDefinition } from '../../components/definition.js'
 import { categorical, dense, flatten, leakyRelu, block, network, relay, solo } from '../../index.js'
 import type { Network } from '../../components/network.js'
-import { batchDigest, encodeFeedback, encodeFrame, MARK, readFrame, type TensorBytes } from '../../runtime/frame.js'
+import { batchDigest } from '../../runtime/batch-digest.js'
+import { encodeFeedback, encodeFrame, MARK, readFrame, type TensorBytes } from '../../runtime/frame.js'
 import { memoryBroker } from '../../runtime/tensor-bus/memory-bus.js'
 import { openPools, renamed } from '../support/chaos-run.js'
 import { forge, LIES, lyingBus } from '../support/forged-frames.js'
@@ -44,7 +45,7 @@ const floats = (shape: readonly number[], value = 1): TensorBytes => {
   return { dtype: 'float32', shape, bytes: new Uint8Array(values.buffer) }
 }
 const labels: TensorBytes = { dtype: 'int32', shape: [2], bytes: new Uint8Array(8) }
-const batch = batchDigest(new Uint8Array(24), labels.bytes)
+const batch = batchDigest(floats([2, 3], 0), labels.bytes)
 /** Every second position is a drain. */
 const headerOf = (vnodeId: string, step: number, term = 1) =>
   ({ position: 2 * step - 1, step, evaluation: 0, marks: 0, run: 'r', vnode: vnodeId, generation: 1, term }) as const
@@ -90,7 +91,7 @@ test('the timetable says what stands where: marks that change results, drains wi
       header: { kind: 'output', ...headerOf('a', 1), position: 2, marks: MARK.drain },
       output: floats([samples, 4]),
       labels: { dtype: 'int32', shape: [samples], bytes: new Uint8Array(4 * samples) },
-      batch: batchDigest(new Uint8Array(0), new Uint8Array(4 * samples)),
+      batch: batchDigest(floats([0, 4]), new Uint8Array(4 * samples)),
     })
   t.is(refusal(drain(0)), undefined)
   t.is(refusal(drain(1)), 'shape')

@@ -7,7 +7,8 @@ import { SOURCE, type TrainingDefinition } from '../../components/definition.js'
 import { systemClock } from '../../runtime/clock.js'
 import type { ApplyRequest, Compute } from '../../runtime/compute/compute.js'
 import { SwarmError } from '../../runtime/errors.js'
-import { batchDigest, decodeFrameOrTombstone, encodeFrame, encodeTombstone, MARK, TOMBSTONE_DIGEST } from '../../runtime/frame.js'
+import { batchDigest } from '../../runtime/batch-digest.js'
+import { decodeFrameOrTombstone, encodeFrame, encodeTombstone, MARK, TOMBSTONE_DIGEST } from '../../runtime/frame.js'
 import { memoryStore } from '../../runtime/object-store/memory-store.js'
 import { encodeSignal, subjectOf } from '../../runtime/signal.js'
 import { memoryBroker } from '../../runtime/tensor-bus/memory-bus.js'
@@ -27,7 +28,7 @@ const place = (position: number, marks = 0) => ({
 const samples = (position: number) =>
   ({ dtype: 'float32', shape: [1, 1], bytes: new Uint8Array(Float32Array.of(position).buffer) }) as const
 const labels = { dtype: 'int32', shape: [1], bytes: new Uint8Array(4) } as const
-const batch = (position: number): string => batchDigest(samples(position).bytes, labels.bytes)
+const batch = (position: number): string => batchDigest(samples(position), labels.bytes)
 
 /** What the source sends. */
 function output(position: number, marks = 0): Uint8Array {

@@ -4,7 +4,8 @@ import type { Commit } from '../../actors/reports.js'
 import type { Adversary } from '../../adversaries/adversaries.js'
 import { SOURCE } from '../../components/definition.js'
 import type { Json } from '../../runtime/actor-system/actor-system.js'
-import { batchDigest, decodeFrame, encodeFrame } from '../../runtime/frame.js'
+import { batchDigest } from '../../runtime/batch-digest.js'
+import { decodeFrame, encodeFrame } from '../../runtime/frame.js'
 import { LogRoot } from '../../runtime/log-root.js'
 import type { TensorBus } from '../../runtime/tensor-bus/tensor-bus.js'
 import { wrapBus } from '../support/broken-buses.js'
@@ -79,7 +80,7 @@ function twoFaced(pnode: string) {
     const labels = { ...frame.labels, bytes: frame.labels.bytes.slice() }
     const values = new Int32Array(labels.bytes.buffer)
     for (let i = 0; i < values.length; i++) values[i] = (values[i] + 1) % 10
-    bus.publish(subject, encodeFrame({ ...frame, labels, batch: batchDigest(frame.output.bytes, labels.bytes) }, true))
+    bus.publish(subject, encodeFrame({ ...frame, labels, batch: batchDigest(frame.output, labels.bytes) }, true))
   }
   const disguise: Adversary = (honest) => ({
     ...honest,

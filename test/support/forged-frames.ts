@@ -1,7 +1,8 @@
 /** Frames as a liar would make them: whole, with right checksums, and wrong in one thing. */
 import { crc32 } from 'node:zlib'
 import { Packr } from 'msgpackr'
-import { batchDigest, FRAME_HEADER_BYTES, type TensorBytes } from '../../runtime/frame.js'
+import { batchDigest } from '../../runtime/batch-digest.js'
+import { FRAME_HEADER_BYTES, type TensorBytes } from '../../runtime/frame.js'
 import type { BusConnect } from '../../runtime/tensor-bus/tensor-bus.js'
 
 /** What may be changed. */
@@ -76,7 +77,7 @@ export const LIES = {
   batch: (frame: Forged) => {
     const [, { bytes }] = frame.tensors
     bytes[0] ^= 1
-    frame.batch = batchDigest(new Uint8Array(1), bytes)
+    frame.batch = batchDigest({ shape: [1], bytes: new Uint8Array(1) }, bytes)
   },
   finite: (frame: Forged) => void (floats(first(frame))[0] = Number.NaN),
   norm: (frame: Forged) => floats(first(frame)).forEach((x, i, all) => (all[i] = 100_000 * x)),
