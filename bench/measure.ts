@@ -60,6 +60,15 @@ export function ratio(over: readonly number[], under: readonly number[]): Ratio 
   return { median: median(each), smallest: Math.min(...each), largest: Math.max(...each) }
 }
 
+/** What a straight line through the points says at `x`, by least squares. */
+export function lineAt(x: number, xs: readonly number[], ys: readonly number[]): number {
+  const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length
+  const [meanX, meanY] = [mean(xs), mean(ys)]
+  const spread = mean(xs.map((each) => (each - meanX) ** 2))
+  const slope = spread > 0 ? mean(xs.map((each, i) => (each - meanX) * (ys[i] - meanY))) / spread : 0
+  return meanY + slope * (x - meanX)
+}
+
 /** Rounded for people and for JSON: four significant digits. */
 export function rounded<T>(value: T): T {
   if (typeof value === 'number') return Number(value.toPrecision(4)) as T

@@ -3,7 +3,7 @@ import { isSwarmError, SwarmError, toSwarmError } from '../runtime/errors.js'
 import { RandomStream } from '../runtime/random.js'
 import type { BlockSpec, BuiltIn, Located, Options, RuleSpec, Target, Tensors } from './define.js'
 import type { DefinitionRef, LayerDefinition, VNodeMachineDefinition } from './definition.js'
-import { initializers } from './initializers.js'
+import { blanks, initializers } from './initializers.js'
 import { widthOf } from './targets.js'
 import { builtInLayers } from './layers/index.js'
 import { builtInRules } from './rules/index.js'
@@ -41,26 +41,37 @@ export interface Pass {
 
 const NAME = /^[A-Za-z0-9_]+$/
 
+/** Whether a state is read into all tensors before anybody sees them. */
+interface Loading {
+  readonly isRestored: boolean
+}
+
+/** Those of layers and rules of our own need no numbers where a state is read into them; what others do with theirs nobody knows. */
+const initializersOf = ({ bundle }: DefinitionRef, { isRestored }: Loading): typeof initializers =>
+  isRestored && bundle === undefined ? blanks : initializers
+
 /** The layers of a VNode with fresh tensors, kept; the caller disposes them. @throws `graph.unknown`, `definition.invalid`, `compute.failed` */
-export async function loadLayers({ vnode, training, bundles }: VNodeMachineDefinition): Promise<LoadedLayer[]> {
+export async function loadLayers({ vnode, training, bundles }: VNodeMachineDefinition, loading: Loading): Promise<LoadedLayer[]> {
   const loaded: LoadedLayer[] = []
   for (const definition of vnode.layers) {
     const spec = await findSpec<BlockSpec<any>>('block', definition.layer, builtInLayers, bundles)
     const options = spec.options?.(definition.layer.options) ?? definition.layer.options
+    const made = initializersOf(definition.layer, loading)
     const make = (kind: 'init' | 'state'): Tensors =>
-      kept(definition.id, () => spec[kind]?.(definition.inputShapes[0], options, initializers(training.seed, definition.id, kind)) ?? {})
+      kept(definition.id, () => spec[kind]?.(definition.inputShapes[0], options, made(training.seed, definition.id, kind)) ?? {})
     loaded.push({ definition, spec, options, parameters: make('init'), state: make('state') })
   }
   return loaded
 }
 
 /** The rule of a VNode with fresh parameters, kept; the caller disposes them. */
-export async function loadRule({ vnode, target, training, bundles }: VNodeMachineDefinition): Promise<LoadedRule> {
+export async function loadRule({ vnode, target, training, bundles }: VNodeMachineDefinition, loading: Loading): Promise<LoadedRule> {
   const spec = await findSpec<RuleSpec<any>>('rule', training.rule, builtInRules, bundles)
   const options = spec.options?.(training.rule.options) ?? training.rule.options
   const sized = { ...target, classes: widthOf(target) }
   const where = `head of ${vnode.id}`
-  const made = (id: string) => spec.init(vnode.outputShape, sized, initializers(training.seed, id, 'head'), options)
+  const made = (id: string) =>
+    spec.init(vnode.outputShape, sized, initializersOf(training.rule, loading)(training.seed, id, 'head'), options)
   const { of, from: [lender] = [], parameter = '' } = vnode.feedback ?? {}
   if (of === 'head' && !(parameter in tf.tidy(() => made(vnode.id)))) {
     const what = `rule '${spec.name}' shares the parameter '${parameter}', which its init does not make`

@@ -73,8 +73,9 @@ export class VNodeMachine implements Machine {
       throw new SwarmError('definition.version', { what: 'VNode definition', expected: DEFINITION_VERSION, got: String(definition?.v) })
     }
     await startBackend()
-    const layers = await loadLayers(definition)
-    const machine = new VNodeMachine(definition, layers, definition.vnode.hasHead ? await loadRule(definition) : undefined)
+    const loading = { isRestored: blob !== undefined }
+    const layers = await loadLayers(definition, loading)
+    const machine = new VNodeMachine(definition, layers, definition.vnode.hasHead ? await loadRule(definition, loading) : undefined)
     try {
       if (blob) machine.#restore(blob)
       return machine

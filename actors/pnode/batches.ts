@@ -117,14 +117,16 @@ interface Order {
   readonly indices: Uint32Array
 }
 
-/** The order that was made last, a long permutation: who audits segment by segment begins anew for each. */
-const orders = new WeakMap<Split, Order>()
+/** The orders that were made last, long permutations: who audits segment by segment begins anew for each, and may be an epoch behind. */
+const orders = new WeakMap<Split, readonly Order[]>()
+const KEPT_ORDERS = 2
 
 function orderOf(split: Split, seed: number, epoch: number): Order {
-  const known = orders.get(split)
-  if (known?.seed === seed && known.epoch === epoch) return known
+  const known = orders.get(split) ?? []
+  const found = known.find((order) => order.seed === seed && order.epoch === epoch)
+  if (found) return found
   const order = { seed, epoch, indices: epochOrder(seed, epoch, split.size) }
-  orders.set(split, order)
+  orders.set(split, [order, ...known].slice(0, KEPT_ORDERS))
   return order
 }
 

@@ -3,9 +3,9 @@ import { equal } from './networks.js'
 import { runtimeRate } from './runtime-rate.js'
 
 const EVERY_STEPS = 20
-const [audits, redundancy] = process.argv.slice(2).map(Number)
+const [pnodes, audits, redundancy] = process.argv.slice(2).map(Number)
 const rate = await runtimeRate(equal, {
-  pnodes: 2,
+  pnodes,
   steps: 600,
   epochs: 6,
   warmUp: 40,

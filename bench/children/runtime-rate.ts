@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { local, pred } from '../../index.js'
 import type { Network } from '../../index.js'
+import { SOURCE } from '../../components/definition.js'
 import type { BackendChoice } from '../../components/backends.js'
 import { type RunOptions, train } from '../../actors/train.js'
 import { afterTold } from '../../actors/trust/host-record.js'
@@ -36,6 +37,8 @@ export interface RateOptions {
 export interface Rate {
   readonly samplesPerSecond: number
   readonly cpuMsPerStep: number
+  /** Of all that VNodes have applied, so much was applied by somebody else as well. */
+  readonly auditedShare: number
 }
 
 export async function runtimeRate(
@@ -45,6 +48,8 @@ export async function runtimeRate(
   const store = await mkdtemp(join(tmpdir(), 'swarmgrad-bench-'))
   const times: number[] = []
   const used: number[] = []
+  let [appliedSteps, auditedSteps] = [0, 0]
+  const isCounted = () => times[warmUp] !== undefined && times[steps] === undefined
   try {
     const data = noise((BATCH * steps) / epochs, ...network.input)
     if (areProven) await prove(store, pnodes)
@@ -57,6 +62,7 @@ export async function runtimeRate(
         onObservation: (seen) => {
           if (seen.type !== 'applied' || seen.entry.evaluation > 0) return
           const { step } = seen.entry
+          appliedSteps += isCounted() ? 1 : 0
           times[step] = performance.now()
           // Asking is half a millisecond where threads are busy.
           if (step !== warmUp && step !== steps) return
@@ -66,6 +72,12 @@ export async function runtimeRate(
         },
       },
     )
+    const checkpoints = [0]
+    for await (const event of run.events()) {
+      if (event.type === 'checkpoint') checkpoints.push(event.step)
+      if (event.type !== 'audited' || event.vnode === SOURCE || !isCounted()) continue
+      auditedSteps += event.step - checkpoints.findLast((step) => step < event.step)!
+    }
     await run.result
   } finally {
     await rm(store, { recursive: true, force: true })
@@ -74,6 +86,7 @@ export async function runtimeRate(
   return {
     samplesPerSecond: (counted * BATCH * 1000) / (times[steps] - times[warmUp]),
     cpuMsPerStep: (used[steps] - used[warmUp]) / counted,
+    auditedShare: auditedSteps / appliedSteps,
   }
 }
 

@@ -148,6 +148,29 @@ test('gradients whose norm is too large are shortened to it, all by one factor; 
   t.true(Math.abs(normOf(short) - 1e-2) < 1e-5, String(normOf(short)))
 })
 
+test.serial('a VNode that is restored draws no numbers of its own: all of them are in its state', async (t) => {
+  const dense = builtInLayers.dense as { init: NonNullable<(typeof builtInLayers.dense)['init']> }
+  const { init } = dense
+  const drawn: number[] = []
+  dense.init = (input, options, random) => {
+    const made = init(input, options, random)
+    drawn.push(made.w.dataSync().filter((w) => w !== 0).length)
+    return made
+  }
+  try {
+    for (const rule of ['pred', 'predsim', 'backprop', 'relay', 'solo']) {
+      const definition = sketch({ ...mlp, rule: { name: rule } })
+      const machine = await trained(definition, 1, 1)
+      const restored = await VNodeMachine.load({ ...definition, training: { ...definition.training, seed: 77 } }, machine.snapshot())
+      t.is(hashOf(restored), hashOf(machine), rule)
+      for (const each of [machine, restored]) each.dispose()
+    }
+    t.deepEqual(drawn, [30, 0, 30, 0, 30, 0, 30, 0, 30, 0])
+  } finally {
+    dense.init = init
+  }
+})
+
 test('other seeds give other weights; names say what is in a state', async (t) => {
   const [a, b] = [await trained(sketch(mlp), 1, 1), await trained(sketch({ ...mlp, seed: 2 }), 1, 1)]
   t.not(hashOf(a), hashOf(b))
