@@ -56,9 +56,9 @@ export async function loadLayers({ vnode, training, bundles }: VNodeMachineDefin
   for (const definition of vnode.layers) {
     const spec = await findSpec<BlockSpec<any>>('block', definition.layer, builtInLayers, bundles)
     const options = spec.options?.(definition.layer.options) ?? definition.layer.options
-    const made = initializersOf(definition.layer, loading)
+    const startingWith = initializersOf(definition.layer, loading)
     const make = (kind: 'init' | 'state'): Tensors =>
-      kept(definition.id, () => spec[kind]?.(definition.inputShapes[0], options, made(training.seed, definition.id, kind)) ?? {})
+      kept(definition.id, () => spec[kind]?.(definition.inputShapes[0], options, startingWith(training.seed, definition.id, kind)) ?? {})
     loaded.push({ definition, spec, options, parameters: make('init'), state: make('state') })
   }
   return loaded

@@ -17,10 +17,15 @@ const machines = await startMachines()
 const SOURCE = `
   import { tf, defineBlock, defineRule } from 'swarmgrad'
   const module = import.meta.url
+  // Of what is drawn for it a definition may ask what it likes, each time that it is made.
+  const drawn = (x) => {
+    if (x.abs().max().dataSync()[0] === 0) throw new Error('no numbers')
+    return x
+  }
   export const counting = defineBlock({
     module, name: 'counting',
     shape: (_input, { units }) => [units],
-    init: ([d], { units }, random) => ({ w: random.glorot([d, units]) }),
+    init: ([d], { units }, random) => ({ w: drawn(random.glorot([d, units])) }),
     state: (_input, _options, random) => ({ seen: random.zeros([]), last: random.zeros([1, 4]) }),
     forward: (p, x, context, { fail, undeclared }) => {
       if (context.training) {
@@ -34,7 +39,10 @@ const SOURCE = `
   })
   export const smooth = defineRule({
     module, name: 'smooth',
-    init: ([d], target, random) => ({ head: random.zeros([d, target.classes]) }),
+    init: ([d], target, random) => {
+      drawn(random.normal([1]))
+      return { head: random.zeros([d, target.classes]) }
+    },
     logits: (p, h) => tf.matMul(h, p.head),
     loss: ({ logits, y }, { epsilon }) => tf.losses.softmaxCrossEntropy(y, logits, undefined, epsilon),
   })
