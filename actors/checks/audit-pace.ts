@@ -2,7 +2,7 @@
 import type { Manifest, SegmentRef } from '../../runtime/head.js'
 
 /** How much longer than the run for a segment somebody may take for it; and at most so many times as long as anybody is waited for. */
-const [SLOWER, MOST_PATIENCE] = [4, 2.5]
+const [SLOWER, MOST_PATIENCE] = [6, 2.5]
 
 export class AuditPace {
   readonly #patienceMs: number

@@ -13,6 +13,8 @@ export interface RefinementQueueOptions {
   readonly run: Grant['run']
   /** Of the machine. */
   readonly machine: string
+  /** Default false. */
+  readonly isBackground?: boolean
 }
 
 export class RefinementQueue {
@@ -35,14 +37,14 @@ export class RefinementQueue {
    * @returns when they are done, with what `Compute.refine` throws; undefined if none follow
    */
   after(entry: Entry): Promise<void> | undefined {
-    const { compute, machine, run, definition } = this.#options
+    const { compute, machine, run, definition, isBackground } = this.#options
     const { vnode, training } = definition
     const { step } = entry
     const count = isTraining(entry) ? updatesAfter(step, vnode, training.refinement) : 0
     if (count === 0) return undefined
     const update = async (number: number): Promise<void> => {
       const request = { run, vnode: vnode.id, step, update: number }
-      const { busyMs } = await compute.refine(machine, request, { patienceMs: this.#deadline.ms })
+      const { busyMs } = await compute.refine(machine, request, { patienceMs: this.#deadline.ms, isBackground })
       this.#deadline.took(busyMs)
       this.#busyMs += busyMs
       this.#done++

@@ -96,7 +96,8 @@ export class VNodeDriver {
     this.id = `${grant.run}/${grant.vnode}/${grant.term}`
     const origin = () => ({ ...this.#me(), run: this.#grant.run, vnode: this.vnode })
     this.#frames = new VNodeFrames(definition.vnode.feedback, isReviewed, origin)
-    this.#refinement = new RefinementQueue({ compute: host.compute, definition, run: grant.run, machine: this.id })
+    const machine = { machine: this.id, isBackground: this.#isAudit }
+    this.#refinement = new RefinementQueue({ compute: host.compute, definition, run: grant.run, ...machine })
     this.#sums = new EvaluationSums(definition.vnode.hasHead)
     this.#logbook = new Logbook(grant, definition.vnode.feedback, isReviewed)
     this.#manifest = grant.checkpoint?.position ?? 0
@@ -137,6 +138,11 @@ export class VNodeDriver {
   /** It applies in silence what another VNode applies. */
   get isFollower(): boolean {
     return followed(this.#grant.vnode) !== undefined
+  }
+
+  /** It applies a segment that others have gone on from. */
+  get #isAudit(): boolean {
+    return this.#grant.until !== undefined
   }
 
   /** Positions: applied, restored from, of the newest whole checkpoint. Inputs that wait, outputs kept. */
@@ -185,7 +191,7 @@ export class VNodeDriver {
    */
   promote(grant: Grant): boolean {
     const { generation, checkpoint, inputs, outputs } = grant
-    if (!this.isFollower || this.#grant.until || !this.#isStarted || this.#hasFailed || this.#abort.signal.aborted) return false
+    if (!this.isFollower || this.#isAudit || !this.#isStarted || this.#hasFailed || this.#abort.signal.aborted) return false
     if (generation !== this.#grant.generation || this.#log.applied < Math.max(this.#manifest, checkpoint?.position ?? 0)) return false
     this.manifest(checkpoint?.position ?? 0)
     this.#grant = grant
@@ -270,7 +276,7 @@ export class VNodeDriver {
           this.#done(command, this.#frames.tombstone(command.entry, command.inputs), {}, 0)
           break
         case 'snapshot':
-          if (!this.#grant.until) void this.#commit(command.entry)
+          if (!this.#isAudit) void this.#commit(command.entry)
           break
         case 'send':
           // What a follower has kept was made before it had this term; nobody has seen it yet.
@@ -297,7 +303,7 @@ export class VNodeDriver {
     this.#underWay.push(step)
     try {
       const request = { ...this.#frames.request(entry), inputs, feedback, areInputsWhole: true }
-      const applying = this.#host.compute.apply(this.id, request, { patienceMs: this.#deadline.ms })
+      const applying = this.#host.compute.apply(this.id, request, { patienceMs: this.#deadline.ms, isBackground: this.#isAudit })
       // Asked for behind the step and before all that follows; the output goes out without it.
       const refining = this.#refinement.after(entry)
       const { metrics, busyMs, ...made } = await applying
@@ -340,11 +346,7 @@ export class VNodeDriver {
       const hash = await hashStateInBackground(blob as Uint8Array<ArrayBuffer>)
       const commit = { vnode, term, generation, step, position, marks, hash, sizeBytes: blob.byteLength, computeClass: this.#computeClass }
       const isHeld = this.#log.heldAt === position
-      const argument = {
-        ...commit,
-        ...said,
-        ...(isHeld && { heldAsOf: this.#standing.asOf }),
-      }
+      const argument = { ...commit, ...said, ...(isHeld && { heldAsOf: this.#standing.asOf }) }
       await this.#reports.committed({ method: 'committed', argument }, blob)
       // A cut that somebody missed under a source before this one never completes: nobody stands still behind that for ever.
       const isInVain = () => this.#log.heldAt === position && this.#manifest < position

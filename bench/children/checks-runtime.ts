@@ -2,7 +2,7 @@ import { COUNTED } from '../turns.js'
 import { equal } from './networks.js'
 import { runtimeRate } from './runtime-rate.js'
 
-const EVERY_STEPS = 20
+const EVERY_STEPS = 50
 const [pnodes, audits, redundancy] = process.argv.slice(2).map(Number)
 const rate = await runtimeRate(equal, {
   pnodes,

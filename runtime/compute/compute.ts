@@ -68,6 +68,8 @@ export interface ApplyOptions {
   readonly deadlineMs?: number
   /** It is given up after so long already, if that is less. */
   readonly patienceMs?: number
+  /** Nobody's next step waits for it: others go first, but not for ever (turns.ts). Of a machine all steps or none. Default false. */
+  readonly isBackground?: boolean
 }
 
 /** Why a `Compute` lost its worker. */

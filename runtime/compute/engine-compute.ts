@@ -17,7 +17,7 @@ import {
   type RefineResult,
 } from './compute.js'
 import { errorOf, stepOf, type HostReply, type HostRequest, type HostValues } from './machine-host.js'
-import { type Claim, RANK, type Turn, Turns } from './turns.js'
+import { type Claim, RANK, refinementClaim, stepClaim, type Turn, Turns } from './turns.js'
 
 /** What an engine tells its owner. */
 export interface EngineEvents {
@@ -151,8 +151,9 @@ export class EngineCompute implements Compute {
 
   #request<K extends HostRequest['kind']>(
     request: Extract<HostRequest, { kind: K }>,
-    { signal, deadlineMs = this.#options.deadlineMs ?? DEFAULT_STEP_DEADLINE_MS, patienceMs = Infinity }: RequestOptions = {},
+    options: RequestOptions = {},
   ): Promise<HostValues[K]> {
+    const { signal, deadlineMs = this.#options.deadlineMs ?? DEFAULT_STEP_DEADLINE_MS, patienceMs = Infinity } = options
     return new Promise<HostValues[keyof HostValues]>((resolve, reject) => {
       if (this.#isClosed) throw this.#closedError()
       if (signal?.aborted) throw aborted(request, signal)
@@ -161,7 +162,7 @@ export class EngineCompute implements Compute {
       const [limitMs, isHasty] = [Math.min(deadlineMs, patienceMs), patienceMs < deadlineMs]
       const pending: Pending = { request, deadlineMs: limitMs, isHasty, resolve, reject }
       if (signal) this.#heed(signal, pending)
-      this.#turns.add(pending, claimOf(request))
+      this.#turns.add(pending, claimOf(request, options))
       if (this.#engine) this.#post(this.#engine)
       else this.#take()
     }) as Promise<HostValues[K]> // a reply has the value of its request's kind: MachineHost.execute
@@ -334,12 +335,11 @@ function describe(request: HostRequest): string {
 const placeOf = (step: Extract<HostRequest, { kind: 'apply' | 'refine' }>) => (step.kind === 'apply' ? step.request.header : step.request)
 
 /** What others wait for goes first; the rest in turn with other runs. */
-function claimOf(request: HostRequest): Claim {
+function claimOf(request: HostRequest, options: ApplyOptions): Claim {
   const machine = 'machine' in request ? request.machine : ''
   if (!('request' in request)) return { machine, run: '', rank: RANK.control }
-  const { run } = placeOf(request)
-  if (request.kind === 'refine') return { machine, run, rank: RANK.refinement }
-  return { machine, run, rank: request.request.evaluation > 0 ? RANK.evaluation : RANK.training }
+  if (request.kind === 'refine') return refinementClaim(machine, request.request, options)
+  return stepClaim(machine, request.request, options)
 }
 
 function busyMsOf(reply: HostReply): number | undefined {

@@ -13,7 +13,7 @@ import type {
   RefineRequest,
   RefineResult,
 } from './compute.js'
-import { type Claim, RANK, Turns } from './turns.js'
+import { type Claim, RANK, refinementClaim, stepClaim, Turns } from './turns.js'
 
 /** `pool`, with computes that work for `share` of the time, above 0 to 1; each of them by itself. */
 export function limitedPool(pool: ComputePool, share: number, clock: Clock): ComputePool {
@@ -89,13 +89,13 @@ class LimitedCompute implements Compute {
   }
 
   apply(id: string, request: ApplyRequest, options?: ApplyOptions): Promise<ApplyResult> {
-    const claim = { machine: id, run: request.header.run, rank: request.evaluation > 0 ? RANK.evaluation : RANK.training }
+    const claim = stepClaim(id, request, options)
     const step = () => this.#withRest(() => this.#compute.apply(id, request, options))
     return this.#enqueue(`step ${request.step} of ${id}`, claim, step, options?.signal)
   }
 
   refine(id: string, request: RefineRequest, options?: ApplyOptions): Promise<RefineResult> {
-    const claim = { machine: id, run: request.run, rank: RANK.refinement }
+    const claim = refinementClaim(id, request, options)
     const update = () => this.#withRest(() => this.#compute.refine(id, request, options))
     return this.#enqueue(`refinement ${request.update} after step ${request.step} of ${id}`, claim, update, options?.signal)
   }

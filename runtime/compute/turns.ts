@@ -8,9 +8,12 @@
  * 3. Within a run training steps, then evaluations, then refinement: an output that others wait for goes before work that nobody waits for.
  *    What is put off is bounded, since whoever goes before runs out of inputs or of room.
  * 4. Then in the order asked.
+ * 5. What an auditor does again is background work: it goes where nobody else has a step waiting, and else gets a third of the time that a run and it
+ *    have together. Each audit by itself, so that whoever has many of them to do does them sooner.
  *
  * Times come from whoever executes; nothing is measured here, so equal times give equal orders.
  */
+import type { ApplyOptions, ApplyRequest, RefineRequest } from './compute.js'
 
 /** What a request is, the first of a run first. */
 export const RANK = { control: 0, training: 1, evaluation: 2, refinement: 3 } as const
@@ -21,6 +24,8 @@ export interface Claim {
   readonly machine: string
   readonly run: string
   readonly rank: Rank
+  /** Steps of this machine are waited for by nobody's next step. Default false. */
+  readonly isBackground?: boolean | undefined
 }
 
 /** Something whose turn has come. */
@@ -43,14 +48,17 @@ interface Waiting<T> {
  */
 export const MISSED_MS = 1_000
 
+/** So many times what it took is a background step charged: it gets so much less than a run. It keeps no claim to time that it has missed. */
+export const BACKGROUND_CHARGE = 2
+
 export class Turns<T> {
   /** By machine, in the order asked. */
   readonly #lanes = new Map<string, Waiting<T>[]>()
-  /** What each run has had, in ms; one that is missing has had `#now` less `MISSED_MS`. */
+  /** What each run, or machine with background work, was charged, in ms; a run that is missing `#now` less `MISSED_MS`. */
   readonly #served = new Map<string, number>()
   /** What the last turn of a machine took, by rank. */
   readonly #expected = new Map<string, number>()
-  /** What the run of the last turn had had before it. */
+  /** What whose turn was the last had been charged before it. */
   #now = 0
   #asked = 0
   #size = 0
@@ -75,9 +83,9 @@ export class Turns<T> {
     const { item, claim } = next
     this.#remove(claim.machine, 0)
     if (claim.rank === RANK.control) return { item, claim, chargedMs: 0 }
-    this.#now = Math.max(this.#now, this.#servedOf(claim.run))
+    this.#now = Math.max(this.#now, this.#servedOf(claim))
     const chargedMs = this.#expected.get(keyOf(claim)) ?? 0
-    this.#charge(claim.run, chargedMs)
+    this.#charge(claim, chargedMs)
     return { item, claim, chargedMs }
   }
 
@@ -85,7 +93,7 @@ export class Turns<T> {
   took({ claim, chargedMs }: Turn<T>, ms: number): void {
     if (claim.rank === RANK.control) return
     this.#expected.set(keyOf(claim), ms)
-    this.#charge(claim.run, ms - chargedMs)
+    this.#charge(claim, ms - chargedMs)
   }
 
   /** A machine is gone: what its turns took is forgotten. What waits for it waits on. */
@@ -123,8 +131,8 @@ export class Turns<T> {
   #isBefore(a: Waiting<T>, b: Waiting<T>): boolean {
     const [isControl, isOther] = [a.claim.rank === RANK.control, b.claim.rank === RANK.control]
     if (isControl !== isOther) return isControl
-    if (!isControl && a.claim.run !== b.claim.run) {
-      const [mine, others] = [this.#servedOf(a.claim.run), this.#servedOf(b.claim.run)]
+    if (!isControl && flowOf(a.claim) !== flowOf(b.claim)) {
+      const [mine, others] = [this.#servedOf(a.claim), this.#servedOf(b.claim)]
       if (mine !== others) return mine < others
     } else if (a.claim.rank !== b.claim.rank) {
       return a.claim.rank < b.claim.rank
@@ -132,12 +140,12 @@ export class Turns<T> {
     return a.order < b.order
   }
 
-  #servedOf(run: string): number {
-    return Math.max(this.#served.get(run) ?? -Infinity, this.#now - MISSED_MS)
+  #servedOf(claim: Claim): number {
+    return Math.max(this.#served.get(flowOf(claim)) ?? -Infinity, claim.isBackground ? this.#now : this.#now - MISSED_MS)
   }
 
-  #charge(run: string, ms: number): void {
-    this.#served.set(run, this.#servedOf(run) + ms)
+  #charge(claim: Claim, ms: number): void {
+    this.#served.set(flowOf(claim), this.#servedOf(claim) + (claim.isBackground ? BACKGROUND_CHARGE * ms : ms))
   }
 
   #remove(machine: string, at: number): void {
@@ -148,4 +156,21 @@ export class Turns<T> {
   }
 }
 
+/** Whose time it is. */
+const flowOf = ({ machine, run, isBackground }: Claim): string => (isBackground ? `background ${machine}` : run)
 const keyOf = ({ machine, rank }: Pick<Claim, 'machine' | 'rank'>): string => `${rank} ${machine}`
+
+/** Of a step that is not refinement. */
+export const stepClaim = (machine: string, { evaluation, header }: ApplyRequest, { isBackground }: ApplyOptions = {}): Claim => ({
+  machine,
+  run: header.run,
+  rank: evaluation > 0 ? RANK.evaluation : RANK.training,
+  isBackground,
+})
+
+export const refinementClaim = (machine: string, { run }: RefineRequest, { isBackground }: ApplyOptions = {}): Claim => ({
+  machine,
+  run,
+  rank: RANK.refinement,
+  isBackground,
+})

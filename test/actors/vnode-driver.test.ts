@@ -5,8 +5,10 @@ import { FrameForms } from '../../actors/pnode/frame-forms.js'
 import { VNodeDriver } from '../../actors/pnode/vnode-driver.js'
 import { SOURCE, type TrainingDefinition } from '../../components/definition.js'
 import { systemClock } from '../../runtime/clock.js'
-import type { ApplyRequest, Compute } from '../../runtime/compute/compute.js'
+import type { ApplyOptions, ApplyRequest, Compute } from '../../runtime/compute/compute.js'
 import { SwarmError } from '../../runtime/errors.js'
+import { followerOf } from '../../runtime/followers.js'
+import type { Grant } from '../../runtime/grant.js'
 import { batchDigest } from '../../runtime/batch-digest.js'
 import { decodeFrameOrTombstone, encodeFrame, encodeTombstone, MARK, TOMBSTONE_DIGEST } from '../../runtime/frame.js'
 import { memoryStore } from '../../runtime/object-store/memory-store.js'
@@ -57,7 +59,7 @@ interface Report {
 }
 
 interface Driven {
-  readonly skips?: readonly number[]
+  readonly grant?: Partial<Pick<Grant, 'vnode' | 'skips' | 'until'>>
   readonly training?: Partial<TrainingDefinition>
   readonly refine?: Compute['refine']
 }
@@ -65,8 +67,8 @@ interface Driven {
 /** The driver of `m` on one host, between a source and a reader on another. */
 async function driven(
   t: Teardown,
-  apply: (request: ApplyRequest, options?: { readonly patienceMs?: number }) => Promise<Uint8Array>,
-  { skips, training = {}, refine }: Driven = {},
+  apply: (request: ApplyRequest, options?: ApplyOptions) => Promise<Uint8Array>,
+  { grant = {}, training = {}, refine }: Driven = {},
 ) {
   const { connect } = memoryBroker()
   const [bus, other] = await Promise.all([connect('here'), connect('there')])
@@ -77,7 +79,7 @@ async function driven(
     unload: async () => undefined,
     snapshot: async () => Uint8Array.of(1, 2, 3),
     refine,
-    apply: async (_id: string, request: ApplyRequest, options?: { readonly patienceMs?: number }) => {
+    apply: async (_id: string, request: ApplyRequest, options?: ApplyOptions) => {
       return { frame: await apply(request, options), metrics: {}, busyMs: BUSY_MS }
     },
   } as unknown as Compute
@@ -113,23 +115,24 @@ async function driven(
       pnode: 'here',
       inputs: [{ vnode: SOURCE, pnode: 'there', term: 1 }],
       outputs: [{ vnode: 'z', pnode: 'there', term: 3 }],
-      ...(skips && { skips }),
+      ...grant,
     },
     window: 4,
     maxAhead: Infinity,
   })
   t.teardown(() => driver.stop())
+  const to = grant.vnode ?? 'm'
   const frames = other.subscribe(subjectOf('r', 'there', 'z', 'frame'), { capacity: 100 })[Symbol.asyncIterator]()
   await driver.start()
   other.publish(
-    subjectOf('r', 'here', 'm', 'signal'),
+    subjectOf('r', 'here', to, 'signal'),
     encodeSignal({ type: 'credit', vnode: 'z', generation: 1, term: 3, next: 1, upTo: 8, resend: true }),
   )
   return {
     driver,
     reports,
     send(this: void, bytes: Uint8Array) {
-      other.publish(subjectOf('r', 'here', 'm', 'frame'), bytes)
+      other.publish(subjectOf('r', 'here', to, 'frame'), bytes)
     },
     /** The next frame that the reader gets. */
     async next(this: void) {
@@ -160,7 +163,7 @@ test('what is skipped here or before is never given to the compute, and goes on 
     await new Promise((resolve) => setImmediate(resolve))
     return applied(request)
   }
-  const { send, next } = await driven(t, apply, { skips: [2] })
+  const { send, next } = await driven(t, apply, { grant: { skips: [2] } })
   for (const bytes of [output(1), output(2), tombstone(3), output(4)]) send(bytes)
   const kinds: unknown[] = []
   for (let i = 0; i < 4; i++) {
@@ -175,7 +178,7 @@ test('what is skipped here or before is never given to the compute, and goes on 
 })
 
 test('a cut counts what was skipped with a digest of its own', async (t) => {
-  const { send, reported } = await driven(t, applied, { skips: [2] })
+  const { send, reported } = await driven(t, applied, { grant: { skips: [2] } })
   for (const bytes of [output(1), output(2, 1)]) send(bytes)
   const { method, argument } = await reported()
   t.is(method, 'committed')
@@ -253,7 +256,7 @@ test('an output goes out before the updates that follow its step; they are asked
         t.deepEqual([machine, run, vnode], [driver.id, 'r', 'm'])
         return new Promise((resolve) => waiting.push(() => resolve({ busyMs: 1 })))
       },
-      skips: [3],
+      grant: { skips: [3] },
     },
   )
   for (const bytes of [output(1), output(2), output(3)]) send(bytes)
@@ -311,4 +314,36 @@ test('word of the past neither stops a VNode that was told to go on, nor sets on
   driver.hold(8)
   driver.release(8)
   t.is(await cut(6), 8)
+})
+
+test('what an auditor applies is background work, with all that follows; what an owner and a follower apply is waited for', async (t) => {
+  const follower = followerOf('m', 1)
+  for (const [vnode, until] of [['m'], [follower], [follower, { step: 2, position: 2 }]] as const) {
+    const asked: (boolean | undefined)[] = []
+    const { send, driver } = await driven(
+      t,
+      (request, options) => {
+        asked.push(options?.isBackground)
+        return applied(request)
+      },
+      {
+        grant: { vnode, ...(until && { until }) },
+        training: { refinement: { passes: 1, inputs: 1 } },
+        refine: async (_machine, _request, options) => {
+          asked.push(options?.isBackground)
+          return { busyMs: 1 }
+        },
+      },
+    )
+    for (const bytes of [output(1), output(2)]) send(bytes)
+    await within(
+      5_000,
+      'both steps',
+      (async () => {
+        while (driver.queues.refinement.done < 2) await new Promise((resolve) => setImmediate(resolve))
+      })(),
+    )
+    const isAudit = until !== undefined
+    t.deepEqual(asked, [isAudit, isAudit, isAudit, isAudit], vnode)
+  }
 })

@@ -86,6 +86,27 @@ test('a compute of a quarter of a core rests three times as long as it works, an
   t.true(isSwarmError(await third, 'compute.closed'))
 })
 
+test('on a compute that is lent in part, background work that was asked for before is done behind the steps of others', async (t) => {
+  const clock = fakeClock()
+  const begun: string[] = []
+  const inner = {
+    onLoss: () => () => {},
+    apply: async (id: string) => {
+      begun.push(id)
+      return { frame: new Uint8Array(), metrics: {}, busyMs: 10 }
+    },
+  } as unknown as Compute
+  const compute = limitedCompute(inner, 0.25, clock)
+  const request = { step: 1, evaluation: 0, inputs: [], header: { run: 'r' } } as unknown as ApplyRequest
+  for (const [id, isBackground] of [
+    ['audit', true],
+    ['own', false],
+  ] as const)
+    for (let i = 0; i < 3; i++) void compute.apply(id, request, { isBackground })
+  for (let i = 0; i < 6; i++) await clock.advance(30)
+  t.deepEqual(begun, ['audit', 'own', 'own', 'own', 'audit', 'audit'])
+})
+
 test('a compute that is lent in part says so of its speed, and its steps take as long as they do with their rests', async (t) => {
   const inner = {
     onLoss: () => () => {},

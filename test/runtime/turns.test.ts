@@ -1,6 +1,6 @@
 /** Whose turn it is on a worker. */
 import test from 'ava'
-import { MISSED_MS, RANK, type Rank, Turns } from '../../runtime/compute/turns.js'
+import { BACKGROUND_CHARGE, MISSED_MS, RANK, type Rank, Turns } from '../../runtime/compute/turns.js'
 import { inlineCompute } from '../../runtime/compute/inline-compute.js'
 import { refinement, trainingStep } from '../conformance/compute-fixtures.js'
 
@@ -66,6 +66,59 @@ test('a run that comes late, or had nothing to do, gets no more than a second of
   t.true(ahead >= MISSED_MS && ahead <= MISSED_MS + 100 + 10, `${ahead} ms`)
 })
 
+/** Which of them had how much of the time, in shares: each has two steps waiting at all times. */
+function shares(stepMs: { readonly [machine: string]: number }, turns = new Turns<string>()) {
+  const had = new Map(Object.keys(stepMs).map((machine) => [machine, 0]))
+  const add = (machine: string) => turns.add(machine, { ...claim(machine, RANK.training), isBackground: machine.startsWith('audit') })
+  for (const machine of had.keys()) for (let i = 0; i < 2; i++) add(machine)
+  const order: string[] = []
+  let allMs = 0
+  for (let i = 0; i < 3_000; i++) {
+    const turn = turns.take()!
+    const ms = stepMs[turn.item]
+    turns.took(turn, ms)
+    had.set(turn.item, had.get(turn.item)! + ms)
+    allMs += ms
+    order.push(turn.item)
+    add(turn.item)
+  }
+  return { order, share: (machine: string) => had.get(machine)! / allMs }
+}
+
+test('background work gets a third of a busy worker, each of it by itself, however long its steps are', (t) => {
+  const isNear = (value: number, expected: number) => t.true(Math.abs(value - expected) < 0.02, `${value}, not ${expected}`)
+  t.is(BACKGROUND_CHARGE, 2)
+  isNear(shares({ own: 10, 'audit 1': 10 }).share('own'), 2 / 3)
+  isNear(shares({ own: 10, 'audit 1': 70 }).share('own'), 2 / 3)
+  // All machines of a run together.
+  const two = shares({ own: 10, other: 10, 'audit 1': 3 })
+  isNear(two.share('own') + two.share('other'), 2 / 3)
+  // Whoever has more to audit does more of it.
+  const three = shares({ own: 10, 'audit 1': 10, 'audit 2': 10, 'audit 3': 30 })
+  isNear(three.share('own'), 2 / 5)
+  isNear(three.share('audit 3'), 1 / 5)
+})
+
+test('background work begins with no claim to what it has missed, and does not keep the time that it had to itself', (t) => {
+  const turns = new Turns<string>()
+  const step = (machine: string, isBackground = false) => turns.add(machine, { ...claim(machine, RANK.training), isBackground })
+  for (let i = 0; i < 100; i++) {
+    step('own')
+    turns.took(turns.take()!, 10)
+  }
+  const { order } = shares({ own: 10, 'audit 1': 10 }, turns)
+  t.true(order.slice(0, 12).filter((machine) => machine === 'audit 1').length <= 5, order.slice(0, 12).join())
+  turns.clear()
+  // Nobody else wants the worker for long.
+  for (let i = 0; i < 500; i++) {
+    step('audit 1', true)
+    t.is(turns.take()!.item, 'audit 1')
+  }
+  const later = shares({ own: 10, 'audit 1': 10 }, turns)
+  t.true(Math.abs(later.share('own') - 2 / 3) < 0.02, `${later.share('own')}`)
+  t.true(later.order.indexOf('audit 1') <= 5 + MISSED_MS / 10, `${later.order.indexOf('audit 1')}`)
+})
+
 test('a step whose time is not known yet is charged when it is; another that comes meanwhile sees what such steps took', (t) => {
   const turns = new Turns<string>()
   for (const run of ['a', 'b', 'a', 'b', 'b']) turns.add(run, claim(run, RANK.training, run))
@@ -110,4 +163,17 @@ test('on a worker with much to refine the steps of other machines come first, an
     order.slice(6),
     [1, 2, 3, 4, 5].map((update) => `a refinement ${update}`),
   )
+})
+
+test('background work that was asked for before is done behind the steps of others', async (t) => {
+  const compute = inlineCompute({ machines: MACHINES })
+  t.teardown(() => compute.close())
+  await Promise.all(['audit', 'own'].map((machine) => compute.load(machine, { seed: 1 }, undefined)))
+  const order: string[] = []
+  const ask = (machine: string, step: number, isBackground: boolean) =>
+    compute.apply(machine, trainingStep(step), { isBackground }).then(() => void order.push(machine))
+  const steps = [1, 2, 3, 4]
+  await Promise.all([...steps.map((step) => ask('audit', step, true)), ...steps.map((step) => ask('own', step, false))])
+  // Two were with the worker already when the others came.
+  t.deepEqual(order, ['audit', 'audit', 'own', 'own', 'own', 'own', 'audit', 'audit'])
 })

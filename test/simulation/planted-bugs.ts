@@ -241,7 +241,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'who audits a segment takes over the VNode',
     file: 'actors/pnode/vnode-driver.ts',
-    find: 'this.#grant.until || !this.#isStarted',
+    find: 'this.#isAudit || !this.#isStarted',
     replace: '!this.#isStarted',
     seed: 75,
   },

@@ -9,7 +9,7 @@ import type {
   RefineRequest,
   RefineResult,
 } from '../../runtime/compute/compute.js'
-import { type Claim, RANK, type Turn, Turns } from '../../runtime/compute/turns.js'
+import { type Claim, RANK, refinementClaim, stepClaim, type Turn, Turns } from '../../runtime/compute/turns.js'
 import { type Feedback, type FrameHeader, decodeFeedback, decodeFrame, encodeFeedback, encodeFrame } from '../../runtime/frame.js'
 import { metricsOfStall } from '../../components/convergence.js'
 import { SOURCE, type VNodeMachineDefinition } from '../../components/definition.js'
@@ -186,18 +186,18 @@ export class SimulatedCompute implements Compute {
   apply(id: string, request: ApplyRequest, options?: ApplyOptions): Promise<ApplyResult> {
     const cost = this.#machines.get(id)?.definition.vnode.cost ?? 1
     const ms = this.#options.stepMs(cost)
-    const claim = { machine: id, run: request.header.run, rank: request.evaluation > 0 ? RANK.evaluation : RANK.training }
-    return this.#request(`step ${request.step} of ${id}`, claim, ms, () => this.#apply(id, request, ms), options)
+    return this.#request(`step ${request.step} of ${id}`, stepClaim(id, request, options), ms, () => this.#apply(id, request, ms), options)
   }
 
-  refine(id: string, { run, step, update }: RefineRequest, options?: ApplyOptions): Promise<RefineResult> {
+  refine(id: string, request: RefineRequest, options?: ApplyOptions): Promise<RefineResult> {
+    const { step, update } = request
     const ms = this.#options.stepMs(this.#machines.get(id)?.definition.vnode.cost ?? 1)
     const work = () => {
       const { numbers, definition } = this.#find(id)
       refine(numbers, step, update, definition.training.refinement)
       return { busyMs: ms }
     }
-    return this.#request(`update ${update} after step ${step} of ${id}`, { machine: id, run, rank: RANK.refinement }, ms, work, options)
+    return this.#request(`update ${update} after step ${step} of ${id}`, refinementClaim(id, request, options), ms, work, options)
   }
 
   #apply(id: string, request: ApplyRequest, busyMs: number): ApplyResult {
