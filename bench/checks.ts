@@ -6,9 +6,9 @@ const SHARE = 0.03
 /** How they are compared: on how many PNodes, in how many pairs (a few per cent are to be seen), and with which share of audits and redundancy. */
 const WAYS = {
   /** As many PNodes as VNodes: an audit takes processor time, and holds up nobody. */
-  audited: { pnodes: 4, pairs: 9, audits: SHARE, redundancy: 1 },
+  audited: { pnodes: 4, pairs: 8, audits: SHARE, redundancy: 1 },
   /** Each PNode has a core, and always something to do: while one of them audits, the other one waits for it. */
-  auditedByTwo: { pnodes: 2, pairs: 9, audits: SHARE, redundancy: 1 },
+  auditedByTwo: { pnodes: 2, pairs: 4, audits: SHARE, redundancy: 1 },
   twice: { pnodes: 2, pairs: 3, audits: 0, redundancy: 2 },
 } as const
 

@@ -32,10 +32,6 @@ const TICK_MS = 250
 const INBOX_CAPACITY = 4_096
 /** Doubles with each cut that does not complete. */
 const PATIENCE = 2
-/** What is kept has room for so many segments: for the one that is learnt and the one before, whose checkpoint is not complete yet. */
-const SEGMENTS = 2
-/** With audits a segment is kept until somebody has done it once more, who may take as long for it as the run takes for three. */
-const AUDITED_SEGMENTS = 4
 /** A pause comes about within so long, in ms, or it is tried again further on. */
 const PAUSE_PATIENCE_MS = 2_000
 
@@ -255,7 +251,7 @@ export class SourceDriver {
     const isDue =
       this.#isCutDue ||
       entry.step - this.#cutStep >= everySteps ||
-      entry.position - this.#cut >= Math.ceil(maxAhead / (this.#options.isReviewed ? AUDITED_SEGMENTS : SEGMENTS)) ||
+      entry.position - this.#cut >= Math.ceil(maxAhead / 2) ||
       this.#atSteps.has(entry.step)
     // The last step that retention has room for is always a cut: every source that goes on from this manifest puts it at the same place,
     // so it completes, whichever cuts VNodes missed that were lost together with the source. An evaluation has no place for one.

@@ -68,7 +68,7 @@ export interface ApplyOptions {
   readonly deadlineMs?: number
   /** It is given up after so long already, if that is less. */
   readonly patienceMs?: number
-  /** Nobody's next step waits for it: others go first, but not for ever (turns.ts). Of a machine all steps or none. Default false. */
+  /** It does again what was done: of its run's time it gets less than other steps (turns.ts). Of a machine all steps or none. Default false. */
   readonly isBackground?: boolean
 }
 

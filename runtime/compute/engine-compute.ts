@@ -222,7 +222,7 @@ export class EngineCompute implements Compute {
   /** Sends whose turn it is, while the engine may have more. */
   #post(engine: Engine): void {
     while (this.#underWay.length < AT_THE_ENGINE) {
-      const turn = this.#turns.take()
+      const turn = this.#turns.take(this.#underWay)
       if (!turn) return
       const { request, reject } = turn.item
       const id = ++this.#lastId

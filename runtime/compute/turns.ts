@@ -5,11 +5,11 @@
  * 1. What others wait for and takes no time worth counting: loads, states, unloads. In the order asked.
  * 2. Of the steps, those of the run that has had the least time (start-time fair queueing, Goyal et al. 1996): runs share a worker equally,
  *    however long their steps are.
- * 3. Within a run training steps, then evaluations, then refinement: an output that others wait for goes before work that nobody waits for.
+ * 3. Of a run's time background work, what an auditor does again, has a share of its own, half as much for each audit as for all other steps of the run: k audits
+ *    that always have something to do get k of k + 2 parts. Where the run has nothing else to do here, they get all of it.
+ * 4. Of those others training steps, then evaluations, then refinement: an output that others wait for goes before work that nobody waits for.
  *    What is put off is bounded, since whoever goes before runs out of inputs or of room.
- * 4. Then in the order asked.
- * 5. What an auditor does again is background work: it goes where nobody else has a step waiting, and else gets a third of the time that a run and it
- *    have together. Each audit by itself, so that whoever has many of them to do does them sooner.
+ * 5. Then in the order asked.
  *
  * Times come from whoever executes; nothing is measured here, so equal times give equal orders.
  */
@@ -24,7 +24,7 @@ export interface Claim {
   readonly machine: string
   readonly run: string
   readonly rank: Rank
-  /** Steps of this machine are waited for by nobody's next step. Default false. */
+  /** It does again what was done. Of a machine all steps or none. Default false. */
   readonly isBackground?: boolean | undefined
 }
 
@@ -48,18 +48,52 @@ interface Waiting<T> {
  */
 export const MISSED_MS = 1_000
 
-/** So many times what it took is a background step charged: it gets so much less than a run. It keeps no claim to time that it has missed. */
+/** So many times what it took is a background step charged, beside the other steps of its run. */
 export const BACKGROUND_CHARGE = 2
+
+/** Who have had the least of something that they share (start-time fair queueing). */
+class Shares {
+  /** What each was charged, in ms. */
+  readonly #charged = new Map<string, number>()
+  /** What whoever was the last to get something had been charged before. */
+  #now = 0
+
+  /** @param missedMs so much of what it has missed it keeps a claim to */
+  of(who: string, missedMs: number): number {
+    return Math.max(this.#charged.get(who) ?? -Infinity, this.#now - missedMs)
+  }
+
+  begin(who: string, missedMs: number): void {
+    this.#now = Math.max(this.#now, this.of(who, missedMs))
+  }
+
+  charge(who: string, ms: number, missedMs: number): void {
+    this.#charged.set(who, this.of(who, missedMs) + ms)
+  }
+
+  has(who: string): boolean {
+    return this.#charged.has(who)
+  }
+
+  /** Who have missed all that they could keep a claim to are as good as new. */
+  forget(missedMs: number): void {
+    for (const [who, charged] of this.#charged) if (charged <= this.#now - missedMs) this.#charged.delete(who)
+  }
+
+  remove(who: string): void {
+    this.#charged.delete(who)
+  }
+}
 
 export class Turns<T> {
   /** By machine, in the order asked. */
   readonly #lanes = new Map<string, Waiting<T>[]>()
-  /** What each run, or machine with background work, was charged, in ms; a run that is missing `#now` less `MISSED_MS`. */
-  readonly #served = new Map<string, number>()
+  /** Of the worker, by run. */
+  readonly #runs = new Shares()
+  /** Of each run's time, by machine with background work; '' is all the rest. */
+  readonly #within = new Map<string, Shares>()
   /** What the last turn of a machine took, by rank. */
   readonly #expected = new Map<string, number>()
-  /** What whose turn was the last had been charged before it. */
-  #now = 0
   #asked = 0
   #size = 0
 
@@ -76,14 +110,18 @@ export class Turns<T> {
     this.#size++
   }
 
-  /** Takes the next one out. Its run is charged what such a turn took the last time, until `took` says what it did take. */
-  take(): Turn<T> | undefined {
-    const next = this.#next()
+  /**
+   * Takes the next one out. Its run is charged what such a turn took the last time, until `took` says what it did take.
+   * @param underWay turns that have not ended: a run that has one may ask for its next step as soon as that has, so background work does not take its place before
+   */
+  take(underWay: readonly Pick<Turn<T>, 'claim'>[] = []): Turn<T> | undefined {
+    const next = this.#next(underWay)
     if (!next) return undefined
     const { item, claim } = next
     this.#remove(claim.machine, 0)
     if (claim.rank === RANK.control) return { item, claim, chargedMs: 0 }
-    this.#now = Math.max(this.#now, this.#servedOf(claim))
+    this.#runs.begin(claim.run, MISSED_MS)
+    this.#ofRun(claim.run).begin(partOf(claim), missedBy(claim))
     const chargedMs = this.#expected.get(keyOf(claim)) ?? 0
     this.#charge(claim, chargedMs)
     return { item, claim, chargedMs }
@@ -99,8 +137,11 @@ export class Turns<T> {
   /** A machine is gone: what its turns took is forgotten. What waits for it waits on. */
   forget(machine: string): void {
     for (const rank of Object.values(RANK)) this.#expected.delete(keyOf({ machine, rank }))
-    const limit = this.#now - MISSED_MS
-    for (const [run, served] of this.#served) if (served <= limit) this.#served.delete(run)
+    this.#runs.forget(MISSED_MS)
+    for (const [run, parts] of this.#within) {
+      parts.remove(machine)
+      if (!this.#runs.has(run)) this.#within.delete(run)
+    }
   }
 
   /** Whether it still waited. */
@@ -122,17 +163,27 @@ export class Turns<T> {
     return all.map(({ item }) => item)
   }
 
-  #next(): Waiting<T> | undefined {
+  #next(underWay: readonly Pick<Turn<T>, 'claim'>[]): Waiting<T> | undefined {
     let best: Waiting<T> | undefined
-    for (const [first] of this.#lanes.values()) if (!best || this.#isBefore(first, best)) best = first
+    for (const [first] of this.#lanes.values())
+      if (!this.#isPutOff(first.claim, underWay) && (!best || this.#isBefore(first, best))) best = first
     return best
+  }
+
+  #isPutOff(claim: Claim, underWay: readonly Pick<Turn<T>, 'claim'>[]): boolean {
+    if (!isInBackground(claim)) return false
+    const other = underWay.find((turn) => turn.claim.run === claim.run && turn.claim.rank !== RANK.control && !isInBackground(turn.claim))
+    return other !== undefined && this.#partOf(other.claim) <= this.#partOf(claim)
   }
 
   #isBefore(a: Waiting<T>, b: Waiting<T>): boolean {
     const [isControl, isOther] = [a.claim.rank === RANK.control, b.claim.rank === RANK.control]
     if (isControl !== isOther) return isControl
-    if (!isControl && flowOf(a.claim) !== flowOf(b.claim)) {
-      const [mine, others] = [this.#servedOf(a.claim), this.#servedOf(b.claim)]
+    if (!isControl && a.claim.run !== b.claim.run) {
+      const [mine, others] = [a, b].map(({ claim }) => this.#runs.of(claim.run, MISSED_MS))
+      if (mine !== others) return mine < others
+    } else if (partOf(a.claim) !== partOf(b.claim)) {
+      const [mine, others] = [this.#partOf(a.claim), this.#partOf(b.claim)]
       if (mine !== others) return mine < others
     } else if (a.claim.rank !== b.claim.rank) {
       return a.claim.rank < b.claim.rank
@@ -140,12 +191,19 @@ export class Turns<T> {
     return a.order < b.order
   }
 
-  #servedOf(claim: Claim): number {
-    return Math.max(this.#served.get(flowOf(claim)) ?? -Infinity, claim.isBackground ? this.#now : this.#now - MISSED_MS)
+  #partOf(claim: Claim): number {
+    return this.#ofRun(claim.run).of(partOf(claim), missedBy(claim))
+  }
+
+  #ofRun(run: string): Shares {
+    const known = this.#within.get(run) ?? new Shares()
+    this.#within.set(run, known)
+    return known
   }
 
   #charge(claim: Claim, ms: number): void {
-    this.#served.set(flowOf(claim), this.#servedOf(claim) + (claim.isBackground ? BACKGROUND_CHARGE * ms : ms))
+    this.#runs.charge(claim.run, ms, MISSED_MS)
+    this.#ofRun(claim.run).charge(partOf(claim), isInBackground(claim) ? BACKGROUND_CHARGE * ms : ms, missedBy(claim))
   }
 
   #remove(machine: string, at: number): void {
@@ -156,8 +214,11 @@ export class Turns<T> {
   }
 }
 
-/** Whose time it is. */
-const flowOf = ({ machine, run, isBackground }: Claim): string => (isBackground ? `background ${machine}` : run)
+const isInBackground = ({ rank, isBackground = false }: Claim): boolean => isBackground && rank !== RANK.control
+/** Which part of its run it is. */
+const partOf = (claim: Claim): string => (isInBackground(claim) ? claim.machine : '')
+/** An audit keeps no claim: it begins, and others go on. */
+const missedBy = (claim: Claim): number => (isInBackground(claim) ? 0 : MISSED_MS)
 const keyOf = ({ machine, rank }: Pick<Claim, 'machine' | 'rank'>): string => `${rank} ${machine}`
 
 /** Of a step that is not refinement. */

@@ -1,6 +1,6 @@
 /** Whose turn it is on a worker. */
 import test from 'ava'
-import { BACKGROUND_CHARGE, MISSED_MS, RANK, type Rank, Turns } from '../../runtime/compute/turns.js'
+import { BACKGROUND_CHARGE, MISSED_MS, RANK, type Rank, type Turn, Turns } from '../../runtime/compute/turns.js'
 import { inlineCompute } from '../../runtime/compute/inline-compute.js'
 import { refinement, trainingStep } from '../conformance/compute-fixtures.js'
 
@@ -66,37 +66,54 @@ test('a run that comes late, or had nothing to do, gets no more than a second of
   t.true(ahead >= MISSED_MS && ahead <= MISSED_MS + 100 + 10, `${ahead} ms`)
 })
 
-/** Which of them had how much of the time, in shares: each has two steps waiting at all times. */
+/**
+ * How much of the time each of them had, on a worker that has two requests at once, as in engine-compute.ts: the next is chosen before whoever was answered asks again.
+ * Each has two steps under way or waiting at all times. `audit 1` is background work of the run 'r', `s/1` is of the run 's'.
+ */
 function shares(stepMs: { readonly [machine: string]: number }, turns = new Turns<string>()) {
   const had = new Map(Object.keys(stepMs).map((machine) => [machine, 0]))
-  const add = (machine: string) => turns.add(machine, { ...claim(machine, RANK.training), isBackground: machine.startsWith('audit') })
+  const add = (machine: string) => {
+    const run = machine.startsWith('s/') ? 's' : 'r'
+    turns.add(machine, { ...claim(machine, RANK.training, run), isBackground: machine.startsWith('audit') })
+  }
   for (const machine of had.keys()) for (let i = 0; i < 2; i++) add(machine)
   const order: string[] = []
+  const underWay: Turn<string>[] = []
+  const post = () => {
+    for (let turn = turns.take(underWay); turn; turn = underWay.length < 2 ? turns.take(underWay) : undefined) underWay.push(turn)
+  }
   let allMs = 0
-  for (let i = 0; i < 3_000; i++) {
-    const turn = turns.take()!
+  for (let i = 0; i < 6_000; i++) {
+    if (underWay.length < 2) post()
+    const turn = underWay.shift()!
     const ms = stepMs[turn.item]
     turns.took(turn, ms)
     had.set(turn.item, had.get(turn.item)! + ms)
     allMs += ms
     order.push(turn.item)
+    post()
     add(turn.item)
   }
-  return { order, share: (machine: string) => had.get(machine)! / allMs }
+  return { order, share: (...machines: string[]) => machines.reduce((sum, machine) => sum + had.get(machine)!, 0) / allMs }
 }
 
-test('background work gets a third of a busy worker, each of it by itself, however long its steps are', (t) => {
+test('an audit gets half of what all else of its run gets, however long steps are; other runs lose nothing by it', (t) => {
   const isNear = (value: number, expected: number) => t.true(Math.abs(value - expected) < 0.02, `${value}, not ${expected}`)
   t.is(BACKGROUND_CHARGE, 2)
   isNear(shares({ own: 10, 'audit 1': 10 }).share('own'), 2 / 3)
-  isNear(shares({ own: 10, 'audit 1': 70 }).share('own'), 2 / 3)
-  // All machines of a run together.
-  const two = shares({ own: 10, other: 10, 'audit 1': 3 })
-  isNear(two.share('own') + two.share('other'), 2 / 3)
+  isNear(shares({ own: 10, 'audit 1': 100 }).share('own'), 2 / 3)
+  isNear(shares({ own: 10, other: 10, 'audit 1': 30 }).share('own', 'other'), 2 / 3)
   // Whoever has more to audit does more of it.
   const three = shares({ own: 10, 'audit 1': 10, 'audit 2': 10, 'audit 3': 30 })
   isNear(three.share('own'), 2 / 5)
   isNear(three.share('audit 3'), 1 / 5)
+  const two = shares({ own: 10, 'audit 1': 10, 'audit 2': 10, 's/1': 20 })
+  isNear(two.share('s/1'), 1 / 2)
+  isNear(two.share('own'), 1 / 4)
+  // Short steps, of which two are asked for at once: two of them for each step of the run.
+  isNear(shares({ own: 100, 'audit 1': 10 }).share('own'), 100 / 120)
+  // Where its run has nothing else to do, an audit has the time of the run.
+  isNear(shares({ 'audit 1': 10, 's/1': 20 }).share('s/1'), 1 / 2)
 })
 
 test('background work begins with no claim to what it has missed, and does not keep the time that it had to itself', (t) => {
