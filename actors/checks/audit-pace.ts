@@ -1,16 +1,13 @@
 /** How long somebody who audits a segment may take for it, and how long there has been nobody. */
 import type { Manifest, SegmentRef } from '../../runtime/head.js'
 
-/**
- * How much longer than the run for a segment somebody may take for it: a worker that always has something else to do needs three times as long for one (turns.ts), and more where
- * others are audited there, too. And at most so many times as long as anybody is waited for: with the default, enough for segments of 30 s.
- */
-const [SLOWER, MOST_PATIENCE] = [6, 9]
+/** How much longer than the run for a segment somebody may take for it; and at most so many times as long as anybody is waited for. */
+const [SLOWER, MOST_PATIENCE] = [4, 2.5]
 
 export class AuditPace {
   readonly #patienceMs: number
   /** When the newest manifest came, and how long a step of the run takes at its best, in ms. */
-  #pace: { readonly atMs: number; readonly stepMs?: number } | undefined
+  #pace: { readonly atMs: number; readonly stepMs: number } | undefined
 
   /** Since when there has been nobody who could be asked, by who could not. */
   readonly #nobody = new Map<string, number>()
@@ -20,9 +17,8 @@ export class AuditPace {
     this.#patienceMs = patienceMs
   }
 
-  /** The run begins anew. @param beginsMs with its first step, now; undefined: somewhere else */
-  clear(beginsMs: number | undefined): void {
-    this.#pace = beginsMs === undefined ? undefined : { atMs: beginsMs }
+  clear(): void {
+    this.#pace = undefined
     this.forgetNobody()
   }
 
@@ -33,8 +29,8 @@ export class AuditPace {
 
   /** A checkpoint is complete. @param before the one before it; undefined: the seed */
   opened({ step }: Manifest, before: Manifest | undefined, atMs: number): void {
-    const stepMs = this.#pace && Math.min((atMs - this.#pace.atMs) / (step - (before?.step ?? 0)), this.#pace.stepMs ?? Infinity)
-    this.#pace = { atMs, ...(stepMs !== undefined && { stepMs }) }
+    const stepMs = this.#pace && (atMs - this.#pace.atMs) / (step - (before?.step ?? 0))
+    this.#pace = { atMs, stepMs: Math.min(stepMs ?? 0, this.#pace?.stepMs || Infinity) }
   }
 
   /** Whoever does in addition what others do needs more time than they, in ms. */

@@ -100,7 +100,7 @@ export class Audits {
     this.#looked = []
     this.#behind.clear()
     this.#moved.clear()
-    this.#pace.clear(manifest ? undefined : this.#options.context.clock.now())
+    this.#pace.clear()
     this.#options.source.clear()
     this.#isReleasing = false
     this.#manifests.clear(manifest)

@@ -68,7 +68,7 @@ export interface ApplyOptions {
   readonly deadlineMs?: number
   /** It is given up after so long already, if that is less. */
   readonly patienceMs?: number
-  /** It does again what was done: of its run's time it gets less than other steps (turns.ts). Of a machine all steps or none. Default false. */
+  /** It does again what was done: of its run's time it has a share of its own (turns.ts). Of a machine all steps or none. Default false. */
   readonly isBackground?: boolean
 }
 

@@ -5,8 +5,8 @@
  * 1. What others wait for and takes no time worth counting: loads, states, unloads. In the order asked.
  * 2. Of the steps, those of the run that has had the least time (start-time fair queueing, Goyal et al. 1996): runs share a worker equally,
  *    however long their steps are.
- * 3. Of a run's time background work, what an auditor does again, has a share of its own, half as much for each audit as for all other steps of the run: k audits
- *    that always have something to do get k of k + 2 parts. Where the run has nothing else to do here, they get all of it.
+ * 3. Of a run's time background work, what an auditor does again, has a share of its own, as much for each audit as for all other steps of the run, however
+ *    many of its steps are asked for at once. Where the run has nothing else to do here, audits get all of it.
  * 4. Of those others training steps, then evaluations, then refinement: an output that others wait for goes before work that nobody waits for.
  *    What is put off is bounded, since whoever goes before runs out of inputs or of room.
  * 5. Then in the order asked.
@@ -47,9 +47,6 @@ interface Waiting<T> {
  * that is out of work for the moment between two steps loses nothing to one that is never. Short for a person: nobody saves up.
  */
 export const MISSED_MS = 1_000
-
-/** So many times what it took is a background step charged, beside the other steps of its run. */
-export const BACKGROUND_CHARGE = 2
 
 /** Who have had the least of something that they share (start-time fair queueing). */
 class Shares {
@@ -203,7 +200,7 @@ export class Turns<T> {
 
   #charge(claim: Claim, ms: number): void {
     this.#runs.charge(claim.run, ms, MISSED_MS)
-    this.#ofRun(claim.run).charge(partOf(claim), isInBackground(claim) ? BACKGROUND_CHARGE * ms : ms, missedBy(claim))
+    this.#ofRun(claim.run).charge(partOf(claim), ms, missedBy(claim))
   }
 
   #remove(machine: string, at: number): void {
