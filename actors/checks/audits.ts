@@ -83,7 +83,7 @@ export class Audits {
   constructor(options: AuditsOptions) {
     this.#options = options
     this.#manifests = options.manifests
-    this.#pace = new AuditPace(options.patienceMs)
+    this.#pace = new AuditPace(options)
   }
 
   /** As the settings say. @param share from 0 (none at all) to 1 */
@@ -236,10 +236,9 @@ export class Audits {
     // Where the owner is trusted its own word settles what others say; of the source others say what it was.
     const isItsWord = isOwnTrusted && audit.vnode !== SOURCE && looked.dispute.claims.length > 1 && !looked.dispute.verdict
     const dispute: Dispute = isItsWord ? { ...looked.dispute, verdict: looked.dispute.claims[0] } : looked.dispute
-    const isLate = context.clock.now() - sinceMs > (id === undefined ? patienceMs : this.#pace.patienceMs(audit))
     if (id !== undefined) {
       const isThere = id in head().directory
-      if (isThere && !isLate) return false
+      if (isThere && !this.#pace.isLate(id, audit, sinceMs)) return false
       if (isThere) await dismiss([id], true)
       // Who was lost may be asked again, but not for ever.
       const { host } = dispute.asked!
@@ -271,7 +270,7 @@ export class Audits {
     // Whoever is lost may come back, and whoever has no room now may have some later; but nobody waits for that for ever.
     const aloneSinceMs = others.length > 0 ? undefined : (nobodySinceMs ?? looked.aloneSinceMs ?? now)
     if (aloneSinceMs !== looked.aloneSinceMs) this.#put(looked, { aloneSinceMs })
-    if (aloneSinceMs === undefined ? !isLate : now - aloneSinceMs < ALONE_MS) return false
+    if (aloneSinceMs === undefined ? now - sinceMs <= patienceMs : now - aloneSinceMs < ALONE_MS) return false
     const isCheck = action.type === 'settled'
     const after = isCheck ? dispute : afterDisputeEvent(dispute, { type: 'exhausted', of: isArbiter ? 'arbiters' : 'hosts' })
     this.#put(looked, { dispute: after, ...(isCheck && { isChecked: true }) })

@@ -102,3 +102,21 @@ test('two that say different things of a segment that one has taken over from th
   t.is(auditsOf('h1', convicted), 0, 'it was the other')
   t.is(events.find(({ type }) => type === 'done')!.type, 'done')
 })
+
+test('whoever audits a segment that takes long, beside work of its own, is waited for as long as it comes on', async (t) => {
+  const owners = ['one', 'two', 'three']
+  const { cluster, ...plan } = planOf(1, owners)
+  const run = chainRun(owners.length, { epochs: 1, stepsPerEpoch: 60, cost: 1e9 }, (definition) =>
+    runSettings(definition, { window: 4, audits: 1, checkpoint: { everySteps: 30 } }),
+  )
+  // A segment takes half a minute.
+  const hosts = cluster.hosts.map((host) => ({ ...host, msPerCost: 1e-6, gflops: 8 }))
+  const { events } = await told({ ...plan, cluster: { ...cluster, run, hosts } })
+  const asked = events.filter((event) => event.type === 'placed' && event.reason.startsWith('audits it'))
+  const audited = events.filter(({ type }) => type === 'audited')
+  t.deepEqual(
+    events.filter(({ type }) => type === 'unaudited'),
+    [],
+  )
+  t.deepEqual([asked.length, audited.length], [8, 8], 'of two segments three VNodes and the source, and nobody in vain')
+})
