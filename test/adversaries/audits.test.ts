@@ -1,6 +1,8 @@
 /** Hosts that lie where segments are audited: each is found out, the run goes back before all that it has done unseen, and ends with the hash of an honest one. */
 import test from 'ava'
 import { HostRecords } from '../../actors/trust/host-records.js'
+import { SOURCE } from '../../components/definition.js'
+import { followed, vnodeOf } from '../../runtime/followers.js'
 import { openPools } from '../support/chaos-run.js'
 import { ADVERSARIES, type AdversaryName, HARMLESS } from '../../adversaries/adversaries.js'
 import { type Arrangement, ended as endedBeside } from './beside-liars.js'
@@ -48,7 +50,12 @@ test.serial('nobody ends a run alone: who says that it cannot go on has to leave
 
 for (const name of (Object.keys(ADVERSARIES) as AdversaryName[]).filter((each) => !HARMLESS.includes(each) && !NOT_HERE.includes(each))) {
   test.serial(`${name}: out by the word of an arbiter, and the same hash`, async (t) => {
-    const { hash, head, events } = await ended({ pnodes: 5, liars: { 'pnode-2': name }, trusted: ['pnode-5'] })
+    const once = () => ended({ pnodes: 5, liars: { 'pnode-2': name }, trusted: ['pnode-5'] })
+    let { hash, head, events } = await once()
+    // Who slanders does so when asked, and in three of a hundred runs nobody asks it. Of the arbiter's VNodes it may say so too late to count.
+    const canLie = (vnode: string) => ![undefined, SOURCE].includes(followed(vnode)) && head.directory[vnodeOf(vnode)].pnode !== 'pnode-5'
+    const isAsked = () => events.some((event) => event.type === 'placed' && event.pnode === 'pnode-2' && canLie(event.vnode))
+    for (let tries = 1; tries < 5 && name === 'slanderer' && !isAsked(); tries++) ({ hash, head, events } = await once())
     t.is(hash, honest)
     t.deepEqual(head.excluded, ['pnode-2'])
     t.true(events.some((event) => event.type === 'convicted' && event.pnode === 'pnode-2' && event.by === 'arbiter'))
